@@ -1,0 +1,27 @@
+"""The Deep Weight Prior, from source nets to figures."""
+
+from snakemake.utils import min_version
+
+min_version("9.8")
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+container: "docker://python:3.11-slim"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/source.smk"
+include: "workflow/rules/kernels.smk"
+include: "workflow/rules/priors.smk"
+include: "workflow/rules/classification.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        all_results(),

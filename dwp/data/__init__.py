@@ -1,0 +1,90 @@
+"""Image data sets as tensors, and stratified subsets of them.
+
+A data set is found by its name in `DATASETS`. Its module is imported when it is asked for, so that
+importing this package stays quick.
+"""
+
+import hashlib
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dwp.data.subsets import stratified_subset, validation_indices
+from dwp.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dwp.data.images import ImageDataset
+    from dwp.data.tensors import ImageTensors
+
+__all__ = [
+    "DATASETS",
+    "check_different",
+    "data_folder",
+    "load_dataset",
+    "stratified_subset",
+    "validation_indices",
+]
+
+# "module:Class" by name. A new data set is a file with an `ImageDataset` and a line here.
+DATASETS: dict[str, str] = {
+    "mnist": "dwp.data.mnist:MNIST",
+    "notmnist": "dwp.data.notmnist:NotMNIST",
+    "glyphs": "dwp.data.glyphs:Glyphs",
+    "digits": "dwp.data.digits:Digits",
+}
+
+
+def data_folder(configured: str | None) -> Path:
+    """Return the folder of the data: as configured, else `DWP_DATA`, else `data`."""
+    return Path(configured or os.environ.get("DWP_DATA") or "data").expanduser()
+
+
+def load_dataset(
+    name: str, root: str | Path, *, train: bool, download: bool = False
+) -> "ImageDataset":
+    """Load one part of a data set.
+
+    Args:
+        name: a key of `DATASETS`.
+        root: the folder of the data; some sets need none.
+        train: the train part, else the test part.
+        download: fetch the files if they are not in `root`.
+
+    Raises:
+        UserError: the name is unknown, or the files are missing or wrong.
+    """
+    if name not in DATASETS:
+        raise UserError(f"unknown data set '{name}'; expected one of {', '.join(sorted(DATASETS))}")
+    module, _, attribute = DATASETS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)(root, train=train, download=download)
+
+
+def check_different(source: "ImageTensors", target: "ImageTensors") -> None:
+    """Refuse a source and a target that share a part, such as one set under two names.
+
+    Args:
+        source: the set that kernels are learnt from.
+        target: the set that they are used on.
+
+    Raises:
+        UserError: some part of one holds exactly the images of some part of the other.
+    """
+    known = {_digest(getattr(source, part)): part for part in _PARTS}
+    for part in _PARTS:
+        same = known.get(_digest(getattr(target, part)))
+        if same is not None:
+            raise UserError(
+                f"source and target hold the same {len(getattr(target, part))} images ({same} of "
+                f"the source, {part} of the target); check the data sets and their files"
+            )
+
+
+_PARTS = ("train_images", "test_images")
+
+
+def _digest(images: "Tensor") -> str:
+    content = images.contiguous()
+    return hashlib.sha256(repr(tuple(content.shape)).encode() + content.numpy().data).hexdigest()

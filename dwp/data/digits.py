@@ -1,0 +1,60 @@
+"""scikit-learn's handwritten digits, enlarged to MNIST's size: a target set without download."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from dwp.data.images import ImageDataset
+from dwp.data.subsets import balanced_order
+from dwp.seeds import generator
+
+TEST_SIZE = 500
+_INNER = 20  # MNIST's digits, too, are 20 pixels high in a margin of 4
+_MARGIN = (28 - _INNER) // 2
+
+
+class Digits(ImageDataset):
+    """The 1,797 digits of `sklearn.datasets.load_digits`, 1,297 train and 500 test, at 28 x 28.
+
+    The test part is a fixed stratified draw, 50 of each digit.
+
+    Args:
+        root: not used; the data come with scikit-learn.
+        train: which part.
+        transform: applied to the PIL image of an item.
+        target_transform: applied to the class of an item.
+        download: not used.
+    """
+
+    classes = tuple("0123456789")
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        train: bool = True,
+        transform: Callable | None = None,
+        target_transform: Callable | None = None,
+        download: bool = False,
+    ) -> None:
+        super().__init__(root, train, transform, target_transform)
+        small = load_digits()
+        targets = torch.from_numpy(small.target).long()
+        test = torch.zeros(len(targets), dtype=torch.bool)
+        test[balanced_order(targets, TEST_SIZE, generator("digits"))] = True
+        chosen = ~test if train else test
+        self.data = torch.from_numpy(_enlarge(small.images[chosen.numpy()]))
+        self.targets = targets[chosen]
+
+
+def _enlarge(images: np.ndarray) -> np.ndarray:
+    """Turn (n, 8, 8) of 0..16 into uint8 (n, 28, 28) of 0..255."""
+    result = np.zeros((len(images), 28, 28), dtype=np.uint8)
+    inner = slice(_MARGIN, _MARGIN + _INNER)
+    for target, image in zip(result, images, strict=True):
+        grey = Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8))
+        target[inner, inner] = grey.resize((_INNER, _INNER), Image.Resampling.BICUBIC)
+    return result

@@ -1,0 +1,33 @@
+"""An image data set as plain tensors in one file, as the workflow's stages pass it on."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dwp.files import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class ImageTensors:
+    """Images (n, channels, height, width) uint8 and targets (n,) int64, train and test part."""
+
+    train_images: Tensor
+    train_targets: Tensor
+    test_images: Tensor
+    test_targets: Tensor
+
+    def save(self, path: str | os.PathLike, settings: dict) -> None:
+        """Write the data set to a `.safetensors` file whose header holds `settings`."""
+        save_tensors(path, vars(self), kind="images", settings=settings)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "ImageTensors":
+        """Read what `save` wrote; raises `UserError` for any other file."""
+        return cls(**load_tensors(path, kind="images")[0])
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Return uint8 images as float32 in [0, 1], the paper's input scale."""
+    return images.to(torch.float32) / 255

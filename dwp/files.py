@@ -1,0 +1,127 @@
+"""Atomic, self-describing files.
+
+Every file is written under a temporary name and renamed, so that a reader sees a whole file or
+none. Tensors are safetensors with a header that tells the format version, the kind of content,
+the settings that made it, and the library versions.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dwp.errors import UserError
+
+FORMAT_VERSION = 1
+_HEADER = "dwp"  # one key only: safetensors does not fix the order of several
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
+
+    Parent folders are made. If the block raises, `path` is left as it was and the temporary file
+    is removed. The temporary name keeps the suffix, because some writers choose a format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` to `path` atomically, as UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write `content` to `path` atomically as indented JSON (no NaN: use None)."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; raise `UserError` when it is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected JSON, found {error}; make the file again") from None
+
+
+def save_tensors(
+    path: str | os.PathLike,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    kind: str,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write tensors to a `.safetensors` file with a header that describes them.
+
+    Args:
+        path: where to write (atomically).
+        tensors: the content by name; moved to the CPU and made contiguous.
+        kind: what the file holds, checked by `load_tensors` ("prior", "kernels", ...).
+        settings: JSON-serialisable settings that made the content.
+    """
+    header = {
+        "format": FORMAT_VERSION,
+        "kind": kind,
+        "settings": settings,
+        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
+    }
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(content, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
+
+
+def load_tensors(
+    path: str | os.PathLike, *, kind: str
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a file written by `save_tensors`.
+
+    Returns:
+        The tensors by name, and the settings of the header.
+
+    Raises:
+        UserError: the file is missing, is not a safetensors file of dwp, holds another kind of
+            content, or has a newer format.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: not a readable safetensors file ({error}); make it again"
+        ) from None
+    if _HEADER not in metadata:
+        raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
+    header = json.loads(metadata[_HEADER])
+    if header["format"] > FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
+        )
+    if header["kind"] != kind:
+        raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
+    return tensors, header["settings"]

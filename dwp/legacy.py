@@ -1,0 +1,91 @@
+"""The authors' released kernels and trained VAEs of 2018.
+
+A released VAE is a folder with `params.yaml` and `vae_params.torch` (a pickled state dict, read
+with `weights_only=True`); released kernels are a folder with `train.npy` and `test.npy`.
+"""
+
+import os
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dwp.errors import UserError
+from dwp.priors.base import check_kernels
+from dwp.priors.vae import KernelVAE
+
+_NAMES = (
+    (r"^encoder\.features\.", "encoder."),
+    (r"^encoder\.fc_mu\.", "latent_mean."),
+    (r"^encoder\.fc_(var|sigma)\.", "latent_variance."),
+    (r"^decoder\.decoder\.", "decoder."),
+    (r"^decoder\.fc_mu\.(0\.)?", "kernel_mean."),
+    (r"^decoder\.fc_var\.(0\.)?", "kernel_variance."),
+)
+
+
+def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
+    """Read a released VAE as a frozen `KernelVAE`.
+
+    Args:
+        folder: holds `vae_params.torch`; sizes are read off its tensors.
+
+    Raises:
+        UserError: the file is missing, unreadable, or not a VAE of the release.
+    """
+    path = Path(folder) / "vae_params.torch"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a folder of the authors' release")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable state dict ({reason}); fetch it again") from None
+    tensors = {_rename(name): value for name, value in state.items()}
+    try:
+        first = tensors["encoder.0.weight"]  # (hidden, 1, 3, 3)
+        latent = tensors["latent_mean.weight"]  # (latent, width, 1, 1)
+        kernel_size = 5 if "encoder.6.weight" in tensors else 7
+        vae = KernelVAE(kernel_size, hidden=first.shape[0], latent=latent.shape[0])
+        vae.load_state_dict(tensors)
+    except (KeyError, RuntimeError):
+        raise UserError(
+            f"{path}: not a 5 x 5 or 7 x 7 VAE of the authors' release; found tensors "
+            f"{', '.join(list(state)[:3])}, ..."
+        ) from None
+    return vae.requires_grad_(False)
+
+
+def _rename(name: str) -> str:
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def load_released_kernels(folder: str | os.PathLike) -> tuple[Tensor, Tensor]:
+    """Read released kernels: the train and the test part, float32 (n, k, k).
+
+    Raises:
+        UserError: a file is missing or is not an array of kernels.
+    """
+    return tuple(load_kernel_array(Path(folder) / f"{part}.npy") for part in ("train", "test"))
+
+
+def load_kernel_array(path: str | os.PathLike) -> Tensor:
+    """Read kernels (n, k, k) or (n, 1, k, k) from a `.npy` file as float32 (n, k, k).
+
+    Raises:
+        UserError: the file is missing, unreadable, or holds something else.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+        return check_kernels(torch.from_numpy(np.asarray(array, dtype=np.float32)))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: expected an array of kernels in .npy, found {error}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

@@ -1,0 +1,224 @@
+"""Bayesian convolutions: a factorised posterior over the weights, point estimates elsewhere."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dwp.errors import UserError
+from dwp.priors.base import KernelPrior
+from dwp.priors.kl import kl_divergence
+from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
+
+PosteriorKind = Literal["additive", "multiplicative"]
+
+_LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0
+
+
+class BayesianConv2d(nn.Conv2d):
+    """A convolution whose weights have a factorised Gaussian posterior.
+
+    `weight` is the posterior's mean, so that whatever initialises a `torch.nn.Conv2d` initialises
+    this. The bias is a point estimate. `forward` draws the outputs from their Gaussian given the
+    inputs (local reparametrisation, Kingma et al. 2015): each place and each image has its own
+    noise. With `sampling = False` it uses the mean weights.
+
+    Args:
+        *arguments: as for `torch.nn.Conv2d`.
+        posterior: "additive" (mean and log-variance) or "multiplicative" (mean and alpha, with
+            variance alpha * mean^2 and alpha kept below 1 by a sigmoid).
+        log_variance: start of the log-variance, or of the logit of alpha.
+        **options: as for `torch.nn.Conv2d`.
+
+    Attributes:
+        generator: where the noise is drawn from (None: the global generator of torch).
+        sampling: whether to draw outputs or to use the mean weights.
+    """
+
+    def __init__(
+        self,
+        *arguments,
+        posterior: PosteriorKind = "additive",
+        log_variance: float = -10.0,
+        **options,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.posterior_kind = posterior
+        self.log_variance = nn.Parameter(torch.full_like(self.weight, log_variance))
+        self.generator: torch.Generator | None = None
+        self.sampling = True
+        self._reused: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+        self._reusing = False
+
+    @property
+    def posterior(self) -> GaussianKernels:
+        """The posterior over kernels (out, in / groups, k, k)."""
+        if self.posterior_kind == "multiplicative":
+            return MultiplicativeKernels(self.weight, F.logsigmoid(self.log_variance))
+        return GaussianKernels(self.weight, self.log_variance)
+
+    def moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the outputs given inputs (n, in, h, w)."""
+        if self._reusing and self._reused is not None and self._reused[0] is inputs:
+            return self._reused[1]
+        mean = self._conv_forward(inputs, self.weight, self.bias)
+        variance = self._conv_forward(inputs.square(), self.posterior.variance, None)
+        moments = mean, (variance + _LEAST_VARIANCE).sqrt()
+        if self._reusing:
+            self._reused = inputs, moments
+        return moments
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return a draw of the outputs (n, out, h', w'), or the output of the mean weights."""
+        if not self.sampling:
+            return super().forward(inputs)
+        mean, deviation = self.moments(inputs)
+        noise = torch.empty_like(mean).normal_(generator=self.generator)
+        return torch.addcmul(mean, deviation, noise)
+
+
+def make_bayesian(
+    net: nn.Module,
+    layers: list[str] | None = None,
+    *,
+    posterior: PosteriorKind = "additive",
+    log_variance: float = -10.0,
+) -> nn.Module:
+    """Turn convolutions of a net Bayesian, in place, keeping their weights as the means.
+
+    Args:
+        net: any module.
+        layers: names of `torch.nn.Conv2d` modules in the net, as in `net.named_modules()`;
+            None: all of them.
+        posterior: see `BayesianConv2d`.
+        log_variance: see `BayesianConv2d`.
+
+    Returns:
+        The net.
+
+    Raises:
+        UserError: a name is not a convolution of the net.
+    """
+    found = {name for name, module in net.named_modules() if type(module) is nn.Conv2d}
+    for name in found if layers is None else layers:
+        if name not in found:
+            raise UserError(
+                f"layer '{name}' is no torch.nn.Conv2d of the net; expected one of "
+                f"{', '.join(sorted(found))}"
+            )
+        plain = net.get_submodule(name)
+        bayesian = BayesianConv2d(
+            plain.in_channels,
+            plain.out_channels,
+            plain.kernel_size,
+            stride=plain.stride,
+            padding=plain.padding,
+            dilation=plain.dilation,
+            groups=plain.groups,
+            bias=plain.bias is not None,
+            padding_mode=plain.padding_mode,
+            device=plain.weight.device,
+            dtype=plain.weight.dtype,
+            posterior=posterior,
+            log_variance=log_variance,
+        )
+        bayesian.load_state_dict(plain.state_dict(), strict=False)
+        parent, _, child = name.rpartition(".")
+        setattr(net.get_submodule(parent), child, bayesian)
+    return net
+
+
+def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
+    """Return the Bayesian convolutions of a net by name."""
+    return {n: m for n, m in net.named_modules() if isinstance(m, BayesianConv2d)}
+
+
+@contextlib.contextmanager
+def prediction(
+    net: nn.Module, *, sampling: bool = True, generator: torch.Generator | None = None
+) -> Iterator[None]:
+    """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
+
+    A layer that is given the very same input tensor again reuses the moments of its outputs: the
+    first layer's do not depend on the weight sample. Weights must not change within the block.
+    """
+    layers = bayesian_layers(net).values()
+    before = [(layer.sampling, layer.generator) for layer in layers]
+    for layer in layers:
+        layer.sampling, layer.generator, layer._reusing = sampling, generator, True
+    try:
+        yield
+    finally:
+        for layer, (sampled, source) in zip(layers, before, strict=True):
+            layer.sampling, layer.generator = sampled, source
+            layer._reused, layer._reusing = None, False
+
+
+def kl_by_layer(
+    net: nn.Module,
+    priors: Mapping[str, KernelPrior],
+    generator: torch.Generator | None = None,
+    kernels_per_step: int | None = None,
+) -> dict[str, Tensor]:
+    """Return the KL of each Bayesian layer from its prior, in nats.
+
+    Args:
+        net: a net with Bayesian layers.
+        priors: the prior of every Bayesian layer, by the layer's name.
+        generator: for KLs that are estimated, and for the choice of kernels.
+        kernels_per_step: estimate a layer's KL, without bias, from this many of its kernels, drawn
+            without replacement (None: from all). Cheaper, and the gradient is noisier.
+
+    Raises:
+        UserError: a Bayesian layer has no prior, or a prior no layer.
+    """
+    layers = bayesian_layers(net)
+    if set(layers) != set(priors):
+        raise UserError(
+            f"priors: expected one for each Bayesian layer ({', '.join(sorted(layers))}), "
+            f"found {', '.join(sorted(priors)) or 'none'}"
+        )
+    total = {}
+    for name, layer in layers.items():
+        posterior = layer.posterior
+        kernels = layer.weight.shape[0] * layer.weight.shape[1]
+        scale = 1.0
+        if kernels_per_step is not None and kernels_per_step < kernels:
+            device = "cpu" if generator is None else generator.device
+            order = torch.randperm(kernels, generator=generator, device=device)
+            posterior = posterior.select(order[:kernels_per_step].to(layer.weight.device))
+            scale = kernels / kernels_per_step
+        total[name] = scale * kl_divergence(posterior, priors[name], generator).sum()
+    return total
+
+
+def initialise_from(
+    net: nn.Module, priors: Mapping[str, KernelPrior], generator: torch.Generator
+) -> nn.Module:
+    """Set the weights of named convolutions, in place, to kernels drawn from priors.
+
+    Args:
+        net: any module; a Bayesian layer's means are set.
+        priors: by the name of the layer; see `KernelPrior.initial` for what is drawn.
+        generator: the source of the draws.
+
+    Returns:
+        The net.
+
+    Raises:
+        UserError: a name is no convolution of the net, or its kernels have another size than the
+            prior's.
+    """
+    for name, prior in priors.items():
+        layer = dict(net.named_modules()).get(name)
+        size = (prior.kernel_size,) * 2
+        if not isinstance(layer, nn.Conv2d) or layer.kernel_size != size:
+            raise UserError(f"layer '{name}': expected a convolution of {size}, found {layer}")
+        outputs, inputs = layer.weight.shape[:2]
+        with torch.no_grad():
+            kernels = prior.initial(outputs * inputs, generator)  # (out * in, k, k)
+            layer.weight.copy_(kernels.view(outputs, inputs, *size))
+    return net

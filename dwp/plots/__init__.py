@@ -1,0 +1,1 @@
+"""Figures and tables for a paper. They draw what they are given and train nothing."""

@@ -1,0 +1,120 @@
+"""Few-shot classification: a metric against the number of training examples."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from dwp.plots.style import (
+    in_order,
+    legend_below,
+    limit_fractions,
+    look,
+    metric_label,
+    panels,
+    rows_of_metric,
+    styled,
+)
+
+_STEP = 0.024  # sideways step from prior to prior, as a share of the panel's width
+_LARGEST_SPREAD = 0.6  # of all priors together, as a share of the gap between neighbouring n's
+
+
+@styled
+def fewshot(summary: pd.DataFrame, metric: str, paper: pd.DataFrame | None = None) -> Figure:
+    """Draw a metric against n: a line per prior, a panel per initialisation.
+
+    Error bars are 95 % intervals over splits (none for one split). Priors are shifted sideways
+    by a fixed factor of n, so that their bars do not overlap.
+
+    Args:
+        summary: the columns `prior`, `init`, `n`, `metric`, `mean`, `interval` (half width, NaN
+            for none); one `domain` at most.
+        metric: which rows to draw.
+        paper: the authors' accuracies (`read_paper`), drawn hollow and dashed in every panel, as
+            far as prior, n and domain occur in `summary`; only where `metric` is an accuracy.
+
+    Raises:
+        ValueError: no row has the metric, or several domains.
+    """
+    rows = rows_of_metric(summary, metric, alone=["domain"])
+    priors, inits, counts = in_order(rows["prior"]), sorted(set(rows["init"])), _counts(rows)
+    gap = np.diff(np.log(counts)).min() if len(counts) > 1 else np.log(2)
+    width = np.log(counts[-1] / counts[0]) + gap
+    step = min(_STEP * width, _LARGEST_SPREAD * gap / len(priors))
+    shifts = (np.arange(len(priors)) - (len(priors) - 1) / 2) * step
+    factor = dict(zip(priors, np.exp(shifts), strict=True))
+    authors = _authors(rows, metric, paper)
+
+    figure, axes = panels(inits, height=2.4)
+    for panel, init in zip(axes, inits, strict=True):
+        for prior in priors:
+            colour, marker, _ = look(prior)
+            of_paper = authors[authors["prior"] == prior].sort_values("num_examples")
+            panel.plot(
+                of_paper["num_examples"] * factor[prior],
+                of_paper["accuracy"],
+                color=colour,
+                marker=marker,
+                markerfacecolor="white",
+                markeredgewidth=0.8,
+                linestyle=(0, (3, 2)),
+                linewidth=0.7,
+            )
+            ours = rows[(rows["prior"] == prior) & (rows["init"] == init)].sort_values("n")
+            panel.errorbar(
+                ours["n"] * factor[prior],
+                ours["mean"],
+                yerr=ours["interval"].fillna(0.0),
+                color=colour,
+                marker=marker,
+                markeredgewidth=0,
+                elinewidth=0.8,
+            )
+        panel.set_xscale("log")
+        panel.set_xlim(counts[0] * np.exp(-gap / 2), counts[-1] * np.exp(gap / 2))
+        panel.set_xticks(counts, [f"{count:,}" for count in counts])
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_xlabel("training examples")
+    axes[0].set_ylabel(metric_label(metric))
+    limit_fractions(axes[0], metric)
+    legend_below(figure, _handles(priors, with_authors=not authors.empty))
+    return figure
+
+
+def _counts(rows: pd.DataFrame) -> list[int]:
+    return sorted(int(count) for count in set(rows["n"]))
+
+
+def _authors(rows: pd.DataFrame, metric: str, paper: pd.DataFrame | None) -> pd.DataFrame:
+    """The authors' rows that belong into the figure, perhaps none."""
+    columns = ["dataset", "prior", "num_examples", "accuracy"]
+    if paper is None or not metric.endswith("accuracy"):
+        return pd.DataFrame(columns=columns)
+    keep = paper["prior"].isin(rows["prior"]) & paper["num_examples"].isin(rows["n"])
+    if "domain" in rows:
+        keep &= paper["dataset"].isin(rows["domain"])
+    return paper.loc[keep, columns]
+
+
+def _handles(priors: list[str], with_authors: bool) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=label)
+        for colour, marker, label in map(look, priors)
+    ]
+    if with_authors:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color="0.4",
+                marker="o",
+                markerfacecolor="white",
+                markeredgewidth=0.8,
+                linestyle=(0, (3, 2)),
+                linewidth=0.7,
+                label="authors",
+            )
+        )
+    return handles

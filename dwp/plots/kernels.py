@@ -1,0 +1,87 @@
+"""Convolution kernels as tiles."""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, look, styled
+
+COLOURS = "RdBu_r"
+Scale = Literal["tile", "block"]
+
+_BLOCKS_PER_ROW = 4
+_TILE_PIXELS = 48
+
+
+@styled
+def kernels_beside_samples(
+    real: Tensor | None,
+    samples: Mapping[str, Tensor],
+    tiles: int = 6,
+    scale: Scale = "tile",
+) -> Figure:
+    """Draw real kernels and samples of priors: one titled block of square tiles per source.
+
+    Blue is negative, white zero, red positive.
+
+    Args:
+        real: (m, k, k), real kernels, drawn first; None leaves them out.
+        samples: (m, k, k) per prior's name. The first `tiles`^2 kernels of each are drawn, so
+            shuffle before if their order matters.
+        tiles: tiles per side of a block.
+        scale: "tile" divides each kernel by its own largest magnitude, which shows shapes best
+            but not that one kernel is larger than another; "block" divides all kernels of a
+            block by the largest magnitude among those drawn.
+
+    Raises:
+        ValueError: nothing to draw, or an unknown scale.
+    """
+    blocks = {} if real is None else {"real kernels": real}
+    blocks |= {look(prior).label: kernels for prior, kernels in samples.items()}
+    if not blocks:
+        raise ValueError("nothing to draw: no real kernels and no samples")
+    rows = math.ceil(len(blocks) / _BLOCKS_PER_ROW)
+    columns = math.ceil(len(blocks) / rows)
+    width = SINGLE_COLUMN if columns <= 2 else DOUBLE_COLUMN
+    side = width / columns
+    figure = Figure(figsize=(width, rows * (side + 0.04)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in axes:
+        panel.set_axis_off()
+    for panel, (title, kernels) in zip(axes, blocks.items(), strict=False):
+        square = torch.full((tiles**2, *kernels.shape[1:]), torch.nan)
+        drawn = kernels[: tiles**2]
+        square[: len(drawn)] = drawn.detach().float().cpu()
+        image = mosaic(square.unflatten(0, (tiles, tiles)), scale)
+        panel.imshow(image, cmap=COLOURS, vmin=-1, vmax=1, interpolation="none")
+        panel.set_title(title, pad=2)
+    return figure
+
+
+def mosaic(kernels: Tensor, scale: Scale = "tile") -> np.ndarray:
+    """Lay kernels out as one image with gaps.
+
+    Args:
+        kernels: (rows, columns, k, k); NaN kernels stay empty.
+        scale: see `kernels_beside_samples`.
+
+    Returns:
+        (height, width), values in [-1, 1], NaN in the gaps. Each tile is centred in its cell.
+    """
+    if scale not in ("tile", "block"):
+        raise ValueError(f"scale: expected 'tile' or 'block', found '{scale}'")
+    kernels = kernels.detach().float().cpu()
+    magnitude = kernels.abs().nan_to_num()
+    largest = magnitude.amax((-2, -1), keepdim=True) if scale == "tile" else magnitude.amax()
+    scaled = kernels / largest.clamp_min(torch.finfo(torch.float32).tiny)
+    enlarge = max(1, _TILE_PIXELS // kernels.shape[-1])
+    tiles = scaled.repeat_interleave(enlarge, -2).repeat_interleave(enlarge, -1)
+    gap = max(1, tiles.shape[-1] // 14)
+    tiles = torch.nn.functional.pad(tiles, (gap, gap, gap, gap), value=torch.nan)
+    rows, columns, height, width = tiles.shape
+    return tiles.transpose(1, 2).reshape(rows * height, columns * width).numpy()

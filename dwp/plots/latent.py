@@ -1,0 +1,52 @@
+"""The latent plane of a prior over kernels."""
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dwp.plots.kernels import COLOURS, Scale, mosaic
+from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, styled
+
+
+@styled
+def latent_space(
+    grid: Tensor,
+    extent: tuple[float, float, float, float],
+    codes: Tensor | None = None,
+    scale: Scale = "tile",
+) -> Figure:
+    """Pin decoded kernels on the two-dimensional latent plane.
+
+    Args:
+        grid: (g, g, k, k), decoded mean kernels; `grid[i, j]` belongs to the i-th value of the
+            second latent coordinate and the j-th of the first, both rising and evenly spaced.
+        extent: (first low, first high, second low, second high): latent coordinates of the
+            outermost tiles' centres.
+        codes: (m, 2), codes of real kernels, drawn beside in the same part of the plane (those
+            outside are not shown).
+        scale: of the tiles' colours, see `kernels_beside_samples`.
+    """
+    left, right, bottom, top = extent
+    rows, columns = grid.shape[:2]
+    half_x = (right - left) / max(columns - 1, 1) / 2
+    half_y = (top - bottom) / max(rows - 1, 1) / 2
+    edges = (left - half_x, right + half_x, bottom - half_y, top + half_y)
+
+    size = (SINGLE_COLUMN, 3.35) if codes is None else (DOUBLE_COLUMN, 3.55)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, 1 if codes is None else 2, squeeze=False)[0]
+    # The mosaic's first row is at the top of an image, the plane's lowest row at the bottom.
+    image = mosaic(grid.flip(0), scale)
+    axes[0].imshow(image, COLOURS, vmin=-1, vmax=1, interpolation="none", extent=edges)
+    axes[0].set_title("decoded kernels")
+    if codes is not None:
+        x, y = codes.detach().cpu().unbind(1)
+        axes[1].scatter(x, y, s=2, color="0.2", alpha=0.35, linewidths=0, rasterized=True)
+        axes[1].set_title("codes of real kernels")
+    for panel in axes:
+        panel.set_xlim(edges[:2])
+        panel.set_ylim(edges[2:])
+        panel.set_aspect("equal")
+        panel.set_xlabel("$z_1$")
+        panel.set_ylabel("$z_2$")
+    axes[0].grid(False)
+    return figure

@@ -1,0 +1,188 @@
+"""One look for all figures: sizes, fonts, colours, names, and reproducible files."""
+
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dwp.files import atomic
+
+SINGLE_COLUMN = 3.35  # inches
+DOUBLE_COLUMN = 6.9  # inches
+PNG_DPI = 200
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are alike everywhere
+    "font.size": 7,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.6,
+    "pdf.fonttype": 42,  # journals refuse Type 3 fonts
+}
+styled = mpl.rc_context(RC)
+"""Decorator of functions that draw; matplotlib's settings are as before when they return."""
+
+
+class Look(NamedTuple):
+    """How a prior is drawn."""
+
+    colour: str
+    marker: str
+    label: str
+
+
+_LOOKS = {  # colours that differ for colour-blind readers too (Okabe and Ito)
+    "dwp": Look("#d55e00", "o", "DWP"),
+    "log-uniform": Look("#0072b2", "s", "log-uniform"),
+    "standard-normal": Look("#009e73", "^", "standard normal"),
+    "gaussian-diagonal": Look("#e69f00", "D", "Gaussian, diagonal"),
+    "gaussian-full": Look("#cc79a7", "v", "Gaussian, full"),
+    "deterministic": Look("#000000", "P", "deterministic"),
+    "deterministic-l2": Look("#777777", "<", "deterministic, L2"),
+    "deterministic-dropout": Look("#a0522d", ">", "deterministic, dropout"),
+    "flow": Look("#56b4e9", "X", "flow"),
+}
+_SPARE_COLOURS = ("#6a3d9a", "#b2df8a", "#8c1d40", "#17becf", "#bcbd22", "#1b2a6b", "#f781bf")
+_SPARE_MARKERS = ("p", "h", "*", "d", "8")
+
+_WORDS = {
+    "valid": "validation",
+    "nll": "NLL (nats)",
+    "kl": "KL",
+    "elbo": "ELBO (nats)",
+    "ece": "ECE",
+    "ood": "OOD",
+    "auroc": "AUROC",
+    "brier": "Brier score",
+}
+_FRACTIONS = ("accuracy", "ece", "auroc")
+
+
+def look(prior: str) -> Look:
+    """Colour, marker and label of a prior; other names get ones that depend on the name only."""
+    if prior in _LOOKS:
+        return _LOOKS[prior]
+    code = zlib.crc32(prior.encode())
+    marker, colour = divmod(code, len(_SPARE_COLOURS))
+    return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker % len(_SPARE_MARKERS)], prior)
+
+
+def in_order(priors: Iterable[str]) -> list[str]:
+    """The distinct priors: known ones in the legend's order, then the others by name."""
+    known = list(_LOOKS)
+    return sorted(set(priors), key=lambda name: (known.index(name) if name in known else 99, name))
+
+
+def metric_label(metric: str) -> str:
+    """Axis label of a metric: "ensemble_nll" -> "ensemble NLL (nats)"."""
+    text = " ".join(_WORDS.get(word, word) for word in metric.split("_"))
+    return f"{text} (nats)" if "KL" in text else text
+
+
+def init_label(init: str) -> str:
+    """Panel title of an initialisation."""
+    return {"dwp": "DWP", "xavier": "Xavier"}.get(init, init) + " initialisation"
+
+
+def rows_of_metric(frame: pd.DataFrame, metric: str, alone: Iterable[str]) -> pd.DataFrame:
+    """The rows of one metric.
+
+    Raises:
+        ValueError: there are none, or a column of `alone` has several values, which one figure
+            would mix up.
+    """
+    rows = frame[frame["metric"] == metric]
+    if rows.empty:
+        raise ValueError(f"no rows with the metric '{metric}'")
+    for column in alone:
+        if column in rows and rows[column].nunique() > 1:
+            raise ValueError(f"several values of '{column}' in one figure: keep one")
+    return rows
+
+
+def panels(inits: list[str], height: float) -> tuple[Figure, list[Axes]]:
+    """An empty figure with a titled panel per initialisation, sharing the y axis.
+
+    Args:
+        inits: initialisations, one per panel; one panel makes a single-column figure.
+        height: of the figure without a legend, in inches.
+    """
+    width = SINGLE_COLUMN if len(inits) == 1 else DOUBLE_COLUMN
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)  # inches; tick labels reach into the gap
+    axes = list(figure.subplots(1, len(inits), sharey=True, squeeze=False)[0])
+    for panel, init in zip(axes, inits, strict=True):
+        panel.set_title(init_label(init))
+    return figure, axes
+
+
+def limit_fractions(axes: Axes, metric: str) -> None:
+    """Keep the y axis of a fraction inside [0, 1], where wide error bars may reach out."""
+    if metric.endswith(_FRACTIONS):
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0.0), min(high, 1.0))
+
+
+def legend_below(figure: Figure, handles: list[Any]) -> None:
+    """Put a legend under the panels, as many columns as fit, and make the figure taller for it."""
+    for columns in range(min(4, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=columns,
+            columnspacing=1.2,
+            handletextpad=0.5,
+        )
+        extent = legend.get_window_extent()
+        if extent.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
+
+
+def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
+    """Write a figure atomically to each path, by its suffix: `.pdf` or `.png` (200 dpi).
+
+    The same figure gives the same bytes, with one version of matplotlib: dates and versions are
+    left out, and the layout is fixed at the first call.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    metadata = {
+        ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        ".png": {"Software": None},
+    }
+    with mpl.rc_context(RC):
+        # Each drawing moves a constrained layout a little: settle it once for all files.
+        for _ in range(2 if figure.get_layout_engine() else 0):
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    for path in map(Path, paths):
+        if path.suffix not in metadata:
+            raise ValueError(f"{path}: expected .pdf or .png")
+        with mpl.rc_context(RC), atomic(path) as temporary:
+            figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata[path.suffix])

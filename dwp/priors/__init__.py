@@ -1,0 +1,56 @@
+"""Priors over kernels: one interface, one file a kind."""
+
+import os
+from importlib import import_module
+
+from dwp.errors import UserError
+from dwp.files import load_tensors
+from dwp.priors.base import KernelPrior
+from dwp.priors.kl import kl_divergence, kl_nature, register_kl
+from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
+
+__all__ = [
+    "KINDS",
+    "GaussianKernels",
+    "KernelPrior",
+    "MultiplicativeKernels",
+    "kl_divergence",
+    "kl_nature",
+    "load_prior",
+    "prior_class",
+    "register_kl",
+]
+
+KINDS: dict[str, str] = {
+    "vae": "dwp.priors.vae:KernelVAE",
+    "standard-normal": "dwp.priors.normal:StandardNormal",
+    "gaussian-diagonal": "dwp.priors.gaussian:DiagonalGaussian",
+    "gaussian-full": "dwp.priors.gaussian:FullGaussian",
+    "log-uniform": "dwp.priors.log_uniform:LogUniform",
+    "empirical": "dwp.priors.empirical:Empirical",
+}
+"""Kinds of prior: a new one is a file and a line here, and is imported only when used."""
+
+
+def prior_class(kind: str) -> type[KernelPrior]:
+    """Return the class of a kind of prior.
+
+    Raises:
+        UserError: nobody registered the kind.
+    """
+    if kind not in KINDS:
+        raise UserError(f"prior kind '{kind}' is unknown; expected one of {', '.join(KINDS)}")
+    module, name = KINDS[kind].split(":")
+    return getattr(import_module(module), name)
+
+
+def load_prior(path: str | os.PathLike) -> KernelPrior:
+    """Read a prior of any kind from its file, frozen and ready for use.
+
+    Raises:
+        UserError: the file is missing, unreadable, or not a prior.
+    """
+    tensors, settings = load_tensors(path, kind="prior")
+    prior = prior_class(settings["kind"])(**settings["arguments"])
+    prior.load_state_dict(tensors)
+    return prior.requires_grad_(False)

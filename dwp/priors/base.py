@@ -1,0 +1,88 @@
+"""The interface of a prior over kernels."""
+
+import os
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dwp.errors import UserError
+from dwp.files import save_tensors
+
+
+class KernelPrior(nn.Module):
+    """A distribution over k x k kernels; a layer's prior is its product over all kernels.
+
+    A kind of prior subclasses this, is registered in `dwp.priors.KINDS`, and registers its KL
+    with `dwp.priors.kl.register_kl`. Its parameters and buffers are its fitted state.
+
+    Attributes:
+        kind: the name in `KINDS`.
+        trained: whether the prior is fitted by gradient steps on `loss` (else by `fit`).
+        arguments: what `__init__` was called with, enough to build it again before its state is
+            loaded.
+    """
+
+    kind: ClassVar[str]
+    trained: ClassVar[bool] = False
+
+    def __init__(self, kernel_size: int, **arguments: Any) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.arguments = {"kernel_size": kernel_size, **arguments}
+
+    @classmethod
+    def fit(cls, kernels: Tensor) -> "KernelPrior":
+        """Return the maximum-likelihood prior of this kind for kernels (n, k, k)."""
+        raise NotImplementedError(f"{cls.__name__} is not fitted in closed form")
+
+    def loss(self, kernels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what fitting minimises, in nats per kernel (n,), for kernels (n, k, k)."""
+        return -self.log_prob(kernels)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, k, k).
+
+        Raises:
+            UserError: the prior is improper and cannot be sampled.
+        """
+        raise NotImplementedError
+
+    def initial(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, k, k) to start a net from: samples, unless a kind has better."""
+        return self.sample(n, generator)
+
+    def log_prob(self, kernels: Tensor) -> Tensor:
+        """Return the log density, in nats (n,), of kernels (n, k, k).
+
+        Raises:
+            UserError: the kind has no tractable density.
+        """
+        raise UserError(f"prior kind '{self.kind}' has no tractable density")
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the prior to one `.safetensors` file that `dwp.load_prior` reads."""
+        settings = {"kind": self.kind, "arguments": self.arguments}
+        save_tensors(path, self.state_dict(), kind="prior", settings=settings)
+
+
+def check_kernels(kernels: Tensor, kernel_size: int | None = None) -> Tensor:
+    """Return kernels as float32 (n, k, k), accepting (n, k, k) and (n, 1, k, k).
+
+    Raises:
+        UserError: another shape, another kernel size than `kernel_size`, or values not finite.
+    """
+    if kernels.dim() == 4 and kernels.shape[1] == 1:
+        kernels = kernels[:, 0]
+    if kernels.dim() != 3 or kernels.shape[1] != kernels.shape[2] or len(kernels) == 0:
+        shape = tuple(kernels.shape)
+        raise UserError(f"kernels: expected shape (n, k, k) or (n, 1, k, k), found {shape}")
+    if kernel_size is not None and kernels.shape[1] != kernel_size:
+        size = kernels.shape[1]
+        raise UserError(
+            f"kernels: the prior is over {kernel_size} x {kernel_size} kernels, "
+            f"found {size} x {size}"
+        )
+    if not torch.isfinite(kernels).all():
+        raise UserError("kernels: expected finite values, found NaN or infinity")
+    return kernels.to(torch.float32)

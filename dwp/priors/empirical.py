@@ -1,0 +1,33 @@
+"""Kernels themselves as a distribution: for initialisation only."""
+
+import torch
+from torch import Tensor
+
+from dwp.priors.base import KernelPrior
+
+
+class Empirical(KernelPrior):
+    """Kernels drawn uniformly, with replacement, from a given set.
+
+    It has no density and no KL: use it to start nets from learned kernels, not as a prior.
+    """
+
+    kind = "empirical"
+
+    def __init__(self, kernel_size: int, n: int) -> None:
+        super().__init__(kernel_size, n=n)
+        self.register_buffer("kernels", torch.zeros(n, kernel_size, kernel_size))
+
+    @classmethod
+    def fit(cls, kernels: Tensor) -> "Empirical":
+        """Return the distribution of kernels (n, k, k)."""
+        prior = cls(kernels.shape[-1], len(kernels))
+        prior.kernels.copy_(kernels)
+        return prior
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, k, k)."""
+        device = self.kernels.device
+        return self.kernels[
+            torch.randint(len(self.kernels), (n,), generator=generator, device=device)
+        ]

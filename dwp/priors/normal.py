@@ -1,0 +1,36 @@
+"""The standard normal prior."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dwp.priors.base import KernelPrior
+from dwp.priors.kl import register_kl
+from dwp.priors.posteriors import GaussianKernels
+
+
+class StandardNormal(KernelPrior):
+    """Every weight N(0, 1), independently: the usual choice, which knows nothing of images."""
+
+    kind = "standard-normal"
+
+    @classmethod
+    def fit(cls, kernels: Tensor) -> "StandardNormal":
+        """Return the prior for the size of kernels (n, k, k); their values are not used."""
+        return cls(kernels.shape[-1])
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, k, k)."""
+        shape = (n, self.kernel_size, self.kernel_size)
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def log_prob(self, kernels: Tensor) -> Tensor:
+        """Return the log density, in nats (n,), of kernels (n, k, k)."""
+        return -0.5 * (kernels.square() + math.log(2 * math.pi)).sum((-2, -1))
+
+
+@register_kl(GaussianKernels, StandardNormal, "exact")
+def _kl(posterior: GaussianKernels, prior: StandardNormal, generator=None) -> Tensor:
+    variance = posterior.variance
+    return 0.5 * (variance + posterior.mean.square() - 1 - variance.log()).sum((-2, -1))

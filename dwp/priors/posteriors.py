@@ -1,0 +1,57 @@
+"""Factorised posteriors over the kernels of a layer."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GaussianKernels:
+    """Independent Gaussians over the weights of kernels: w = mean + sqrt(variance) * noise.
+
+    Attributes:
+        mean: (..., k, k).
+        log_variance: (..., k, k).
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance (..., k, k)."""
+        return self.log_variance.exp()
+
+    def entropy(self) -> Tensor:
+        """Return the differential entropy of each kernel, in nats (...)."""
+        return 0.5 * (self.log_variance + math.log(2 * math.pi * math.e)).sum((-2, -1))
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw every kernel once (..., k, k), differentiably."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + self.variance.sqrt() * noise
+
+    def select(self, indices: Tensor) -> "GaussianKernels":
+        """Return the posterior of kernels `indices` (m,) of the flattened leading shape."""
+        return type(self)(*(t.flatten(0, -3)[indices] for t in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class MultiplicativeKernels(GaussianKernels):
+    """Gaussians with multiplicative noise: w = mean * (1 + sqrt(alpha) * noise).
+
+    A Gaussian of variance alpha * mean^2 (Kingma et al. 2015, "Variational dropout"), so that
+    every KL of a Gaussian posterior applies. The second field holds log alpha.
+    """
+
+    @property
+    def log_alpha(self) -> Tensor:
+        """The log of the noise-to-signal ratio alpha (..., k, k)."""
+        return self.__dict__["log_variance"]
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance alpha * mean^2 (..., k, k)."""
+        return self.log_alpha.exp() * self.mean.square()

@@ -1,0 +1,185 @@
+"""The one training loop: Adam with a linearly decaying step size, records, resume, progress."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dwp.errors import UserError
+from dwp.files import load_tensors, save_tensors
+from dwp.seeds import generator as make_generator
+
+
+class _Lines:
+    """A stream that turns tqdm's carriage returns into lines, for logs and shared terminals."""
+
+    def __init__(self, stream) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> None:
+        text = text.strip("\r\n ")
+        if text:
+            self.stream.write(text + "\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def progress(items: Iterator | range, label: str, initial: int = 0, total: int | None = None):
+    """Wrap an iterable in a tqdm bar that prints a plain line every 15 seconds."""
+    return tqdm(
+        items,
+        desc=label,
+        initial=initial,
+        total=total,
+        file=_Lines(sys.stderr),
+        mininterval=15,
+        maxinterval=15,
+        miniters=1,
+        ascii=True,
+        ncols=100,
+    )
+
+
+def batches(n: int, batch_size: int, steps: int, *seed: object, start: int = 0) -> Iterator[Tensor]:
+    """Yield index batches for `steps` steps, a fresh permutation every epoch.
+
+    The batch of a step depends only on the arguments, so that a resumed run sees the same ones.
+
+    Args:
+        n: number of examples.
+        batch_size: indices a batch; the last batch of an epoch may be smaller.
+        steps: number of batches in all.
+        *seed: parts of the seed (see `dwp.seeds.derive_seed`).
+        start: the step to begin with.
+    """
+    per_epoch = -(-n // batch_size)
+    order, epoch_of_order = None, -1
+    for step in range(start, steps):
+        epoch, place = divmod(step, per_epoch)
+        if epoch != epoch_of_order:
+            order = torch.randperm(n, generator=make_generator(*seed, "batches", epoch))
+            epoch_of_order = epoch
+        yield order[place * batch_size : (place + 1) * batch_size]
+
+
+def optimise(
+    model: nn.Module,
+    objective: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor | float]]],
+    *,
+    n: int,
+    batch_size: int,
+    steps: int,
+    learning_rate: float,
+    seed: tuple,
+    noise: torch.Generator | None = None,
+    record_every: int = 0,
+    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    evaluate_every: int = 0,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 120.0,
+    identity: Mapping[str, Any] | None = None,
+    label: str = "training",
+) -> list[dict[str, float]]:
+    """Minimise an objective with Adam, the step size falling linearly to 0 over all steps.
+
+    Args:
+        model: its parameters with `requires_grad` are trained.
+        objective: takes the indices of a batch and returns the loss and scalars to record.
+        n: number of training examples.
+        batch_size: examples a step (`n` if smaller).
+        steps: number of steps.
+        learning_rate: step size at step 0.
+        seed: parts of the seed of the batch order.
+        noise: the generator the objective draws from; its state goes into the checkpoint.
+        record_every: record the objective's scalars every so many steps (0: never), and at the
+            last.
+        evaluate: called with the number of steps done; what it returns is recorded. It must not
+            draw from `noise`.
+        evaluate_every: call `evaluate` every so many steps (0: never).
+        checkpoint: file to resume from, bit for bit, and to save to while training; whoever has
+            written the results removes it.
+        checkpoint_seconds: least time between two checkpoints.
+        identity: settings of the run; a checkpoint of other settings is ignored.
+        label: name shown with the progress.
+
+    Returns:
+        The records: dictionaries with `step` and the recorded scalars.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=learning_rate)
+    records: list[dict[str, float]] = []
+    first = 0
+    if checkpoint is not None and Path(checkpoint).exists():
+        state = _load_checkpoint(checkpoint, identity)
+        if state is not None:
+            first, records = _restore(state, model, optimiser, parameters, noise)
+    saved = time.monotonic()
+    indices = batches(n, batch_size, steps, *seed, start=first)
+    for step, batch in enumerate(progress(indices, label, first, steps), start=first):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * (1 - step / steps)
+        loss, scalars = objective(batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        done = step + 1
+        if record_every and (done % record_every == 0 or done == steps):
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"{label}: the loss is {loss.item()} at step {done}; lower learning_rate"
+                )
+            records.append({"step": done, **{k: float(v) for k, v in scalars.items()}})
+        if evaluate is not None and evaluate_every and done % evaluate_every == 0:
+            records.append({"step": done, **evaluate(done)})
+        due = time.monotonic() - saved > checkpoint_seconds
+        if checkpoint is not None and due and done < steps:
+            settings = {"identity": identity, "done": done, "records": records}
+            tensors = _state(model, optimiser, parameters, noise)
+            save_tensors(checkpoint, tensors, kind="checkpoint", settings=settings)
+            saved = time.monotonic()
+    return records
+
+
+def _state(model, optimiser, parameters, noise) -> dict[str, Tensor]:
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    for number, parameter in enumerate(parameters):
+        for name, value in optimiser.state[parameter].items():
+            tensors[f"adam/{number}/{name}"] = value
+    if noise is not None:
+        tensors["noise"] = noise.get_state()
+    return tensors
+
+
+def _load_checkpoint(path, identity):
+    try:
+        tensors, settings = load_tensors(path, kind="checkpoint")
+    except UserError:
+        return None  # unreadable: starting over is always right
+    return (tensors, settings) if settings["identity"] == identity else None
+
+
+def _restore(state, model, optimiser, parameters, noise) -> tuple[int, list]:
+    tensors, settings = state
+    model.load_state_dict(
+        {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+    )
+    for number, parameter in enumerate(parameters):
+        prefix = f"adam/{number}/"
+        optimiser.state[parameter] = {
+            k.removeprefix(prefix): v if k.endswith("/step") else v.to(parameter.device)
+            for k, v in tensors.items()
+            if k.startswith(prefix)
+        }
+    if noise is not None:
+        noise.set_state(tensors["noise"])
+    return settings["done"], settings["records"]

@@ -1,0 +1,298 @@
+"""Figures show what they are given, fit their column, and are reproducible files."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from dwp.plots.fewshot import fewshot
+from dwp.plots.history import against_steps
+from dwp.plots.kernels import kernels_beside_samples, mosaic
+from dwp.plots.latent import latent_space
+from dwp.plots.norms import norm_histogram
+from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, in_order, look, metric_label, save
+from dwp.plots.tables import to_csv, to_markdown
+
+PRIORS = [
+    *("dwp", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"),
+    *("deterministic", "deterministic-l2"),
+]
+
+
+def summary(inits=("dwp",), counts=(50, 100), priors=PRIORS) -> pd.DataFrame:
+    rows = [
+        ("mnist", prior, init, n, "ensemble_accuracy", 0.9 - 0.02 * k - 5 / n, 0.02)
+        for k, prior in enumerate(priors)
+        for init in inits
+        for n in counts
+    ]
+    return pd.DataFrame(
+        rows, columns=["domain", "prior", "init", "n", "metric", "mean", "interval"]
+    )
+
+
+def history(splits=(0, 1)) -> pd.DataFrame:
+    rows = [
+        (prior, init, 50, split, 0, step, "valid_nll", 2.0 / (1 + step) + 0.1 * split)
+        for prior in ("dwp", "log-uniform")
+        for init in ("dwp", "xavier")
+        for split in splits
+        for step in (0, 10, 20)
+    ]
+    columns = ["prior", "init", "n", "split", "seed", "step", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+PAPER = pd.DataFrame(
+    {
+        "dataset": ["mnist", "mnist", "cifar10"],
+        "prior": ["dwp", "dwp", "dwp"],
+        "num_examples": [50, 500, 50],
+        "accuracy": [0.8, 0.9, 0.2],
+    }
+)
+
+
+def kernels(m: int, k: int = 5) -> torch.Tensor:
+    return torch.randn(m, k, k, generator=torch.Generator().manual_seed(0))
+
+
+def figures() -> dict[str, Figure]:
+    return {
+        "fewshot": fewshot(summary(), "ensemble_accuracy", PAPER),
+        "fewshot-two": fewshot(summary(("dwp", "xavier")), "ensemble_accuracy"),
+        "history": against_steps(history(), "valid_nll"),
+        "kernels": kernels_beside_samples(kernels(40), {"dwp": kernels(40)}),
+        "latent": latent_space(kernels(9).unflatten(0, (3, 3)), (-2, 2, -2, 2), torch.randn(9, 2)),
+        "norms": norm_histogram(torch.linspace(0, 1, 100), 0.5, 50),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Figure]:
+    return figures()
+
+
+def test_saved_twice_is_the_same(tmp_path, drawn):
+    for name, figure in drawn.items():
+        for suffix in (".pdf", ".png"):
+            first, second = tmp_path / f"{name}-1{suffix}", tmp_path / f"{name}-2{suffix}"
+            save(figure, [first, second])
+            assert first.read_bytes() == second.read_bytes(), first.name
+            assert b"atplotlib" not in first.read_bytes(), "no software version in the file"
+
+
+def test_drawn_twice_is_the_same(tmp_path):
+    for copy in "ab":
+        figure = fewshot(summary(), "ensemble_accuracy", PAPER)
+        save(figure, [tmp_path / f"{copy}.png", tmp_path / f"{copy}.pdf"])
+    for suffix in (".png", ".pdf"):
+        first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_failed_save_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"\.pdf or \.png"):
+        save(Figure(), [tmp_path / "figure.svg"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_is_inside_the_column_and_readable(drawn):
+    for name, figure in drawn.items():
+        assert figure.get_figwidth() in (SINGLE_COLUMN, DOUBLE_COLUMN)
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()  # inches, without padding
+        assert box.x0 >= -0.01, name
+        assert box.y0 >= -0.01, name
+        assert box.x1 <= figure.get_figwidth() + 0.01, name
+        assert box.y1 <= figure.get_figheight() + 0.01, name
+        for text in figure.findobj(mpl.text.Text):
+            assert text.get_fontsize() >= 7, (name, text)
+
+
+def test_drawing_leaves_global_settings_alone():
+    before = dict(mpl.rcParams)
+    figures()
+    assert dict(mpl.rcParams) == before
+
+
+def test_plots_import_neither_pyplot_nor_training():
+    code = (
+        "import sys, dwp.plots.fewshot, dwp.plots.history, dwp.plots.kernels, dwp.plots.latent, "
+        "dwp.plots.norms, dwp.plots.tables; "
+        "assert 'matplotlib.pyplot' not in sys.modules; "
+        "assert not any(name.startswith('dwp.training') for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_looks_are_distinct_and_stable():
+    known = [look(prior) for prior in PRIORS]
+    assert len({one.colour for one in known}) == len({one.marker for one in known}) == len(PRIORS)
+    assert look("my-prior") == look("my-prior")
+    assert look("my-prior").label == "my-prior"
+    assert look("my-prior").colour not in {one.colour for one in known}
+    # The value must not depend on the process, as that of `hash` does.
+    code = "from dwp.plots.style import look; print(look('my-prior').colour)"
+    other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert other.stdout.strip() == look("my-prior").colour
+
+
+def test_order_and_labels():
+    assert in_order(["zeta", "log-uniform", "alpha", "dwp", "dwp"]) == [
+        *("dwp", "log-uniform", "alpha", "zeta")
+    ]
+    assert metric_label("ensemble_nll") == "ensemble NLL (nats)"
+    assert metric_label("kl_conv1") == "KL conv1 (nats)"
+    assert metric_label("mean_ood_auroc") == "mean OOD AUROC"
+
+
+def test_same_colour_in_every_figure(drawn):
+    few = drawn["fewshot"].axes[0].lines
+    steps = drawn["history"].axes[0].lines
+    for lines in (few, steps):
+        assert look("dwp").colour in {to_hex(line.get_color()) for line in lines}
+
+
+def test_fewshot_shifts_priors_apart_but_not_across(drawn):
+    panel = drawn["fewshot-two"].axes[0]
+    firsts = [c.lines[0].get_xdata()[0] for c in panel.containers]
+    assert len(set(np.round(firsts, 6))) == len(PRIORS)
+    assert 50 / 1.3 < min(firsts) < 50 < max(firsts) < 50 * 1.3
+    assert np.exp(np.log(firsts).mean()) == pytest.approx(50)
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["50", "100"]
+
+
+def test_fewshot_panels_share_the_axis(drawn):
+    first, second = drawn["fewshot-two"].axes
+    assert first.get_title() == "DWP initialisation"
+    assert first.get_ylim() == second.get_ylim()
+
+
+def test_fewshot_draws_only_the_authors_matching_numbers(drawn):
+    (panel,) = drawn["fewshot"].axes
+    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
+    values = [value for line in hollow for value in line.get_ydata()]
+    assert values == [0.8]  # neither n = 500 nor the other data set
+    labels = [text.get_text() for text in drawn["fewshot"].legends[0].get_texts()]
+    assert labels[0] == "DWP"
+    assert labels[-1] == "authors"
+
+
+def test_fewshot_with_one_n_one_prior_and_no_interval():
+    table = summary(counts=(50,), priors=["dwp"]).assign(interval=np.nan)
+    (panel,) = fewshot(table, "ensemble_accuracy").axes
+    assert panel.containers[0].lines[0].get_xdata()[0] == pytest.approx(50)
+
+
+def test_fractions_stay_below_one():
+    (panel,) = fewshot(summary().assign(interval=3.0), "ensemble_accuracy").axes
+    assert panel.get_ylim() == (0.0, 1.0)
+
+
+def test_figures_refuse_what_they_would_mix_up():
+    with pytest.raises(ValueError, match="nll"):
+        fewshot(summary(), "nll")
+    both = pd.concat([summary(), summary().assign(domain="cifar10")])
+    with pytest.raises(ValueError, match="domain"):
+        fewshot(both, "ensemble_accuracy")
+    with pytest.raises(ValueError, match="'n'"):
+        against_steps(pd.concat([history(), history().assign(n=100)]), "valid_nll")
+
+
+def test_history_is_the_mean_with_a_band(drawn):
+    panel = drawn["history"].axes[0]
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), 2 / (1 + np.array([0, 10, 20])) + 0.05)
+    band = panel.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(2.05 + 0.1 / np.sqrt(2))
+
+
+def test_history_of_one_split_has_no_band():
+    figure = against_steps(history(splits=(0,)), "valid_nll")
+    assert not any(band.get_paths() for band in figure.axes[0].collections)
+
+
+def test_mosaic_places_and_scales_tiles():
+    tiles = torch.zeros(1, 2, 2, 2)
+    tiles[0, 0, 0, 1], tiles[0, 1, 0, 0] = -2.0, 4.0
+    for scale, expected in (("tile", -1.0), ("block", -0.5)):
+        image = mosaic(tiles, scale)
+        left, right = np.split(image, 2, axis=1)
+        half = len(left) // 2
+        assert np.nanmin(left[:half, half:]) == expected
+        assert np.nanmax(right[:half, :half]) == 1.0
+        assert np.nanmax(np.abs(left[half:])) == 0.0
+        assert np.isnan(left[0]).all()
+        np.testing.assert_array_equal(np.isnan(left), np.isnan(left[::-1, ::-1]))
+
+
+def test_mosaic_of_zero_kernels():
+    assert np.nanmax(np.abs(mosaic(torch.zeros(2, 2, 5, 5)))) == 0.0
+    with pytest.raises(ValueError, match="scale"):
+        mosaic(torch.zeros(1, 1, 2, 2), "row")
+
+
+def test_kernel_blocks_have_titles_real_first():
+    samples = {"dwp": kernels(40, 7), "mine": kernels(3, 7)}
+    figure = kernels_beside_samples(kernels(40, 7), samples, tiles=4)
+    assert [axes.get_title() for axes in figure.axes] == ["real kernels", "DWP", "mine"]
+    assert [axes.images[0].get_clim() for axes in figure.axes] == [(-1, 1)] * 3
+    few = figure.axes[2].images[0].get_array().filled(np.nan)
+    assert np.isnan(few[len(few) // 4 :]).all(), "three kernels fill part of the first row"
+    with pytest.raises(ValueError, match="nothing to draw"):
+        kernels_beside_samples(None, {})
+
+
+def test_latent_tiles_are_centred_on_their_codes():
+    grid = torch.zeros(3, 5, 2, 2)
+    grid[0, 4] = 1.0  # first coordinate high, second low
+    axes = latent_space(grid, (-2, 2, -1, 1)).axes[0]
+    image = axes.images[0]
+    assert tuple(image.get_extent()) == (-2.5, 2.5, -1.5, 1.5)
+    pixels = image.get_array().filled(np.nan)
+    rows, columns = np.nonzero(pixels == 1.0)
+    left, right, bottom, top = image.get_extent()
+    x = left + (columns.mean() + 0.5) / pixels.shape[1] * (right - left)
+    y = top - (rows.mean() + 0.5) / pixels.shape[0] * (top - bottom)
+    assert (x, y) == (pytest.approx(2), pytest.approx(-1))
+
+
+def test_norm_histogram_counts_all_and_tells_the_cut(drawn):
+    figure = drawn["norms"]
+    (axes,) = figure.axes
+    assert sum(bar.get_height() for bar in axes.patches) == 100
+    assert axes.get_yscale() == "log"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["cut 0.5", "kept 50 of 100 (50.0 %)"]
+
+
+def test_markdown_table(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "prior": ["dwp", "a|b"],
+            "n": [50, 1000],
+            "mean": [0.86749, np.nan],
+            "p": [0.00004, 0.5],
+            "kl": [12345.6, 1.0],
+        }
+    )
+    to_markdown(frame, tmp_path / "table.md")
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == (
+        "| prior |    n |  mean |       p |    kl |\n"
+        "| ----- | ---: | ----: | ------: | ----: |\n"
+        "| dwp   |   50 | 0.867 | 4.0e-05 | 12346 |\n"
+        "| a\\|b  | 1000 |     – |   0.500 |     1 |\n"
+    )
+
+
+def test_csv_keeps_full_precision(tmp_path):
+    frame = pd.DataFrame({"prior": ["dwp"], "value": [1 / 3]})
+    to_csv(frame, tmp_path / "table.csv")
+    assert pd.read_csv(tmp_path / "table.csv").equals(frame)
+    assert b"\r" not in (tmp_path / "table.csv").read_bytes()
