@@ -5,7 +5,6 @@ with `weights_only=True`); released kernels are a folder with `train.npy` and `t
 """
 
 import os
-import pickle
 import re
 from pathlib import Path
 
@@ -27,6 +26,21 @@ _NAMES = (
 )
 
 
+def release_folder(configured: str | None) -> Path:
+    """Return the folder of the release: as configured, else the environment's `DWP_RELEASE`.
+
+    Raises:
+        UserError: neither is given.
+    """
+    folder = configured or os.environ.get("DWP_RELEASE")
+    if not folder:
+        raise UserError(
+            "release: expected the folder of the authors' release (vae7x7, vae5x5, conv7x7 in it), "
+            "found none; set `release` in the config or the environment variable DWP_RELEASE"
+        )
+    return Path(folder).expanduser()
+
+
 def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
     """Read a released VAE as a frozen `KernelVAE`.
 
@@ -41,20 +55,20 @@ def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
         raise UserError(f"{path}: no such file; expected a folder of the authors' release")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged pickle can make its reader raise almost anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{path}: not a readable state dict ({reason}); fetch it again") from None
-    tensors = {_rename(name): value for name, value in state.items()}
     try:
+        tensors = {_rename(name): value for name, value in state.items()}
         first = tensors["encoder.0.weight"]  # (hidden, 1, 3, 3)
         latent = tensors["latent_mean.weight"]  # (latent, width, 1, 1)
         kernel_size = 5 if "encoder.6.weight" in tensors else 7
         vae = KernelVAE(kernel_size, hidden=first.shape[0], latent=latent.shape[0])
         vae.load_state_dict(tensors)
-    except (KeyError, RuntimeError):
+    except (AttributeError, LookupError, RuntimeError, TypeError):
+        names = list(state)[:3] if isinstance(state, dict) else type(state).__name__
         raise UserError(
-            f"{path}: not a 5 x 5 or 7 x 7 VAE of the authors' release; found tensors "
-            f"{', '.join(list(state)[:3])}, ..."
+            f"{path}: not a 5 x 5 or 7 x 7 VAE of the authors' release; found {names}"
         ) from None
     return vae.requires_grad_(False)
 

@@ -88,3 +88,20 @@ def stratified_subset(
     if n < 1:
         raise UserError(f"expected a subset of at least 1 image, found {n}")
     return balanced_order(targets, n, generator("subset", split), exclude)
+
+
+def few_shot_subset(
+    targets: torch.Tensor, n: int, split: int, validation: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the training indices (n,) and the validation indices (validation,) of a split.
+
+    The validation part is the same for every n and split, and no training subset contains it.
+
+    Args:
+        targets: labels (m,) of the whole training set.
+        n: number of training examples.
+        split: which draw.
+        validation: number of validation examples.
+    """
+    held_out = validation_indices(targets, validation, 0)
+    return stratified_subset(targets, n, split, exclude=held_out), held_out

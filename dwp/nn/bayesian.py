@@ -76,8 +76,16 @@ class BayesianConv2d(nn.Conv2d):
         if not self.sampling:
             return super().forward(inputs)
         mean, deviation = self.moments(inputs)
-        noise = torch.empty_like(mean).normal_(generator=self.generator)
-        return torch.addcmul(mean, deviation, noise)
+        return torch.addcmul(mean, deviation, _noise_like(mean, self.generator))
+
+
+def _noise_like(maps: Tensor, generator: torch.Generator | None) -> Tensor:
+    # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
+    if maps.is_contiguous(memory_format=torch.channels_last):
+        shape = maps.permute(0, 2, 3, 1).shape
+        noise = torch.empty(shape, dtype=maps.dtype, device=maps.device)
+        return noise.normal_(generator=generator).permute(0, 3, 1, 2)
+    return torch.empty_like(maps).normal_(generator=generator)
 
 
 def make_bayesian(

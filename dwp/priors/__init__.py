@@ -1,6 +1,7 @@
 """Priors over kernels: one interface, one file a kind."""
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 
 from dwp.errors import UserError
@@ -17,6 +18,7 @@ __all__ = [
     "kl_divergence",
     "kl_nature",
     "load_prior",
+    "load_priors",
     "prior_class",
     "register_kl",
 ]
@@ -54,3 +56,18 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     prior = prior_class(settings["kind"])(**settings["arguments"])
     prior.load_state_dict(tensors)
     return prior.requires_grad_(False)
+
+
+def load_priors(places: Sequence[str] | None, device: str = "cpu") -> dict[str, KernelPrior] | None:
+    """Read the priors of several layers from `layer=path` strings; None for no strings.
+
+    Raises:
+        UserError: a string has no `=`, or a file is no prior.
+    """
+    if not places:
+        return None
+    pairs = [place.partition("=") for place in places]
+    for layer, sign, path in pairs:
+        if not (layer and sign and path):
+            raise UserError(f"expected LAYER=FILE, found '{layer}{sign}{path}'")
+    return {layer: load_prior(path).to(device) for layer, _, path in pairs}

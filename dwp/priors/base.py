@@ -19,12 +19,19 @@ class KernelPrior(nn.Module):
     Attributes:
         kind: the name in `KINDS`.
         trained: whether the prior is fitted by gradient steps on `loss` (else by `fit`).
+        needs_kernels: whether there is anything to fit.
+        density: "exact" if `log_prob` is tractable, "bound" if only bounds of it are, None if there
+            is no density to score kernels by.
+        posterior_kind: the posterior that goes with the prior ("additive" or "multiplicative").
         arguments: what `__init__` was called with, enough to build it again before its state is
             loaded.
     """
 
     kind: ClassVar[str]
     trained: ClassVar[bool] = False
+    needs_kernels: ClassVar[bool] = True
+    density: ClassVar[str | None] = "exact"
+    posterior_kind: ClassVar[str] = "additive"
 
     def __init__(self, kernel_size: int, **arguments: Any) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ class Empirical(KernelPrior):
     """
 
     kind = "empirical"
+    density = None
 
     def __init__(self, kernel_size: int, n: int) -> None:
         super().__init__(kernel_size, n=n)

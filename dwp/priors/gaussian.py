@@ -10,6 +10,8 @@ from dwp.priors.base import KernelPrior
 from dwp.priors.kl import register_kl
 from dwp.priors.posteriors import GaussianKernels
 
+_LEAST_SPREAD = 1e-12  # of a direction, relative to the mean square: the rounding of float32
+
 
 class FullGaussian(KernelPrior):
     """A Gaussian over the d = k * k weights of a kernel with a full covariance matrix.
@@ -40,7 +42,8 @@ class FullGaussian(KernelPrior):
         centred = flat - mean
         covariance = cls._restrict(centred.T @ centred / len(flat))
         scale, failed = torch.linalg.cholesky_ex(covariance)
-        if failed or len(flat) <= flat.shape[1] or covariance.diagonal().min() <= 0:
+        least = _LEAST_SPREAD * flat.square().mean(0).max()
+        if failed or len(flat) <= flat.shape[1] or scale.diagonal().square().min() <= least:
             raise UserError(
                 f"kernels: a {cls.kind} prior needs more than {flat.shape[1]} kernels that do not "
                 f"lie in a plane, found {len(flat)}; train more source nets or prune less"

@@ -26,11 +26,9 @@ class LogUniform(KernelPrior):
     """
 
     kind = "log-uniform"
-
-    @classmethod
-    def fit(cls, kernels: Tensor) -> "LogUniform":
-        """Return the prior for the size of kernels (n, k, k); their values are not used."""
-        return cls(kernels.shape[-1])
+    needs_kernels = False
+    density = None
+    posterior_kind = "multiplicative"
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Raise `UserError`: there is nothing to draw from."""

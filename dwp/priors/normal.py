@@ -14,11 +14,7 @@ class StandardNormal(KernelPrior):
     """Every weight N(0, 1), independently: the usual choice, which knows nothing of images."""
 
     kind = "standard-normal"
-
-    @classmethod
-    def fit(cls, kernels: Tensor) -> "StandardNormal":
-        """Return the prior for the size of kernels (n, k, k); their values are not used."""
-        return cls(kernels.shape[-1])
+    needs_kernels = False
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""

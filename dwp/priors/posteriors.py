@@ -26,7 +26,7 @@ class GaussianKernels:
 
     def entropy(self) -> Tensor:
         """Return the differential entropy of each kernel, in nats (...)."""
-        return 0.5 * (self.log_variance + math.log(2 * math.pi * math.e)).sum((-2, -1))
+        return 0.5 * (self.variance.log() + math.log(2 * math.pi * math.e)).sum((-2, -1))
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw every kernel once (..., k, k), differentiably."""

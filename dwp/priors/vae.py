@@ -36,6 +36,7 @@ class KernelVAE(KernelPrior):
 
     kind = "vae"
     trained = True
+    density = "bound"
 
     def __init__(self, kernel_size: int, hidden: int, latent: int) -> None:
         super().__init__(kernel_size, hidden=hidden, latent=latent)

@@ -1,13 +1,25 @@
 import json
-import os
 from pathlib import Path
 
 from dwp.data import DATASETS
 from dwp.fingerprint import fingerprint
+from dwp.nn.networks import NETWORKS
+from dwp.priors import KINDS, prior_class
 
 ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "workflow" / "scripts"
 RESULTS = f"results/{config['name']}"
+
+
+wildcard_constraints:
+    domain="[^/]+",
+    role="source|target",
+    layer="[^/_.]+",
+    prior="[^/]+",
+    init="[^/]+",
+    n="[0-9]+",
+    split="[0-9]+",
+    seed="[0-9]+",
 
 
 # glibc otherwise gives large blocks back to the system at every training step.
@@ -19,22 +31,116 @@ shell.prefix(
 
 def code(*entries):
     """The fingerprint of the code a rule runs: its script, and modules it names by a string."""
-    return fingerprint(
-        *(f"workflow/scripts/{e}" if e.endswith(".py") else e for e in entries),
-        root=ROOT,
-    )
+    scripts = (f"workflow/scripts/{e}" if e.endswith(".py") else e for e in entries)
+    return fingerprint(*scripts, root=ROOT)
 
 
 def as_json(settings):
     return json.dumps(settings, sort_keys=True)
 
 
+def without(section, *keys):
+    return {key: value for key, value in section.items() if key not in keys}
+
+
+def module(registered):
+    return registered.split(":")[0]
+
+
+# Settings: each stage's own slice of the config, so that nothing else makes it run again.
+
+
 def source_settings(domain):
-    """What a source net depends on: all of its settings but how many there are."""
     section = config["domains"][domain]
-    settings = {k: v for k, v in section["source_nets"].items() if k != "count"}
+    return {"network": section["network"], **without(section["source_nets"], "count")}
+
+
+def kernel_layers(domain):
+    return config["domains"][domain]["kernels"]["layers"]
+
+
+def kernel_settings(domain, layer):
+    section = config["domains"][domain]["kernels"]
+    return {"test_fraction": section["test_fraction"], **section["layers"][layer]}
+
+
+def kernel_size(domain, layer):
+    return NETWORKS[config["domains"][domain]["network"]].kernel_sizes[layer]
+
+
+def prior_section(domain, prior):
+    return config["domains"][domain]["priors"][prior]
+
+
+def prior_settings(domain, prior, layer):
+    section = prior_section(domain, prior)
+    return {
+        "kind": section["kind"],
+        "arguments": section.get("layers", {}).get(layer, {}),
+        "training": section.get("training"),
+    }
+
+
+def is_deterministic(domain, prior):
+    return prior_section(domain, prior)["kind"] == "deterministic"
+
+
+def run_settings(domain, prior):
+    section = config["domains"][domain]
+    settings = without(
+        section["classification"], "priors", "inits", "train_sizes", "splits", "seeds"
+    )
+    if is_deterministic(domain, prior):
+        bayesian = ("kernels_per_step", "log_variance", "samples", "bayesian_layers")
+        settings = without(settings, *bayesian) | {"l2": prior_section(domain, prior)["l2"]}
     return {"network": section["network"], **settings}
 
 
-def dataset_module(name):
-    return DATASETS[name].split(":")[0]
+def prior_module(domain, prior):
+    return module(KINDS[prior_section(domain, prior)["kind"]])
+
+
+def run_modules(w):
+    """The modules of the kinds of prior that a run names by strings."""
+    names = [w.prior] if not is_deterministic(w.domain, w.prior) else []
+    names += [w.init] if w.init != "xavier" else []
+    return [prior_module(w.domain, name) for name in names]
+
+
+# Files: where a stage's product lies, made here or taken from the authors' release.
+
+
+def release_option():
+    return f"--release {config['release']}" if config["release"] else ""
+
+
+def kernel_file(domain, layer):
+    place = "released" if "released" in kernel_layers(domain)[layer] else "collected"
+    return f"{RESULTS}/{domain}/kernels/{place}/{layer}.safetensors"
+
+
+def prior_file(domain, prior, layer):
+    place = "released" if "released" in prior_section(domain, prior) else "fitted"
+    return f"{RESULTS}/{domain}/priors/{place}/{prior}/{layer}.safetensors"
+
+
+def fitted_kernels(w):
+    kind = prior_class(prior_section(w.domain, w.prior)["kind"])
+    return [kernel_file(w.domain, w.layer)] if kind.needs_kernels else []
+
+
+def run_priors(w):
+    if is_deterministic(w.domain, w.prior):
+        return []
+    layers = config["domains"][w.domain]["classification"]["bayesian_layers"]
+    return [prior_file(w.domain, w.prior, layer) for layer in layers]
+
+
+def run_init(w):
+    if w.init == "xavier":
+        return []
+    return [prior_file(w.domain, w.init, layer) for layer in kernel_layers(w.domain)]
+
+
+def layer_files(paths):
+    return " ".join(f"{Path(path).stem}={path}" for path in paths)

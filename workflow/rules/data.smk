@@ -8,7 +8,7 @@ rule data:
         location=lambda w: as_json(config["data"]),
         code=lambda w: code(
             "prepare_data.py",
-            dataset_module(config["domains"][w.domain]["data"][w.role]),
+            module(DATASETS[config["domains"][w.domain]["data"][w.role]]),
         ),
     shell:
         "python {SCRIPTS}/prepare_data.py --dataset {params.dataset}"

@@ -13,7 +13,7 @@ def predict(
     *,
     samples: int,
     generator: torch.Generator | None = None,
-    batch_size: int = 100,
+    batch_size: int = 50,
 ) -> Tensor:
     """Return class probabilities (max(samples, 1), n, classes) of images (n, c, h, w).
 
@@ -27,7 +27,7 @@ def predict(
     device = next(net.parameters()).device
     parts = []
     for batch in images.split(batch_size):
-        inputs = batch.to(device)
+        inputs = batch.to(device, memory_format=torch.channels_last)
         with prediction(net, sampling=samples > 0, generator=generator):
             draws = [net(inputs).softmax(1).cpu() for _ in range(max(samples, 1))]
         parts.append(torch.stack(draws))

@@ -1,0 +1,62 @@
+"""What is reported of a trained classifier."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dwp.evaluation.metrics import classification_metrics, ood_auroc
+from dwp.nn.bayesian import kl_by_layer
+from dwp.nn.predict import predict
+from dwp.priors import KernelPrior
+
+_KL_DRAWS = 10  # draws that a reported KL is averaged over, for pairs where it is estimated
+
+
+def evaluate_classifier(
+    net: nn.Module,
+    priors: Mapping[str, KernelPrior] | None,
+    *,
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    out_of_domain: Tensor,
+    samples: int,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Return what is reported of a trained net.
+
+    `train_nll` (mean nats per example of one weight sample); for a Bayesian net `kl_<layer>`, `kl`
+    and `elbo` (nats, of the whole training set; an estimated KL is the mean of 10 draws); for the
+    ensemble of all weight samples, for one sample and for the mean weights `<which>_accuracy`,
+    `_nll` (mean nats), `_ece`, `_brier`; `ensemble_ood_auroc` by predictive entropy. A
+    deterministic net has one prediction, which stands in all three places.
+
+    Args:
+        net: the trained net.
+        priors: of its Bayesian layers, or None.
+        train: training images (n, c, h, w) in [0, 1] and targets (n,).
+        test: test images and targets.
+        out_of_domain: images of another domain.
+        samples: weight samples of the ensemble; 0 for a deterministic net.
+        generator: where the samples come from.
+    """
+    fitted = predict(net, train[0], samples=samples, generator=generator)
+    targets = train[1].cpu()
+    train_nll = sum(classification_metrics(p, targets)["nll"] for p in fitted) / len(fitted)
+    metrics = {"train_nll": train_nll}
+    if priors is not None:
+        with torch.no_grad():
+            draws = [kl_by_layer(net, priors, generator) for _ in range(_KL_DRAWS)]
+        for name in draws[0]:
+            metrics[f"kl_{name}"] = sum(float(kl[name]) for kl in draws) / len(draws)
+        metrics["kl"] = sum(metrics[f"kl_{name}"] for name in draws[0])
+        metrics["elbo"] = -train_nll * len(targets) - metrics["kl"]
+    drawn = predict(net, test[0], samples=samples, generator=generator)
+    mean = predict(net, test[0], samples=0)[0] if samples else drawn[0]
+    predictions = {"ensemble": drawn.mean(0), "sample": drawn[0], "mean": mean}
+    for which, probabilities in predictions.items():
+        for name, value in classification_metrics(probabilities, test[1]).items():
+            metrics[f"{which}_{name}"] = value
+    strange = predict(net, out_of_domain, samples=samples, generator=generator).mean(0)
+    metrics["ensemble_ood_auroc"] = ood_auroc(predictions["ensemble"], strange)
+    return metrics

@@ -1,0 +1,80 @@
+"""Kernels of trained nets: collected, pruned by norm, split and described."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from dwp.errors import UserError
+from dwp.seeds import generator
+
+
+def collect(weights: Iterable[Tensor]) -> Tensor:
+    """Return the kernels (n, k, k) of convolution weights, each (out, in, k, k)."""
+    return torch.cat([weight.flatten(0, 1) for weight in weights])
+
+
+def norms(kernels: Tensor) -> Tensor:
+    """Return the Euclidean norm (n,) of kernels (n, k, k)."""
+    return kernels.flatten(1).norm(dim=1)
+
+
+def cut_norm(
+    kernel_norms: Tensor, *, threshold: float | None = None, quantile: float | None = None
+) -> float:
+    """Return the norm below which kernels are dropped.
+
+    The L2 penalty drives the kernels a net does not use to almost 0; what is left are the others.
+
+    Args:
+        kernel_norms: (n,).
+        threshold: the norm itself.
+        quantile: the fraction of kernels to drop, in [0, 1).
+
+    Raises:
+        UserError: neither or both of `threshold` and `quantile` are given.
+    """
+    if (threshold is None) == (quantile is None):
+        raise UserError("kernels: expected either a threshold or a quantile to prune by")
+    if threshold is not None:
+        return float(threshold)
+    ordered = kernel_norms.sort().values
+    return float(ordered[int(quantile * len(ordered))])
+
+
+def split(kernels: Tensor, test_fraction: float, *seed: object) -> tuple[Tensor, Tensor]:
+    """Shuffle kernels (n, k, k) and return a train and a test part.
+
+    Raises:
+        UserError: there are fewer than two kernels.
+    """
+    if len(kernels) < 2:
+        raise UserError(
+            f"kernels: {len(kernels)} left after pruning, expected at least 2; lower the threshold "
+            "or train more or longer source nets"
+        )
+    order = torch.randperm(len(kernels), generator=generator("kernels", *seed))
+    tests = max(1, round(test_fraction * len(kernels)))
+    return kernels[order[tests:]], kernels[order[:tests]]
+
+
+def describe(kernel_norms: Tensor, cut: float, nets: int, train: int, test: int) -> dict:
+    """Return counts and the distribution of norms of a kernel data set, for JSON."""
+    kept = kernel_norms[kernel_norms >= cut]
+    return {
+        "nets": nets,
+        "collected": len(kernel_norms),
+        "cut": cut,
+        "kept": len(kept),
+        "kept_fraction": len(kept) / len(kernel_norms),
+        "train": train,
+        "test": test,
+        "norms_collected": _quantiles(kernel_norms),
+        "norms_kept": _quantiles(kept),
+    }
+
+
+def _quantiles(values: Tensor) -> dict[str, float]:
+    ordered = values.sort().values
+    places = {"least": 0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "most": 1}
+    return {k: float(ordered[round(q * (len(ordered) - 1))]) for k, q in places.items()}

@@ -1,0 +1,33 @@
+"""The net of a few-shot run, plain or Bayesian."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from dwp.nn.bayesian import make_bayesian
+from dwp.nn.networks import build_network
+from dwp.priors.base import KernelPrior
+
+
+def build_classifier(
+    settings: Mapping[str, Any], classes: int, priors: Mapping[str, KernelPrior] | None
+) -> nn.Module:
+    """Build the net of a run; its weights are not those of a run yet.
+
+    Args:
+        settings: `network`, `filters`, `log_variance`.
+        classes: number of classes.
+        priors: of the layers to be Bayesian, by name; their kind decides the kind of posterior.
+            None: a plain net.
+    """
+    net = build_network(settings["network"], filters=settings["filters"], classes=classes)
+    if priors is not None:
+        for name, prior in priors.items():
+            make_bayesian(
+                net,
+                [name],
+                posterior=prior.posterior_kind,
+                log_variance=settings["log_variance"],
+            )
+    return net

@@ -1,0 +1,82 @@
+"""Fitting priors to kernels."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dwp.errors import UserError
+from dwp.priors import KernelPrior, prior_class
+from dwp.priors.base import check_kernels
+from dwp.seeds import generator
+from dwp.training.loop import optimise
+
+
+def fit_prior(
+    kind: str,
+    kernel_size: int,
+    kernels: Tensor | None,
+    arguments: Mapping[str, Any],
+    training: Mapping[str, Any],
+    *,
+    device: str = "cpu",
+    checkpoint: str | os.PathLike | None = None,
+    identity: Mapping[str, Any] | None = None,
+    label: str = "prior",
+) -> tuple[KernelPrior, list[dict[str, float]]]:
+    """Fit a prior of some kind to kernels: in closed form, or by gradient steps on its loss.
+
+    Args:
+        kind: a key of `dwp.priors.KINDS`.
+        kernel_size: k.
+        kernels: (n, k, k) or (n, 1, k, k); None for kinds that fit nothing.
+        arguments: of the kind's class, but for the kernel size (a trained kind's widths).
+        training: `epochs`, `batch_size`, `learning_rate`, `seed`; unused by closed forms.
+        device: where to train.
+        checkpoint: see `dwp.training.loop.optimise`.
+        identity: see `dwp.training.loop.optimise`.
+        label: name shown with the progress.
+
+    Returns:
+        The frozen prior and the training records (loss in nats per kernel).
+
+    Raises:
+        UserError: the kind is unknown or the kernels do not suit it.
+    """
+    kind_class = prior_class(kind)
+    if not kind_class.needs_kernels:
+        return kind_class(kernel_size), []
+    if kernels is None:
+        raise UserError(f"prior kind '{kind}' is fitted to kernels, found none")
+    kernels = check_kernels(kernels, kernel_size)
+    if not kind_class.trained:
+        return kind_class.fit(kernels), []
+    seed = training["seed"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator("prior", "weights", seed).initial_seed())
+        prior = kind_class(kernel_size, **arguments).to(device)
+    kernels = kernels.to(device)
+    noise = generator("prior", "noise", seed, device=device)
+
+    def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = prior.loss(kernels[batch], noise).mean()
+        return loss, {"loss": loss.detach()}
+
+    per_epoch = -(-len(kernels) // training["batch_size"])
+    records = optimise(
+        prior,
+        objective,
+        n=len(kernels),
+        batch_size=training["batch_size"],
+        steps=training["epochs"] * per_epoch,
+        learning_rate=training["learning_rate"],
+        seed=("prior", seed),
+        noise=noise,
+        record_every=per_epoch,
+        checkpoint=checkpoint,
+        identity=identity,
+        label=label,
+    )
+    return prior.requires_grad_(False), records

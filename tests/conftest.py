@@ -1,0 +1,52 @@
+"""What test modules share: one thread, and a VAE small enough to integrate on a grid."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from dwp.priors.vae import KernelVAE
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small_vae() -> Iterator[KernelVAE]:
+    """A 5 x 5 VAE in double precision, untrained, whose kernels depend strongly on z.
+
+    Double is also the default type within the test: a prior draws codes in it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        vae = KernelVAE(5, hidden=4, latent=2)
+    vae.double().requires_grad_(False)
+    for name, parameter in vae.named_parameters():
+        if name.endswith("weight") and not name.startswith("encoder"):
+            parameter *= 3
+    vae.kernel_variance.bias -= 1
+    vae.latent_variance.bias += 1  # r(z|w) wider than p(z): importance weights are bounded
+    torch.set_default_dtype(torch.double)
+    yield vae
+    torch.set_default_dtype(torch.float)
+
+
+@pytest.fixture
+def grid_log_prob() -> Callable[[KernelVAE, Tensor], Tensor]:
+    """log p(w) of a VAE with two latent dimensions, by a Riemann sum over z in [-6, 6]^2."""
+
+    def log_prob(vae: KernelVAE, kernels: Tensor) -> Tensor:
+        axis = torch.linspace(-6, 6, 61, dtype=kernels.dtype)
+        codes = torch.cartesian_prod(axis, axis)
+        mean, variance = (m.flatten(1) for m in vae.decode(codes))  # (codes, d)
+        # the sum of squares, multiplied out: (n, codes) without a tensor of (n, codes, d)
+        w, precision = kernels.flatten(1), 1 / variance
+        distance = w.square() @ precision.T - 2 * w @ (mean * precision).T
+        distance = distance + (mean.square() * precision).sum(1)
+        log_likelihood = -0.5 * (distance + (2 * math.pi * variance).log().sum(1))
+        log_prior = -0.5 * codes.square().sum(1) - math.log(2 * math.pi)
+        log_area = 2 * math.log(12 / 60)
+        return (log_likelihood + log_prior).logsumexp(1) + log_area
+
+    return log_prob

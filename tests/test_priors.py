@@ -1,0 +1,479 @@
+"""Priors: densities that are densities, samples that follow them, files that keep them."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+from torch.distributions import MultivariateNormal, Normal
+
+from dwp.errors import UserError
+from dwp.files import save_tensors
+from dwp.priors import KINDS, load_prior, load_priors, prior_class
+from dwp.priors.base import KernelPrior, check_kernels
+from dwp.priors.vae import KernelVAE
+from dwp.seeds import generator
+
+EXPLICIT = ["standard-normal", "gaussian-diagonal", "gaussian-full"]
+
+
+def correlated_kernels(n, k, *seed):
+    """Draws (n, k, k) of a Gaussian, and its mean (d,) and covariance (d, d)."""
+    random = generator("correlated", k, *seed)
+    d = k * k
+    mean = torch.randn(d, generator=random)
+    factor = 0.3 * torch.randn(d, d, generator=random) + 0.5 * torch.eye(d)
+    noise = torch.randn(n, d, generator=random)
+    return (mean + noise @ factor.T).view(n, k, k), mean, factor @ factor.T
+
+
+def make(kind, k=5):
+    """A prior of any kind, fitted if there is anything to fit."""
+    if kind == "vae":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return KernelVAE(k, hidden=4, latent=2).requires_grad_(False)
+    if kind in ("standard-normal", "log-uniform"):
+        return prior_class(kind)(k)
+    return prior_class(kind).fit(correlated_kernels(40, k)[0])
+
+
+def assert_mean(values, expected, errors=3.0):
+    """The mean of independent values is the expected one, within standard errors."""
+    values = values.double()
+    error = values.std() / math.sqrt(len(values))
+    assert abs(values.mean() - expected) < errors * error + 1e-9
+    # An estimate that says nothing must not pass.
+    assert error < 0.05 * max(1.0, abs(expected))
+
+
+# Densities
+
+
+@pytest.mark.parametrize("kind", EXPLICIT)
+def test_density_over_a_line_integrates_to_one(kind):
+    prior = make(kind, k=1).double()
+    line = torch.linspace(-20, 20, 20001, dtype=torch.double)
+    density = prior.log_prob(line.view(-1, 1, 1)).exp()
+    assert torch.trapezoid(density, line).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", EXPLICIT)
+@pytest.mark.parametrize("k", [2, 3])
+def test_density_integrates_to_one(kind, k):
+    prior = make(kind, k)
+    # Importance sampling from a wider Gaussian around the prior's own mean.
+    draws = prior.sample(4000, generator("wide", 1)).flatten(1)
+    wide = MultivariateNormal(draws.mean(0), 1.4 * draws.T.cov())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        points = wide.sample((20000,))
+    ratio = (prior.log_prob(points.view(-1, k, k)) - wide.log_prob(points)).exp()
+    assert_mean(ratio, 1)
+
+
+@pytest.mark.parametrize("kind", EXPLICIT)
+def test_samples_follow_the_density(kind):
+    # E_p[q / p] = 1 for every density q: here a Gaussian narrower than p and beside it.
+    prior = make(kind, k=2)
+    samples = prior.sample(20000, generator("follow"))
+    flat = samples.flatten(1)
+    scale = flat.std(0)
+    beside = MultivariateNormal(flat.mean(0) + 0.2 * scale, 0.5 * flat.T.cov())
+    assert_mean((beside.log_prob(flat) - prior.log_prob(samples)).exp(), 1)
+
+
+def test_standard_normal_against_torch():
+    kernels = correlated_kernels(20, 3)[0]
+    expected = Normal(0, 1).log_prob(kernels).sum((1, 2))
+    torch.testing.assert_close(make("standard-normal", 3).log_prob(kernels), expected)
+
+
+def test_diagonal_gaussian_against_torch():
+    kernels = correlated_kernels(50, 3)[0]
+    prior = prior_class("gaussian-diagonal").fit(kernels)
+    expected = Normal(kernels.mean(0), kernels.std(0, correction=0)).log_prob(kernels)
+    torch.testing.assert_close(prior.log_prob(kernels), expected.sum((1, 2)))
+
+
+def test_full_gaussian_against_torch():
+    kernels = correlated_kernels(50, 3)[0]
+    prior = prior_class("gaussian-full").fit(kernels)
+    flat = kernels.flatten(1)
+    expected = MultivariateNormal(flat.mean(0), flat.T.cov(correction=0))
+    torch.testing.assert_close(prior.log_prob(kernels), expected.log_prob(flat), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("kind", EXPLICIT)
+def test_loss_is_the_negative_log_density(kind):
+    prior = make(kind, 3)
+    kernels = correlated_kernels(10, 3)[0]
+    assert torch.equal(prior.loss(kernels, generator(0)), -prior.log_prob(kernels))
+
+
+# Fitting
+
+
+@pytest.mark.parametrize("kind", ["gaussian-diagonal", "gaussian-full"])
+def test_fit_recovers_the_gaussian_of_the_samples(kind):
+    n = 20000
+    kernels, mean, covariance = correlated_kernels(n, 2)
+    prior = prior_class(kind).fit(kernels)
+    variance = covariance.diagonal()
+    found = prior.scale @ prior.scale.T
+    assert ((prior.mean - mean).abs() < 4 * (variance / n).sqrt()).all()
+    if kind == "gaussian-diagonal":
+        assert ((found.diagonal() / variance - 1).abs() < 4 * math.sqrt(2 / n)).all()
+        assert torch.equal(found, found.diagonal().diag())
+    else:
+        # The variance of a sample covariance of Gaussians is (c_ii c_jj + c_ij^2) / n.
+        error = ((variance[:, None] * variance + covariance.square()) / n).sqrt()
+        assert ((found - covariance).abs() < 4 * error).all()
+    # A fit to the prior's own samples finds the prior again.
+    again = prior_class(kind).fit(prior.sample(n, generator("again")))
+    assert ((again.mean - prior.mean).abs() < 4 * (variance / n).sqrt()).all()
+    difference = again.scale @ again.scale.T - found
+    assert (difference.abs() < 4 * ((variance[:, None] * variance * 2) / n).sqrt()).all()
+
+
+@pytest.mark.parametrize("kind", ["gaussian-diagonal", "gaussian-full"])
+def test_fit_maximises_the_likelihood(kind):
+    kernels = correlated_kernels(60, 2)[0]
+    best = prior_class(kind).fit(kernels).log_prob(kernels).mean()
+    for other in (0.98 * kernels, 1.02 * kernels, kernels + 0.05):
+        assert prior_class(kind).fit(other).log_prob(kernels).mean() < best
+
+
+@pytest.mark.parametrize("kind", ["gaussian-diagonal", "gaussian-full"])
+def test_fit_refuses_too_few_kernels(kind):
+    kernels = correlated_kernels(26, 5)[0]
+    prior_class(kind).fit(kernels)
+    with pytest.raises(UserError, match=r"more than 25 kernels .* found 25"):
+        prior_class(kind).fit(kernels[:25])
+
+
+def degenerate(name):
+    kernels = correlated_kernels(200, 5)[0]
+    if name == "equal weights":
+        kernels[:, 0, 1] = kernels[:, 0, 0]
+    if name == "combination":
+        kernels[:, 0, 1] = 2 * kernels[:, 0, 0] - kernels[:, 3, 3]
+    if name == "no mean":
+        kernels -= kernels.mean((1, 2), keepdim=True)
+    if name == "constant weight":
+        kernels[:, 2, 2] = 0.1  # whose mean is not exactly 0.1
+    if name == "all zero":
+        kernels[:] = 0
+    if name == "all the same":
+        kernels[:] = kernels[0].clone()
+    return kernels
+
+
+# Rounding leaves such covariances barely positive definite, so that a Cholesky decomposition alone
+# would go through and give a precision of 1e15.
+@pytest.mark.parametrize(
+    "name",
+    ["equal weights", "combination", "no mean", "constant weight", "all zero", "all the same"],
+)
+def test_full_gaussian_refuses_degenerate_kernels(name):
+    with pytest.raises(UserError, match="do not lie in a plane"):
+        prior_class("gaussian-full").fit(degenerate(name))
+
+
+@pytest.mark.parametrize("name", ["constant weight", "all zero", "all the same"])
+def test_diagonal_gaussian_refuses_constant_weights(name):
+    with pytest.raises(UserError, match="do not lie in a plane"):
+        prior_class("gaussian-diagonal").fit(degenerate(name))
+
+
+def test_full_gaussian_fits_almost_degenerate_kernels():
+    kernels = degenerate("equal weights")
+    kernels[:, 0, 1] += 1e-3 * torch.randn(200, generator=generator("almost"))
+    prior = prior_class("gaussian-full").fit(kernels)
+    # d = E of the distance under the fitted Gaussian itself
+    assert prior._distance(kernels).mean() == pytest.approx(25, rel=0.02)
+
+
+def test_fit_of_a_trained_kind_is_refused():
+    with pytest.raises(NotImplementedError, match="KernelVAE"):
+        KernelVAE.fit(correlated_kernels(40, 5)[0])
+
+
+# Improper and empirical priors
+
+
+def test_log_uniform_has_neither_samples_nor_density():
+    prior = make("log-uniform")
+    with pytest.raises(UserError, match="improper"):
+        prior.sample(3, generator(0))
+    with pytest.raises(UserError, match="improper"):
+        prior.initial(3, generator(0))
+    with pytest.raises(UserError, match="'log-uniform' has no tractable density"):
+        prior.log_prob(torch.ones(1, 5, 5))
+
+
+def test_empirical_draws_its_kernels_uniformly():
+    kernels = correlated_kernels(10, 3)[0]
+    prior = prior_class("empirical").fit(kernels)
+    samples = prior.sample(10000, generator("empirical"))
+    counts = (samples[:, None] == kernels).all((2, 3)).sum(0)
+    assert counts.sum() == 10000  # every sample is one of the kernels
+    assert ((counts - 1000).abs() < 4 * math.sqrt(10000 * 0.1 * 0.9)).all()
+    with pytest.raises(UserError, match="'empirical' has no tractable density"):
+        prior.log_prob(kernels)
+
+
+@pytest.mark.parametrize("kind", set(KINDS) - {"log-uniform"})
+def test_sampling_depends_on_the_generator_alone(kind):
+    prior = make(kind)
+    first, same, other = (prior.sample(7, generator(s)) for s in (0, 0, 1))
+    assert first.shape == (7, 5, 5)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+# Files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_file_round_trip(tmp_path, kind):
+    prior = make(kind)
+    for name in ("first", "second"):
+        prior.save(tmp_path / f"{name}.safetensors")
+    loaded = load_prior(tmp_path / "first.safetensors")
+    loaded.save(tmp_path / "third.safetensors")
+    first, second, third = (
+        (tmp_path / f"{name}.safetensors").read_bytes() for name in ("first", "second", "third")
+    )
+    assert first == second == third
+
+    assert type(loaded) is type(prior)
+    assert loaded.kernel_size == 5
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    if kind != "log-uniform":
+        assert torch.equal(prior.sample(9, generator(0)), loaded.sample(9, generator(0)))
+    kernels = correlated_kernels(6, 5, "other")[0]
+    if kind in EXPLICIT:
+        assert torch.equal(prior.log_prob(kernels), loaded.log_prob(kernels))
+    if kind == "vae":
+        assert torch.equal(prior.loss(kernels, generator(1)), loaded.loss(kernels, generator(1)))
+
+
+def test_kinds_name_their_classes():
+    for kind in KINDS:
+        assert issubclass(prior_class(kind), KernelPrior)
+        assert prior_class(kind).kind == kind
+    assert {kind for kind in KINDS if prior_class(kind).density == "exact"} == set(EXPLICIT)
+
+
+def test_priors_of_layers(tmp_path):
+    make("gaussian-full").save(tmp_path / "a=b.safetensors")
+    priors = load_priors([f"conv2={tmp_path}/a=b.safetensors"])
+    assert list(priors) == ["conv2"]
+    assert priors["conv2"].kind == "gaussian-full"
+    assert load_priors(None) is None
+    for place in ("conv2", "=file", "conv2="):
+        with pytest.raises(UserError, match=f"expected LAYER=FILE, found '{place}'"):
+            load_priors([place])
+
+
+def test_unknown_kind_lists_what_there_is(tmp_path):
+    allowed = ", ".join(KINDS)
+    with pytest.raises(UserError, match=f"'flow' is unknown; expected one of {allowed}"):
+        prior_class("flow")
+    settings = {"kind": "flow", "arguments": {}}
+    save_tensors(tmp_path / "flow.safetensors", {}, kind="prior", settings=settings)
+    with pytest.raises(UserError, match="'flow' is unknown"):
+        load_prior(tmp_path / "flow.safetensors")
+
+
+def test_another_kind_of_file_is_no_prior(tmp_path):
+    save_tensors(tmp_path / "net.safetensors", {}, kind="source net", settings={})
+    with pytest.raises(UserError, match="expected 'prior'"):
+        load_prior(tmp_path / "net.safetensors")
+
+
+# Kernels from users
+
+
+def test_check_kernels_accepts_both_shapes():
+    kernels = correlated_kernels(4, 3)[0]
+    for given in (kernels, kernels[:, None], kernels.double()):
+        checked = check_kernels(given, 3)
+        assert torch.equal(checked, kernels)
+        assert checked.dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 3), (2, 3, 4), (2, 2, 3, 3), (0, 3, 3), (1, 1, 1, 3)])
+def test_check_kernels_refuses_other_shapes(shape):
+    with pytest.raises(UserError, match=r"expected shape \(n, k, k\) or \(n, 1, k, k\), found \("):
+        check_kernels(torch.zeros(shape))
+
+
+def test_check_kernels_refuses_other_sizes_and_values():
+    with pytest.raises(UserError, match="over 5 x 5 kernels, found 3 x 3"):
+        check_kernels(torch.zeros(2, 3, 3), 5)
+    for value in (math.nan, math.inf):
+        kernels = torch.zeros(2, 3, 3)
+        kernels[1, 1, 1] = value
+        with pytest.raises(UserError, match="NaN or infinity"):
+            check_kernels(kernels)
+
+
+# The VAE
+
+
+@pytest.mark.parametrize("kernel_size", [5, 7, 16])
+@pytest.mark.parametrize("latent", [1, 3])
+def test_vae_shapes(kernel_size, latent):
+    vae = KernelVAE(kernel_size, hidden=2, latent=latent).requires_grad_(False)
+    kernels = vae.sample(6, generator(0))
+    assert kernels.shape == (6, kernel_size, kernel_size)
+    assert kernels.isfinite().all()
+    assert vae.initial(6, generator(0)).shape == kernels.shape
+    for moment in vae.encode(kernels):
+        assert moment.shape == (6, latent)
+    for moment in vae.decode(torch.zeros(6, latent)):
+        assert moment.shape == kernels.shape
+    assert (vae.encode(kernels)[1] > 0).all()
+    assert (vae.decode(torch.zeros(6, latent))[1] > 0).all()
+    assert vae.loss(kernels, generator(1)).shape == (6,)
+    assert vae.importance_log_prob(kernels, 2, generator(1)).shape == (6,)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 6, 8])
+def test_vae_has_no_architecture_for_other_sizes(kernel_size):
+    with pytest.raises(UserError, match=f"size 5, 7, 16; found {kernel_size}"):
+        KernelVAE(kernel_size, hidden=2, latent=2)
+
+
+def test_vae_treats_kernels_one_by_one(small_vae):
+    kernels = small_vae.sample(5, generator(0))
+    together, apart = small_vae.encode(kernels), [small_vae.encode(k[None]) for k in kernels]
+    for which in (0, 1):
+        torch.testing.assert_close(together[which], torch.cat([a[which] for a in apart]))
+
+
+def test_initial_kernels_are_decoder_means(small_vae):
+    # More than one chunk of the decoder, so that the parts must come back in order.
+    codes = torch.randn(2000, 2, generator=generator("codes"))
+    torch.testing.assert_close(
+        small_vae.initial(2000, generator("codes")), small_vae.decode(codes)[0]
+    )
+
+
+def test_vae_samples_scatter_around_decoder_means(small_vae):
+    codes = torch.randn(5000, 2, generator=generator("codes"))
+    mean, variance = small_vae.decode(codes)
+    noise = (small_vae.sample(5000, generator("codes")) - mean) / variance.sqrt()
+    assert abs(noise.mean()) < 4 / math.sqrt(noise.numel())
+    assert abs(noise.square().mean() - 1) < 4 * math.sqrt(2 / noise.numel())
+
+
+def test_vae_density_integrates_to_one(small_vae, grid_log_prob):
+    # Importance sampling from p(w) made wider: 1.2 times the decoder's variance.
+    codes = torch.randn(3000, 2, generator=generator("codes"))
+    mean, variance = small_vae.decode(codes)
+    noise = torch.randn(mean.shape, generator=generator("noise"))
+    wide = make_wider(small_vae)
+    kernels = mean + (1.2 * variance).sqrt() * noise
+    ratio = (grid_log_prob(small_vae, kernels) - grid_log_prob(wide, kernels)).exp()
+    assert_mean(ratio, 1)
+
+
+def make_wider(vae):
+    """The same VAE with 1.2 times the variance of p(w|z), for `grid_log_prob`."""
+
+    class Wider:
+        def decode(self, codes):
+            mean, variance = vae.decode(codes)
+            return mean, 1.2 * variance
+
+    return Wider()
+
+
+def test_vae_samples_follow_the_density(small_vae, grid_log_prob):
+    # E_p[q / p] = 1 for every density q: here p moved by a little in every weight.
+    kernels = small_vae.sample(4000, generator("follow"))
+    moved = grid_log_prob(small_vae, kernels + 0.03)
+    assert_mean((moved - grid_log_prob(small_vae, kernels)).exp(), 1)
+
+
+@pytest.mark.parametrize("samples", [1, 20])
+def test_importance_sampling_against_the_grid(small_vae, grid_log_prob, samples):
+    # exp of the estimate is unbiased for p(w) with any number of samples: for each kernel ...
+    kernels = small_vae.sample(500, generator("few"))
+    exact = grid_log_prob(small_vae, kernels)
+    rows = kernels[:4].repeat_interleave(20000 // samples, 0)
+    estimates = small_vae.importance_log_prob(rows, samples, generator("importance")).view(4, -1)
+    ratios = (estimates - exact[:4, None]).exp()
+    error = ratios.std(1) / math.sqrt(ratios.shape[1])
+    assert (error < 0.2).all()
+    assert ((ratios.mean(1) - 1).abs() < 3 * error).all()
+    # ... and, with a smaller error, on average over kernels.
+    rows = kernels.repeat_interleave(40 // samples, 0)
+    estimates = small_vae.importance_log_prob(rows, samples, generator("average")).view(500, -1)
+    assert_mean((estimates - exact[:, None]).exp().mean(1), 1)
+
+
+def test_importance_sampling_tightens_the_elbo(small_vae, grid_log_prob):
+    kernels = small_vae.sample(1000, generator("tighten"))
+    log_likelihood, kl = small_vae.elbo_terms(kernels, generator("elbo"))
+    assert (kl >= 0).all()
+    values = [log_likelihood - kl]
+    for samples in (1, 3, 10, 100):
+        values.append(small_vae.importance_log_prob(kernels, samples, generator(samples)))
+    values.append(grid_log_prob(small_vae, kernels))
+    # With one sample it is another estimate of the ELBO; then every step up gains.
+    difference = values[1] - values[0]
+    assert abs(difference.mean()) < 3 * difference.std() / math.sqrt(1000)
+    for low, high in itertools.pairwise(values[1:]):
+        assert (high - low).mean() > 3 * (high - low).std() / math.sqrt(1000)
+
+
+def test_encoder_kl_is_that_of_its_gaussian(small_vae):
+    kernels = small_vae.sample(20, generator("kl"))
+    mean, variance = small_vae.encode(kernels)
+    exact = torch.distributions.kl_divergence(Normal(mean, variance.sqrt()), Normal(0.0, 1.0))
+    torch.testing.assert_close(small_vae.elbo_terms(kernels, generator(0))[1], exact.sum(1))
+
+
+def test_vae_loss_gradient_with_respect_to_kernels(small_vae):
+    kernels = torch.randn(2, 5, 5, generator=generator("g"))
+    kernels.requires_grad_()
+    # Seeded inside, so that every evaluation sees the same noise.
+    assert gradcheck(lambda w: small_vae.loss(w, generator("noise")), kernels)
+
+
+@pytest.mark.parametrize("kernel_size", [5, 7, 16])
+def test_vae_loss_gradient_with_respect_to_parameters(kernel_size):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vae = KernelVAE(kernel_size, hidden=3, latent=2).double()
+    kernels = torch.randn(4, kernel_size, kernel_size, generator=generator("g"), dtype=torch.double)
+
+    def loss():
+        return vae.loss(kernels, generator("noise")).mean()
+
+    loss().backward()
+    # One random direction a parameter: central differences.
+    for name, parameter in vae.named_parameters():
+        direction = torch.randn(parameter.shape, generator=generator(name), dtype=torch.double)
+        slope, step = (parameter.grad * direction).sum().item(), 1e-6
+        with torch.no_grad():
+            parameter += step * direction
+            up = loss().item()
+            parameter -= 2 * step * direction
+            down = loss().item()
+            parameter += step * direction
+        assert slope == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-6), name
+
+
+def test_vae_variance_has_a_floor():
+    vae = KernelVAE(5, hidden=2, latent=2).requires_grad_(False)
+    vae.kernel_variance.weight.zero_()
+    vae.kernel_variance.bias.fill_(-1000)
+    # softplus(-1000) is 0 in any precision; log p(w|z) must stay finite.
+    assert (vae.decode(torch.zeros(1, 2))[1] > 0).all()
+    assert vae.loss(torch.zeros(1, 5, 5), generator(0)).isfinite().all()

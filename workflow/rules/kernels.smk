@@ -1,0 +1,33 @@
+rule kernels:
+    input:
+        lambda w: [
+            f"{RESULTS}/{w.domain}/source/{seed}/weights.safetensors"
+            for seed in range(config["domains"][w.domain]["source_nets"]["count"])
+        ],
+    output:
+        kernels=f"{RESULTS}/{{domain}}/kernels/collected/{{layer}}.safetensors",
+        description=f"{RESULTS}/{{domain}}/kernels/collected/{{layer}}.json",
+    log:
+        f"logs/{config['name']}/{{domain}}/kernels/{{layer}}.log",
+    params:
+        settings=lambda w: as_json(kernel_settings(w.domain, w.layer)),
+        code=code("build_kernels.py"),
+    shell:
+        "python {SCRIPTS}/build_kernels.py --nets {input} --layer {wildcards.layer}"
+        " --settings {params.settings:q} --kernels {output.kernels}"
+        " --description {output.description} 2>&1 | tee {log}"
+
+
+rule released_kernels:
+    output:
+        kernels=f"{RESULTS}/{{domain}}/kernels/released/{{layer}}.safetensors",
+        description=f"{RESULTS}/{{domain}}/kernels/released/{{layer}}.json",
+    log:
+        f"logs/{config['name']}/{{domain}}/kernels/released_{{layer}}.log",
+    params:
+        folder=lambda w: kernel_layers(w.domain)[w.layer]["released"],
+        release=release_option(),
+        code=code("import_kernels.py"),
+    shell:
+        "python {SCRIPTS}/import_kernels.py {params.release} --folder {params.folder:q}"
+        " --kernels {output.kernels} --description {output.description} 2>&1 | tee {log}"

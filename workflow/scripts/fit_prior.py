@@ -1,0 +1,51 @@
+"""Fit one prior to the kernels of one layer."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from dwp.errors import one_line_errors
+from dwp.files import atomic, load_tensors
+from dwp.training.prior import fit_prior
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kernels", help="not needed by kinds that fit nothing")
+    parser.add_argument("--kernel-size", type=int, required=True)
+    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--prior", required=True)
+    parser.add_argument("--history", required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+
+    settings = arguments.settings
+    checkpoint = Path(f"{arguments.prior}.checkpoint")
+    kernels = None
+    if arguments.kernels:
+        kernels = load_tensors(arguments.kernels, kind="kernels")[0]["train"]
+    prior, records = fit_prior(
+        settings["kind"],
+        arguments.kernel_size,
+        kernels,
+        settings["arguments"],
+        settings["training"],
+        device=arguments.device,
+        checkpoint=checkpoint,
+        identity={**settings, "code": arguments.code},
+        label=f"{settings['kind']} prior",
+    )
+    prior.save(arguments.prior)
+    with atomic(arguments.history) as path:
+        pd.DataFrame(records, columns=["step", "loss"]).to_csv(path, index=False)
+    checkpoint.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
