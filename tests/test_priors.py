@@ -224,7 +224,7 @@ def test_empirical_draws_its_kernels_uniformly():
         prior.log_prob(kernels)
 
 
-@pytest.mark.parametrize("kind", set(KINDS) - {"log-uniform"})
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"log-uniform"}))
 def test_sampling_depends_on_the_generator_alone(kind):
     prior = make(kind)
     first, same, other = (prior.sample(7, generator(s)) for s in (0, 0, 1))

@@ -144,3 +144,72 @@ def run_init(w):
 
 def layer_files(paths):
     return " ".join(f"{Path(path).stem}={path}" for path in paths)
+
+
+# Results: which tables and figures a config asks for.
+
+
+def run_grid(domain):
+    section = config["domains"][domain]["classification"]
+    return {place: section[key] for place, key in GRID.items()}
+
+
+def has_kernels(domain, layer):
+    return bool(kernel_layers(domain)[layer])
+
+
+def known_kernels(w):
+    return [kernel_file(w.domain, w.layer)] if has_kernels(w.domain, w.layer) else []
+
+
+def kinds(domain):
+    """The class of every prior of a domain that is a distribution."""
+    return {
+        name: prior_class(section["kind"])
+        for name, section in config["domains"][domain]["priors"].items()
+        if not is_deterministic(domain, name)
+    }
+
+
+def scored_priors(domain):
+    return [
+        (name, layer)
+        for name, kind in kinds(domain).items()
+        for layer in kernel_layers(domain)
+        if kind.density and has_kernels(domain, layer)
+    ]
+
+
+def sampled_priors(domain):
+    """All but the improper ones, which have neither a density nor kernels to draw from."""
+    return [name for name, kind in kinds(domain).items() if kind.density or kind.needs_kernels]
+
+
+def latent_planes(domain):
+    """The (prior, layer) pairs whose latent space is a plane, so that it can be drawn."""
+    return [
+        (name, layer)
+        for name, kind in kinds(domain).items()
+        for layer, arguments in prior_section(domain, name).get("layers", {}).items()
+        if kind.density == "bound" and arguments.get("latent") == 2
+    ]
+
+
+def reference_prior(domain):
+    """The prior that others are tested against: the first of the classification."""
+    return config["domains"][domain]["classification"]["priors"][0]
+
+
+def all_results():
+    files = []
+    for domain, section in config["domains"].items():
+        tables, figures = f"{RESULTS}/{domain}/tables", f"{RESULTS}/{domain}/figures"
+        sizes = section["classification"]["train_sizes"]
+        files += [f"{tables}/{name}.csv" for name in ("classification_summary", "priors")]
+        names = ["fewshot_accuracy", "fewshot_nll"]
+        names += [f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes]
+        names += [f"kernels_{layer}" for layer in kernel_layers(domain)]
+        names += [f"norms_{layer}" for layer in kernel_layers(domain) if has_kernels(domain, layer)]
+        names += [f"latent_{prior}_{layer}" for prior, layer in latent_planes(domain)]
+        files += [f"{figures}/{name}.pdf" for name in names]
+    return files

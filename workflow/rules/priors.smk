@@ -40,7 +40,8 @@ rule prior_score:
     log:
         f"logs/{config['name']}/{{domain}}/priors/score_{{prior}}_{{layer}}.log",
     params:
+        samples=lambda w: config["domains"][w.domain]["importance_samples"],
         code=lambda w: code("score_prior.py", prior_module(w.domain, w.prior)),
     shell:
         "python {SCRIPTS}/score_prior.py --prior {input.prior} --kernels {input.kernels}"
-        " --output {output} 2>&1 | tee {log}"
+        " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"

@@ -1,0 +1,431 @@
+"""Bayesian convolutions against explicit weight samples, and nets built and used with them."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dwp.errors import UserError
+from dwp.nn.bayesian import (
+    BayesianConv2d,
+    bayesian_layers,
+    initialise_from,
+    make_bayesian,
+    prediction,
+)
+from dwp.nn.networks import MnistNet
+from dwp.nn.predict import predict
+from dwp.priors import GaussianKernels, MultiplicativeKernels, prior_class
+from dwp.seeds import generator
+
+POSTERIORS = ["additive", "multiplicative"]
+CONVOLUTIONS = {
+    "plain": {},
+    "stride and padding": {"stride": 2, "padding": 1},
+    "groups": {"groups": 2, "padding": (1, 0)},
+    "dilation without bias": {"dilation": 2, "bias": False},
+    "circular": {"padding": 1, "padding_mode": "circular"},
+}
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=generator("tensor", seed, *shape))
+
+
+def make_layer(posterior, log_variance=-1.0, **options):
+    layer = BayesianConv2d(2, 4, 3, posterior=posterior, log_variance=log_variance, **options)
+    with torch.no_grad():
+        layer.weight.copy_(randn(*layer.weight.shape))
+        # Every weight its own variance: a mix-up of weights must show.
+        layer.log_variance += randn(*layer.weight.shape, seed=1)
+        if layer.bias is not None:
+            layer.bias.copy_(randn(4, seed=2))
+    return layer.requires_grad_(False)
+
+
+def make_net(filters=(3, 4), seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MnistNet(filters)
+
+
+class Nested(nn.Module):
+    """Convolutions at several depths, and one that is in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, 3, padding=1)
+        self.block = nn.ModuleDict({"conv": nn.Conv2d(2, 2, 3), "norm": nn.BatchNorm2d(2)})
+        self.tail = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Conv2d(2, 3, 1)))
+        self.other = nn.Linear(3, 2)
+
+    def forward(self, images):
+        maps = self.block["norm"](self.block["conv"](self.first(images)))
+        return self.other(self.tail(maps).mean((2, 3)))
+
+
+# Local reparametrisation
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_outputs_have_the_moments_of_explicit_weight_samples(posterior, options):
+    n, layer, images = 4000, make_layer(posterior, **options), randn(3, 2, 6, 6)
+    plain = nn.Conv2d(2, 4, 3, **options).requires_grad_(False)
+    if plain.bias is not None:
+        plain.bias.copy_(layer.bias)
+    q = layer.posterior
+    expanded = type(q)(*(t.expand(n, *t.shape) for t in vars(q).values()))
+    explicit = torch.stack(
+        [
+            torch.func.functional_call(plain, {"weight": weight}, images)
+            for weight in expanded.sample(generator("weights"))
+        ]
+    )
+    layer.generator = generator("noise")
+    local = torch.stack([layer(images) for _ in range(n)])
+
+    mean, deviation = layer.moments(images)
+    for draws in (explicit, local):
+        scaled = (draws - mean) / deviation  # of mean 0 and variance 1, if the moments are right
+        for errors in (
+            scaled.mean(0) * math.sqrt(n),
+            (scaled.var(0) - 1) * math.sqrt(n / 2),
+        ):
+            # Standard errors, one a place: standard normal, but dependent across places for
+            # explicit samples, where the mean square scatters more.
+            assert errors.abs().max() < 5
+            assert 0.5 < errors.square().mean() < 1.6
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_place_and_image_has_its_own_noise(posterior):
+    layer, image = make_layer(posterior), randn(1, 2, 4, 4)
+    layer.generator = generator("noise")
+    images = image.expand(2, -1, -1, -1)
+    draws = torch.stack([layer(images) for _ in range(2000)]).flatten(1)
+    correlation = draws.T.corrcoef()
+    correlation.fill_diagonal_(0)
+    assert correlation.abs().max() < 5 / math.sqrt(2000)
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_posterior_of_a_layer(posterior):
+    layer = make_layer(posterior)
+    q = layer.posterior
+    assert torch.equal(q.mean, layer.weight)
+    if posterior == "additive":
+        assert type(q) is GaussianKernels
+        assert torch.equal(q.variance, layer.log_variance.exp())
+    else:
+        assert type(q) is MultiplicativeKernels
+        torch.testing.assert_close(q.log_alpha.exp(), layer.log_variance.sigmoid())
+        # However far training pushes it, alpha stays below 1, where its KL holds.
+        layer.log_variance.fill_(50.0)
+        assert (layer.posterior.log_alpha <= 0).all()
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("options", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_without_sampling_it_is_the_plain_convolution(posterior, options):
+    layer, images = make_layer(posterior, **options), randn(3, 2, 6, 6)
+    plain = nn.Conv2d(2, 4, 3, **options)
+    plain.load_state_dict({k: v for k, v in layer.state_dict().items() if k != "log_variance"})
+    layer.sampling = False
+    assert torch.equal(layer(images), plain(images))
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_draws_come_from_the_layers_generator(posterior):
+    layer, images = make_layer(posterior), randn(2, 2, 5, 5)
+    layer.generator = generator(0)
+    before = torch.get_rng_state()
+    first, second = layer(images), layer(images)
+    assert torch.equal(torch.get_rng_state(), before)
+    layer.generator = generator(0)
+    assert torch.equal(layer(images), first)
+    assert not torch.equal(first, second)
+    layer.generator = None  # the global one
+    layer(images)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_memory_formats_have_one_distribution(posterior):
+    n = 2000
+    layer, images = make_layer(posterior), randn(2, 2, 6, 6)
+    layer.generator = generator("formats")
+    plain = layer.moments(images)
+    draws = {torch.contiguous_format: layer(images)}
+    layer.to(memory_format=torch.channels_last)
+    images = images.to(memory_format=torch.channels_last)
+    for first, second in zip(plain, layer.moments(images), strict=True):
+        torch.testing.assert_close(first, second)
+    draws[torch.channels_last] = layer(images)
+    for memory_format, maps in draws.items():
+        assert maps.is_contiguous(memory_format=memory_format)
+    # Noise is filled in another way there: standard normal, and independent.
+    mean, deviation = layer.moments(images)
+    noise = torch.stack([(layer(images) - mean) / deviation for _ in range(n)]).flatten(1)
+    assert (noise.mean(0).abs() < 5 / math.sqrt(n)).all()
+    assert ((noise.var(0) - 1).abs() < 5 * math.sqrt(2 / n)).all()
+    assert (noise.T.corrcoef() - torch.eye(noise.shape[1])).abs().max() < 5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_gradients_are_finite_for_black_images(posterior):
+    # Where an input is all 0 so is the variance, and the slope of its root has no bound.
+    layer = make_layer(posterior).requires_grad_(True)
+    layer(torch.zeros(1, 2, 5, 5)).square().sum().backward()
+    for parameter in layer.parameters():
+        assert parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_gradient_of_a_draw(posterior):
+    layer, images = make_layer(posterior).double(), randn(1, 2, 4, 4).double()
+
+    def draw(weight, log_variance):
+        layer.generator = generator("noise")
+        state = {"weight": weight, "log_variance": log_variance}
+        return torch.func.functional_call(layer, state, images)
+
+    inputs = [t.clone().requires_grad_() for t in (layer.weight, layer.log_variance)]
+    assert torch.autograd.gradcheck(draw, inputs)
+
+
+# Making nets Bayesian
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_make_bayesian_keeps_the_net(posterior):
+    net, images = make_net(), randn(3, 1, 28, 28)
+    expected, state = net(images), {k: v.clone() for k, v in net.state_dict().items()}
+    assert make_bayesian(net, posterior=posterior, log_variance=-4.0) is net
+
+    layers = bayesian_layers(net)
+    assert set(layers) == {"conv1", "conv2"}
+    for name, layer in layers.items():
+        assert layer.posterior_kind == posterior
+        assert layer.log_variance.shape == layer.weight.shape
+        assert (layer.log_variance == -4).all()
+        assert state.pop(f"{name}.weight").equal(layer.weight)
+        assert state.pop(f"{name}.bias").equal(layer.bias)
+        assert layer.weight.requires_grad
+        assert layer.log_variance.requires_grad
+    for name, value in state.items():
+        assert torch.equal(net.state_dict()[name], value)
+    # In the order of a plain net: the optimiser's state goes by it.
+    names = [name for name, _ in net.named_parameters() if "log_variance" not in name]
+    assert names == [name for name, _ in make_net().named_parameters()]
+
+    with prediction(net, sampling=False):
+        assert torch.equal(net(images), expected)
+
+
+def test_make_bayesian_finds_nested_names():
+    images = randn(4, 1, 6, 6)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Nested()
+    expected = net(images)
+    make_bayesian(net)
+    assert set(bayesian_layers(net)) == {"first", "block.conv", "tail.1.0"}
+    with prediction(net, sampling=False):
+        assert torch.equal(net(images), expected)
+    with prediction(net, generator=generator(0)):
+        assert not torch.allclose(net(images), expected)
+
+
+@pytest.mark.parametrize("names", [["conv2"], ["conv1"], []])
+def test_make_bayesian_only_the_named_layers(names):
+    net, images = make_net(), randn(3, 1, 28, 28)
+    expected = net(images)
+    make_bayesian(net, names)
+    assert set(bayesian_layers(net)) == set(names)
+    for name in {"conv1", "conv2"} - set(names):
+        assert type(net.get_submodule(name)) is nn.Conv2d
+    with prediction(net, sampling=False):
+        assert torch.equal(net(images), expected)
+    with prediction(net, generator=generator(0)):
+        assert torch.equal(net(images), expected) is (not names)
+
+
+@pytest.mark.parametrize("name", ["conv3", "classifier", "pool", "", "conv1.weight"])
+def test_make_bayesian_refuses_other_names(name):
+    net = make_net()
+    with pytest.raises(UserError, match=f"layer '{name}' .* expected one of conv1, conv2"):
+        make_bayesian(net, [name])
+    assert not bayesian_layers(net)
+
+
+def test_make_bayesian_keeps_every_option_and_type():
+    options = {"stride": 2, "padding": 1, "dilation": 2, "groups": 2, "bias": False}
+    net = nn.Sequential(nn.Conv2d(4, 6, (3, 5), padding_mode="reflect", **options)).double()
+    images = randn(2, 4, 12, 12).double()
+    expected = net(images)
+    make_bayesian(net)
+    with prediction(net, sampling=False):
+        assert torch.equal(net(images), expected)
+    assert net[0].log_variance.dtype == torch.double
+    assert net(images).shape == expected.shape
+
+
+# Prediction mode
+
+
+def count_convolutions(monkeypatch):
+    """Count the calls of F.conv2d from here on."""
+    calls = []
+    original = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *a, **o: calls.append(None) or original(*a, **o))
+    return calls
+
+
+def test_prediction_restores_what_it_found():
+    net = make_bayesian(make_net())
+    own = generator("own")
+    net.conv1.generator, net.conv2.sampling = own, False
+
+    def state():
+        return [
+            (m.sampling, m.generator, m._reused, m._reusing) for m in bayesian_layers(net).values()
+        ]
+
+    before = state()
+    with prediction(net, sampling=True, generator=generator(1)):
+        assert all(layer.sampling for layer in bayesian_layers(net).values())
+        net(randn(2, 1, 28, 28))
+    assert state() == before
+    with pytest.raises(ZeroDivisionError), prediction(net, sampling=False):
+        _ = 1 / 0
+    assert state() == before
+
+
+def test_reused_moments_change_nothing(monkeypatch):
+    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(3, 1, 28, 28)
+    calls = count_convolutions(monkeypatch)
+    with torch.no_grad():
+        random = generator("same")
+        for layer in bayesian_layers(net).values():
+            layer.generator = random
+        expected = [net(images) for _ in range(4)]
+        assert len(calls) == 4 * 4  # mean and variance of two layers
+        calls.clear()
+        with prediction(net, generator=generator("same")):
+            found = [net(images) for _ in range(4)]
+        assert len(calls) == 4 * 2 + 2  # the first layer's once
+    for first, second in zip(expected, found, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_other_images_are_not_taken_for_the_reused():
+    net = make_bayesian(make_net(), log_variance=-3.0)
+    first, second = randn(3, 1, 28, 28), randn(3, 1, 28, 28, seed=1)
+    same = first.clone()  # equal, but another tensor
+    with torch.no_grad(), prediction(net):
+        expected = [net.conv1.moments(x)[0] for x in (first, second, same, first)]
+    for x, mean in zip((first, second, same, first), expected, strict=True):
+        torch.testing.assert_close(mean, F.conv2d(x, net.conv1.weight, net.conv1.bias))
+
+
+def test_moments_are_not_reused_after_the_block():
+    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(2, 1, 28, 28)
+    with torch.no_grad():
+        with prediction(net):
+            old = net.conv1.moments(images)[0]
+        net.conv1.weight *= 2
+        net.conv1.bias *= 2
+        torch.testing.assert_close(net.conv1.moments(images)[0], 2 * old)
+        with prediction(net):
+            torch.testing.assert_close(net.conv1.moments(images)[0], 2 * old)
+
+
+def test_predictions_are_probabilities():
+    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(7, 1, 28, 28)
+    found = predict(net, images, samples=3, generator=generator(0), batch_size=4)
+    assert found.shape == (3, 7, 10)
+    assert (found >= 0).all()
+    torch.testing.assert_close(found.sum(2), torch.ones(3, 7))
+    assert not found.requires_grad
+    assert (found[0] != found[1]).any(1).all()
+
+
+def test_predictions_depend_on_the_generator_alone():
+    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(5, 1, 28, 28)
+    first, same, other = (
+        predict(net, images, samples=2, generator=generator(s)) for s in (0, 0, 1)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_no_samples_are_the_mean_weights():
+    net, images = make_net(), randn(5, 1, 28, 28)
+    expected = net(images).softmax(1)
+    plain = predict(net, images, samples=0, batch_size=2)
+    make_bayesian(net, log_variance=0.0)
+    for found in (plain, predict(net, images, samples=0, batch_size=2)):
+        assert found.shape == (1, 5, 10)
+        torch.testing.assert_close(found[0], expected)
+    assert all(layer.sampling for layer in bayesian_layers(net).values())
+
+
+def test_predictions_scatter_with_the_posterior():
+    # The narrower the posterior, the nearer every draw is to the mean weights'.
+    images = randn(5, 1, 28, 28)
+    distances = []
+    for log_variance in (0.0, -5.0, -10.0, -30.0):
+        net = make_bayesian(make_net(), log_variance=log_variance)
+        mean = predict(net, images, samples=0)
+        draws = predict(net, images, samples=20, generator=generator(0))
+        distances.append((draws - mean).abs().mean().item())
+    assert distances == sorted(distances, reverse=True)
+    assert distances[0] > 0.05
+    assert distances[-1] < 1e-4
+
+
+# Initial weights
+
+
+@pytest.mark.parametrize("bayesian", [False, True])
+def test_initialise_from(bayesian):
+    net = make_net()
+    if bayesian:
+        make_bayesian(net)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    kernels = torch.arange(2.0 * 25).view(2, 5, 5)
+    priors = {"conv2": prior_class("empirical").fit(kernels)}
+    assert initialise_from(net, priors, generator(0)) is net
+    drawn = priors["conv2"].initial(12, generator(0)).view(4, 3, 5, 5)
+    assert torch.equal(net.conv2.weight, drawn)
+    assert {tuple(kernel.flatten().tolist()) for kernel in net.conv2.weight.flatten(0, 1)} == {
+        tuple(kernel.flatten().tolist()) for kernel in kernels
+    }
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) is (name != "conv2.weight")
+
+
+def test_initialise_from_vae_takes_decoder_means(small_vae):
+    net = make_net().double()
+    initialise_from(net, {"conv2": small_vae}, generator(0))
+    codes = torch.randn(12, 2, generator=generator(0))
+    means = small_vae.decode(codes)[0].view(4, 3, 5, 5)
+    torch.testing.assert_close(net.conv2.weight.detach(), means)
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel_size"), [("conv3", 5), ("classifier", 5), ("conv1", 5), ("conv2", 7)]
+)
+def test_initialise_from_refuses_other_layers_and_sizes(name, kernel_size):
+    prior = prior_class("standard-normal")(kernel_size)
+    match = rf"layer '{name}': expected a convolution of \({kernel_size}, {kernel_size}\)"
+    with pytest.raises(UserError, match=match):
+        initialise_from(make_net(), {name: prior}, generator(0))
+
+
+def test_initialise_from_an_improper_prior_is_refused():
+    with pytest.raises(UserError, match="improper"):
+        initialise_from(make_net(), {"conv1": prior_class("log-uniform")(7)}, generator(0))

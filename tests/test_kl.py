@@ -1,0 +1,459 @@
+"""KL divergences: closed forms, the approximation and the bound against what they stand for."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from torch import nn
+from torch.autograd import gradcheck
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as torch_kl
+
+from dwp.errors import UserError
+from dwp.nn.bayesian import kl_by_layer, make_bayesian
+from dwp.nn.networks import MnistNet
+from dwp.priors import (
+    KINDS,
+    GaussianKernels,
+    MultiplicativeKernels,
+    kl,
+    kl_divergence,
+    kl_nature,
+    prior_class,
+    register_kl,
+)
+from dwp.priors.base import KernelPrior
+from dwp.priors.normal import StandardNormal
+from dwp.seeds import generator
+
+POSTERIORS = [GaussianKernels, MultiplicativeKernels]
+EXACT = ["standard-normal", "gaussian-diagonal", "gaussian-full"]
+# Means' standard deviation, log-variance (or log alpha): near the prior, at the start of training
+# (a narrow posterior), wide, and with means far outside the prior.
+SETTINGS = [(1.0, 0.0), (0.3, -10.0), (0.1, 2.0), (4.0, -1.0)]
+
+
+def make(kind, k=3):
+    """A prior of double precision, fitted to correlated kernels if it is fitted at all."""
+    if kind in ("standard-normal", "log-uniform"):
+        return prior_class(kind)(k).double()
+    random = generator("kernels", k)
+    mixing = torch.eye(k * k) + 0.3 * torch.randn(k * k, k * k, generator=random)
+    kernels = torch.randn(k * k + 30, k * k, generator=random) @ mixing + 0.5
+    return prior_class(kind).fit(kernels.unflatten(1, (k, k)).float()).double()
+
+
+def make_posterior(kind, setting=(1.0, 0.0), shape=(2, 3, 3)):
+    spread, log_variance = setting
+    random = generator("posterior", *shape)
+    draws = torch.randn((2, *shape), generator=random, dtype=torch.double)
+    return kind(spread * draws[0], log_variance + 0.3 * draws[1])
+
+
+def repeat(posterior, n):
+    """The posterior n times over, so that one call draws n times."""
+    return type(posterior)(*(t.expand(n, *t.shape) for t in vars(posterior).values()))
+
+
+def log_density(posterior, kernels):
+    return Normal(posterior.mean, posterior.variance.sqrt()).log_prob(kernels).sum((-2, -1))
+
+
+def assert_means_agree(first, second, precision=0.05):
+    """Independent estimates (n, ...) and (m, ...) have equal means, within 3 standard errors."""
+    difference = first.mean(0) - second.mean(0)
+    error = (first.var(0) / len(first) + second.var(0) / len(second)).sqrt()
+    assert (difference.abs() < 3 * error).all()
+    assert (error < precision * second.mean(0).abs()).all()  # else the comparison says nothing
+
+
+# Posteriors
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_posterior_moments_and_entropy(kind, setting):
+    posterior = make_posterior(kind, setting)
+    if kind is MultiplicativeKernels:
+        expected = posterior.log_alpha.exp() * posterior.mean.square()
+    else:
+        expected = posterior.log_variance.exp()
+    torch.testing.assert_close(posterior.variance, expected)
+    entropy = Normal(posterior.mean, expected.sqrt()).entropy().sum((1, 2))
+    torch.testing.assert_close(posterior.entropy(), entropy)
+
+    n = 10000
+    noise = (repeat(posterior, n).sample(generator("moments")) - posterior.mean) / expected.sqrt()
+    assert (noise.mean(0).abs() < 4 / math.sqrt(n)).all()
+    assert ((noise.square().mean(0) - 1).abs() < 4 * math.sqrt(2 / n)).all()
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_posterior_selection(kind):
+    posterior = make_posterior(kind, shape=(2, 4, 3, 3))
+    chosen = posterior.select(torch.tensor([5, 0]))
+    assert type(chosen) is kind
+    assert torch.equal(chosen.mean, posterior.mean[[1, 0], [1, 0]])
+    assert torch.equal(chosen.variance, posterior.variance[[1, 0], [1, 0]])
+
+
+# Closed forms
+
+
+@pytest.mark.parametrize("prior_kind", EXACT)
+@pytest.mark.parametrize("kind", POSTERIORS)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_closed_form_against_monte_carlo(kind, prior_kind, setting):
+    prior, posterior = make(prior_kind), make_posterior(kind, setting)
+    n = 10000
+    kernels = repeat(posterior, n).sample(generator("closed form"))
+    log_prior = prior.log_prob(kernels.flatten(0, 1)).view(n, -1)
+    estimates = log_density(posterior, kernels) - log_prior
+    exact = kl_divergence(posterior, prior)
+    assert exact.shape == (2,)
+    error = estimates.std(0) / math.sqrt(n)
+    assert (error < 0.05 * exact).all()
+    assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_closed_form_against_torch(kind):
+    posterior = make_posterior(kind)
+    q = Normal(posterior.mean, posterior.variance.sqrt())
+    expected = torch_kl(q, Normal(0.0, 1.0)).sum((1, 2))
+    torch.testing.assert_close(kl_divergence(posterior, make("standard-normal")), expected)
+    prior = make("gaussian-diagonal")
+    p = Normal(prior.mean.view(3, 3), prior.scale.diagonal().view(3, 3))
+    torch.testing.assert_close(kl_divergence(posterior, prior), torch_kl(q, p).sum((1, 2)))
+
+
+@pytest.mark.parametrize("prior_kind", ["standard-normal", "gaussian-diagonal"])
+def test_kl_of_the_prior_from_itself_is_zero(prior_kind):
+    prior = make(prior_kind)
+    if prior_kind == "standard-normal":
+        mean, variance = torch.zeros(9), torch.ones(9)
+    else:
+        mean, variance = prior.mean, prior.scale.diagonal().square()
+    itself = GaussianKernels(mean.double().view(1, 3, 3), variance.double().log().view(1, 3, 3))
+    assert kl_divergence(itself, prior).item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("prior_kind", [*EXACT, "log-uniform"])
+def test_kl_is_per_kernel(prior_kind):
+    # Leading shapes stay, and a kernel's KL depends on that kernel alone.
+    posterior, prior = make_posterior(MultiplicativeKernels, shape=(4, 2, 3, 3)), make(prior_kind)
+    values = kl_divergence(posterior, prior)
+    assert values.shape == (4, 2)
+    one = kl_divergence(posterior.select(torch.tensor([5])), prior)
+    torch.testing.assert_close(one, values[2, 1][None])
+
+
+# The log-uniform prior
+
+
+def exact_log_uniform(alpha):
+    """KL of one weight from the log-uniform prior, 0 in the limit of infinite alpha.
+
+    KL = -1/2 log alpha + E log|1 + sqrt(alpha) e| - E log|e| for a standard normal e, from
+    KL = -H(q) + E_q log|w| + constant.
+    """
+
+    def integrand(noise):
+        value = abs(1 + math.sqrt(alpha) * noise)
+        return math.exp(-0.5 * noise**2) / math.sqrt(2 * math.pi) * math.log(max(value, 1e-300))
+
+    singular = -1 / math.sqrt(alpha)
+    ends = [-12, singular, 12] if singular > -12 else [-12, 12]
+    mean_log = sum(quad(integrand, a, b, limit=200)[0] for a, b in itertools.pairwise(ends))
+    return -0.5 * math.log(alpha) + mean_log + 0.5 * (np.euler_gamma + math.log(2))
+
+
+def log_uniform_kl(alpha, mean=1.0):
+    posterior = MultiplicativeKernels(
+        torch.full((1, 1, 1), mean, dtype=torch.double),
+        torch.full((1, 1, 1), math.log(alpha), dtype=torch.double),
+    )
+    return kl_divergence(posterior, make("log-uniform", 1)).item()
+
+
+def test_log_uniform_convention():
+    # The reference itself: it falls to 0 as alpha grows, so its constant is the documented one.
+    values = [exact_log_uniform(alpha) for alpha in (1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("alpha", np.geomspace(1e-6, 1, 25))
+def test_log_uniform_against_quadrature(alpha):
+    # For alpha up to 1 the published polynomial is low by at most 0.04 nats a weight, and exact
+    # in the limit of small alpha.
+    error = exact_log_uniform(alpha) - log_uniform_kl(alpha)
+    assert 0 < error < min(0.041, 0.7 * alpha)
+
+
+def test_log_uniform_depends_on_alpha_alone():
+    assert log_uniform_kl(0.3, mean=1.0) == log_uniform_kl(0.3, mean=-50.0)
+    # Weights add up: nine of them in a kernel.
+    nine = MultiplicativeKernels(torch.ones(1, 3, 3), torch.full((1, 3, 3), math.log(0.3)))
+    found = kl_divergence(nine, make("log-uniform")).item()
+    assert found == pytest.approx(9 * log_uniform_kl(0.3), rel=1e-5)
+
+
+# What the values are, and pairs without any
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_nature(kind, small_vae):
+    posterior = make_posterior(kind)
+    for prior_kind in EXACT:
+        assert kl_nature(posterior, make(prior_kind)) == "exact"
+    assert kl_nature(posterior, small_vae) == "upper bound"
+    if kind is MultiplicativeKernels:
+        assert kl_nature(posterior, make("log-uniform")) == "approximation"
+
+
+@pytest.mark.parametrize("function", [kl_divergence, kl_nature])
+@pytest.mark.parametrize(
+    ("kind", "prior_kind"),
+    [
+        (GaussianKernels, "log-uniform"),
+        (GaussianKernels, "empirical"),
+        (MultiplicativeKernels, "empirical"),
+    ],
+)
+def test_unregistered_pairs_raise(function, kind, prior_kind):
+    prior = make(prior_kind)
+    message = f"no KL of {kind.__name__} from {type(prior).__name__}"
+    with pytest.raises(NotImplementedError, match=message):
+        function(make_posterior(kind), prior)
+
+
+def test_every_kind_goes_with_its_posterior(small_vae):
+    for kind in set(KINDS) - {"empirical"}:
+        prior = small_vae if kind == "vae" else make(kind)
+        posterior = {"additive": GaussianKernels, "multiplicative": MultiplicativeKernels}
+        kl_nature(make_posterior(posterior[prior.posterior_kind]), prior)
+
+
+class NarrowNormal(StandardNormal):
+    """A prior whose KL nobody registered: that of its parent counts."""
+
+
+class OtherKernels(GaussianKernels):
+    """A posterior whose KL nobody registered."""
+
+
+def test_dispatch_by_subclass(monkeypatch):
+    monkeypatch.setattr(kl, "_REGISTRY", dict(kl._REGISTRY))
+    posterior, other = make_posterior(GaussianKernels), make_posterior(OtherKernels)
+    parent, child = StandardNormal(3), NarrowNormal(3)
+    expected = kl_divergence(posterior, parent)
+    for q, p in ((posterior, child), (other, parent), (other, child)):
+        assert torch.equal(kl_divergence(q, p), expected)
+
+    # A KL of the very types wins over that of the parents, and only for these types.
+    @register_kl(OtherKernels, NarrowNormal, "approximation")
+    def _(q, p, generator):
+        return torch.zeros(2)
+
+    assert torch.equal(kl_divergence(other, child), torch.zeros(2))
+    assert kl_nature(other, child) == "approximation"
+    for q, p in ((posterior, child), (other, parent)):
+        assert torch.equal(kl_divergence(q, p), expected)
+        assert kl_nature(q, p) == "exact"
+
+
+def test_new_kind_has_no_kl_until_registered(monkeypatch):
+    monkeypatch.setattr(kl, "_REGISTRY", dict(kl._REGISTRY))
+
+    class Mine(KernelPrior):
+        kind = "mine"
+
+    posterior = make_posterior(MultiplicativeKernels)
+    with pytest.raises(NotImplementedError, match="Mine"):
+        kl_divergence(posterior, Mine(3))
+    register_kl(GaussianKernels, Mine, "exact")(lambda q, p, g: q.mean.sum((-2, -1)))
+    assert torch.equal(kl_divergence(posterior, Mine(3)), posterior.mean.sum((-2, -1)))
+
+
+# The bound of the Deep Weight Prior
+
+
+def vae_posterior(kind, vae):
+    """A posterior around kernels of the prior, not narrow."""
+    means = vae.sample(3, generator("means"))
+    return kind(means, torch.full_like(means, -1.0))
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_bound_is_above_the_kl(kind, small_vae, grid_log_prob):
+    n, posterior = 2000, vae_posterior(kind, small_vae)
+    many = repeat(posterior, n)
+    bounds = kl_divergence(many, small_vae, generator("bound"))
+    assert bounds.shape == (n, 3)
+    # The same kernels: the bound draws them first.
+    kernels = many.sample(generator("bound"))
+    flat, log_q = kernels.flatten(0, 1), log_density(posterior, kernels)
+    importance = small_vae.importance_log_prob(flat, 20, generator("importance")).view(n, 3)
+    exact = grid_log_prob(small_vae, flat).view(n, 3)
+    for log_p in (importance, exact):
+        gaps = bounds - (log_q - log_p)
+        assert (gaps.mean(0) > 3 * gaps.std(0) / math.sqrt(n)).all()
+    # It bounds the estimate, too, which itself is above the KL.
+    assert (importance.mean(0) < exact.mean(0)).all()
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_bound_is_unbiased(kind, small_vae):
+    # -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], written out with torch.distributions.
+    n, posterior = 10000, vae_posterior(kind, small_vae)
+    q = Normal(posterior.mean, posterior.variance.sqrt())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kernels = q.sample((n,)).flatten(0, 1)
+        mean, variance = small_vae.encode(kernels)
+        r = Normal(mean, variance.sqrt())
+        mean, variance = small_vae.decode(r.sample())
+        log_likelihood = Normal(mean, variance.sqrt()).log_prob(kernels).sum((1, 2))
+    latent = torch_kl(r, Normal(0.0, 1.0)).sum(1)
+    written_out = (latent - log_likelihood).view(n, 3) - q.entropy().sum((1, 2))
+
+    estimates = kl_divergence(repeat(posterior, n), small_vae, generator("unbiased"))
+    assert_means_agree(estimates, written_out)
+
+
+def test_bound_draws_from_the_generator_alone(small_vae):
+    posterior = vae_posterior(GaussianKernels, small_vae)
+    first, same, other = (kl_divergence(posterior, small_vae, generator(s)) for s in (0, 0, 1))
+    assert torch.equal(first, same)
+    assert (first != other).all()
+
+
+def test_bound_of_many_kernels_keeps_their_order(small_vae):
+    # 1,100 kernels are more than one chunk; one of them is far from the others.
+    means = torch.zeros(11, 100, 5, 5)
+    means[10, 99] = 100
+    values = kl_divergence(
+        GaussianKernels(means, torch.full_like(means, -3.0)), small_vae, generator(0)
+    )
+    assert values.shape == (11, 100)
+    assert values.argmax() == 1099
+
+
+# A layer's KL
+
+
+@pytest.fixture
+def net():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make_bayesian(MnistNet([2, 3]), log_variance=-3.0)
+
+
+def test_layer_is_the_sum_over_its_kernels(net):
+    priors = {"conv1": make("gaussian-full", 7).float(), "conv2": make("standard-normal", 5)}
+    total = kl_by_layer(net, priors)
+    assert set(total) == {"conv1", "conv2"}
+    for name, kernels in (("conv1", 2), ("conv2", 6)):
+        values = kl_divergence(net.get_submodule(name).posterior, priors[name])
+        assert values.numel() == kernels
+        torch.testing.assert_close(total[name], values.sum())
+
+
+def test_all_kernels_a_step_is_the_same(net, small_vae):
+    priors = {"conv1": make("standard-normal", 7), "conv2": small_vae}
+    net.double()
+    full = kl_by_layer(net, priors, generator("all"))
+    for count in (6, 7, 1000):
+        found = kl_by_layer(net, priors, generator("all"), kernels_per_step=count)
+        assert {n: v.item() for n, v in found.items()} == {n: v.item() for n, v in full.items()}
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_subsampling_kernels_is_unbiased(net, count):
+    # An exact KL, so that the choice of kernels is the only noise.
+    priors = {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)}
+    with torch.no_grad():
+        net.conv2.weight[0] *= 3  # kernels of different KL
+        full = kl_by_layer(net, priors)
+        random = generator("subsample")
+        draws = [kl_by_layer(net, priors, random, count) for _ in range(1000)]
+    found = torch.stack([draw["conv2"] for draw in draws]).double()
+    error = found.std() / math.sqrt(len(found))
+    assert 0 < error < 0.05 * full["conv2"]
+    assert abs(found.mean() - full["conv2"]) < 3 * error
+    if count == 4:  # conv1 has no more than two kernels
+        assert all(draw["conv1"] == full["conv1"] for draw in draws)
+
+
+def test_subsampling_the_bound_is_unbiased(net, small_vae):
+    net.double()
+    priors = {"conv1": make("standard-normal", 7), "conv2": small_vae}
+    with torch.no_grad():
+        random = generator("subsample")
+        full, parts = (
+            torch.stack([kl_by_layer(net, priors, random, count)["conv2"] for _ in range(600)])
+            for count in (None, 2)
+        )
+    assert_means_agree(parts, full, precision=0.1)
+
+
+def test_subsampled_gradient_is_unbiased(net):
+    priors = {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)}
+    weight = net.conv2.weight
+
+    def gradient(count):
+        total = kl_by_layer(net, priors, random, count)["conv2"]
+        return torch.autograd.grad(total, weight)[0]
+
+    random = generator("gradient")
+    mean = torch.stack([gradient(3) for _ in range(1000)]).mean(0)
+    # A kernel is chosen half the times, and then counts twice: the error is that of a coin.
+    torch.testing.assert_close(mean, gradient(None), rtol=4 / math.sqrt(1000), atol=0)
+
+
+@pytest.mark.parametrize("names", [[], ["conv1"], ["conv1", "conv2", "conv3"], ["conv1", "fc"]])
+def test_priors_must_match_the_layers(net, names):
+    priors = {name: make("standard-normal", 7) for name in names}
+    found = ", ".join(names) or "none"
+    with pytest.raises(UserError, match=rf"\(conv1, conv2\), found {found}"):
+        kl_by_layer(net, priors)
+
+
+def test_grouped_layers_have_fewer_kernels():
+    net = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2))
+    make_bayesian(net, log_variance=0.0)
+    with torch.no_grad():
+        net[0].weight.zero_()
+        net[0].log_variance.fill_(1.0)
+    # Each of 6 * 2 kernels has 9 weights of variance e and mean 0: KL = (e - 1 - 1) / 2.
+    total = kl_by_layer(net, {"0": make("standard-normal")})["0"].item()
+    assert total == pytest.approx(12 * 9 * (math.e - 2) / 2)
+
+
+# Gradients
+
+
+@pytest.mark.parametrize(
+    ("kind", "prior_kind"),
+    [(q, p) for q in POSTERIORS for p in EXACT] + [(MultiplicativeKernels, "log-uniform")],
+)
+def test_gradient_of_closed_forms(kind, prior_kind):
+    prior, posterior = make(prior_kind), make_posterior(kind)
+    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
+    assert gradcheck(lambda mean, spread: kl_divergence(kind(mean, spread), prior), inputs)
+
+
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_gradient_of_the_bound(kind, small_vae):
+    posterior = make_posterior(kind, (1.0, -1.0), shape=(2, 5, 5))
+    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
+
+    def bound(mean, spread):
+        # Seeded inside, so that every evaluation sees the same draws.
+        return kl_divergence(kind(mean, spread), small_vae, generator("noise"))
+
+    assert gradcheck(bound, inputs)

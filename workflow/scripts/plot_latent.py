@@ -1,0 +1,37 @@
+"""Draw the two-dimensional latent space of a VAE prior with decoded kernels pinned on it."""
+
+import argparse
+
+import torch
+
+from dwp.errors import one_line_errors
+from dwp.files import load_tensors
+from dwp.plots.latent import latent_space
+from dwp.plots.style import save
+from dwp.priors import load_prior
+
+_REACH = 3.0  # standard deviations of p(z) to either side
+_TILES = 13
+
+
+@one_line_errors
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prior", required=True)
+    parser.add_argument("--kernels", help="none: draw no codes")
+    parser.add_argument("--outputs", nargs="+", required=True)
+    arguments = parser.parse_args()
+    prior = load_prior(arguments.prior)
+    places = torch.linspace(-_REACH, _REACH, _TILES)
+    second, first = torch.meshgrid(places, places, indexing="ij")
+    grid = prior.decode(torch.stack([first, second], -1).flatten(0, 1))[0]
+    codes = None
+    if arguments.kernels:
+        codes = prior.encode(load_tensors(arguments.kernels, kind="kernels")[0]["test"])[0]
+    extent = (-_REACH, _REACH, -_REACH, _REACH)
+    save(latent_space(grid.unflatten(0, (_TILES, _TILES)), extent, codes), arguments.outputs)
+
+
+if __name__ == "__main__":
+    main()

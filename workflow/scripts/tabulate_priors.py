@@ -1,0 +1,38 @@
+"""Gather the scores of all priors on the test kernels of their layers into one table."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from dwp.errors import one_line_errors
+from dwp.files import read_json
+from dwp.plots.tables import to_csv, to_markdown
+
+_TERMS = ("elbo", "log_likelihood", "kl", "log_prob")
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", nargs="*", required=True, help=".../PRIOR/LAYER.json")
+    parser.add_argument("--domain", required=True)
+    parser.add_argument("--output", required=True, help="CSV; a .md is written beside it")
+    arguments = parser.parse_args()
+
+    rows = []
+    for path in map(Path, arguments.scores):
+        score = read_json(path)
+        row = {"domain": arguments.domain, "layer": path.stem, "prior": path.parent.name}
+        row |= {"n": score["n"], "estimator": score["log_prob"]["estimator"]}
+        for term in _TERMS:
+            row[term] = score[term]["mean"]
+            row[f"{term}_error"] = score[term]["standard_error"]
+        rows.append(row)
+    table = pd.DataFrame(rows).sort_values(["layer", "log_prob"], ascending=[True, False])
+    to_csv(table, arguments.output)
+    to_markdown(table, arguments.output.removesuffix(".csv") + ".md")
+
+
+if __name__ == "__main__":
+    main()
