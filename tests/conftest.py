@@ -33,11 +33,11 @@ def small_vae() -> Iterator[KernelVAE]:
 
 
 @pytest.fixture
-def grid_log_prob() -> Callable[[KernelVAE, Tensor], Tensor]:
+def grid_log_prob() -> Callable[..., Tensor]:
     """log p(w) of a VAE with two latent dimensions, by a Riemann sum over z in [-6, 6]^2."""
 
-    def log_prob(vae: KernelVAE, kernels: Tensor) -> Tensor:
-        axis = torch.linspace(-6, 6, 61, dtype=kernels.dtype)
+    def log_prob(vae: KernelVAE, kernels: Tensor, points: int = 61) -> Tensor:
+        axis = torch.linspace(-6, 6, points, dtype=kernels.dtype)
         codes = torch.cartesian_prod(axis, axis)
         mean, variance = (m.flatten(1) for m in vae.decode(codes))  # (codes, d)
         # the sum of squares, multiplied out: (n, codes) without a tensor of (n, codes, d)
@@ -46,7 +46,7 @@ def grid_log_prob() -> Callable[[KernelVAE, Tensor], Tensor]:
         distance = distance + (mean.square() * precision).sum(1)
         log_likelihood = -0.5 * (distance + (2 * math.pi * variance).log().sum(1))
         log_prior = -0.5 * codes.square().sum(1) - math.log(2 * math.pi)
-        log_area = 2 * math.log(12 / 60)
+        log_area = 2 * math.log(12 / (points - 1))
         return (log_likelihood + log_prior).logsumexp(1) + log_area
 
     return log_prob

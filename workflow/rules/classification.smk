@@ -1,7 +1,3 @@
-RUN = f"{RESULTS}/{{domain}}/classification/{{prior}}/{{init}}/n{{n}}/split{{split}}/seed{{seed}}"
-RUN_LOG = RUN.replace(RESULTS, f"logs/{config['name']}", 1)
-
-
 rule classifier:
     input:
         data=f"{RESULTS}/{{domain}}/data/target.safetensors",
@@ -19,10 +15,10 @@ rule classifier:
         settings=lambda w: as_json(run_settings(w.domain, w.prior)),
         code=lambda w: code("train_classifier.py", *run_modules(w)),
     shell:
-        "python {SCRIPTS}/train_classifier.py --data {input.data} --priors {params.priors}"
+        "python $SCRIPTS/train_classifier.py --data {input.data} --priors {params.priors}"
         " --init {params.init} --settings {params.settings:q} --code {params.code}"
         " --n {wildcards.n} --split {wildcards.split} --seed {wildcards.seed}"
-        " --device {config[device]} --weights {output.weights} --history {output.history}"
+        " --device $DWP_DEVICE --weights {output.weights} --history {output.history}"
         " 2>&1 | tee {log}"
 
 
@@ -43,7 +39,7 @@ rule classifier_test:
         ),
         code=lambda w: code("evaluate_classifier.py", *run_modules(w)),
     shell:
-        "python {SCRIPTS}/evaluate_classifier.py --weights {input.weights}"
+        "python $SCRIPTS/evaluate_classifier.py --weights {input.weights}"
         " --data {input.target} --out-of-domain {input.source} --priors {params.priors}"
-        " --settings {params.settings:q} --device {config[device]} --output {output}"
+        " --settings {params.settings:q} --device $DWP_DEVICE --output {output}"
         " 2>&1 | tee {log}"

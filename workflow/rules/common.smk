@@ -1,14 +1,60 @@
 import json
+import shlex
+import sys
 from pathlib import Path
 
+from jsonschema import ValidationError
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
 from dwp.data import DATASETS
+from dwp.errors import UserError
 from dwp.fingerprint import fingerprint
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
+from dwp.settings import DETERMINISTIC, XAVIER, check_settings
+
+
+def refusal(error):
+    """A schema's error in one line: the setting, what was expected, what was found."""
+    place = ".".join(map(str, error.absolute_path)) or "the config"
+    if error.validator == "additionalProperties":
+        allowed = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(allowed))
+        return (
+            f"{place}: unknown {', '.join(unknown)}; expected only {', '.join(allowed)}"
+        )
+    if error.validator == "required":
+        missing = sorted(set(error.validator_value) - set(error.instance))
+        return f"{place}: missing {', '.join(missing)}"
+    expected = f"{error.validator} {error.validator_value}"
+    return f"{place}: expected {expected}; found {error.instance!r}"
+
+
+try:
+    validate(config, "../schemas/config.schema.yaml")
+    check_settings(config)
+except WorkflowError as error:
+    if not isinstance(error.__context__, ValidationError):
+        raise
+    sys.exit(f"error in the config: {refusal(error.__context__)}")
+except UserError as error:
+    sys.exit(f"error in the config: {error}")
 
 ROOT = Path(workflow.basedir)
-SCRIPTS = ROOT / "workflow" / "scripts"
 RESULTS = f"results/{config['name']}"
+LOGS = f"logs/{config['name']}"
+RUN = f"{RESULTS}/{{domain}}/classification/{{prior}}/{{init}}/n{{n}}/split{{split}}/seed{{seed}}"
+RUN_LOG = RUN.replace(RESULTS, LOGS, 1)
+TABLES = f"{RESULTS}/{{domain}}/tables"
+FIGURES = f"{RESULTS}/{{domain}}/figures"
+GRID = {
+    "prior": "priors",
+    "init": "inits",
+    "n": "train_sizes",
+    "split": "splits",
+    "seed": "seeds",
+}
 
 
 wildcard_constraints:
@@ -22,15 +68,28 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
-# glibc otherwise gives large blocks back to the system at every training step.
-shell.prefix(
-    "export MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=8589934592"
-    " MALLOC_TOP_PAD_=268435456 MALLOC_ARENA_MAX=2 OMP_NUM_THREADS=1; "
-)
+# What belongs to this machine goes through the environment, not through the command lines and
+# parameters that Snakemake records: moving the folder or the data makes nothing run again.
+ENVIRONMENT = {
+    "SCRIPTS": ROOT / "workflow" / "scripts",
+    "PAPER": ROOT / "workflow" / "resources" / "paper_classification.csv",
+    "DATA_LOCATION": json.dumps(config["data"]),
+    "DWP_DEVICE": config["device"],
+    "OMP_NUM_THREADS": 1,
+    # glibc otherwise gives large blocks back to the system at every training step
+    "MALLOC_MMAP_THRESHOLD_": 2**33,
+    "MALLOC_TRIM_THRESHOLD_": 2**33,
+    "MALLOC_TOP_PAD_": 2**28,
+    "MALLOC_ARENA_MAX": 2,
+}
+if config["release"]:
+    ENVIRONMENT["DWP_RELEASE"] = config["release"]
+exports = "".join(f"export {k}={shlex.quote(str(v))}; " for k, v in ENVIRONMENT.items())
+shell.prefix(exports.replace("{", "{{").replace("}", "}}"))
 
 
 def code(*entries):
-    """The fingerprint of the code a rule runs: its script, and modules it names by a string."""
+    """The fingerprint of a script and of modules that its arguments name by a string."""
     scripts = (f"workflow/scripts/{e}" if e.endswith(".py") else e for e in entries)
     return fingerprint(*scripts, root=ROOT)
 
@@ -82,7 +141,7 @@ def prior_settings(domain, prior, layer):
 
 
 def is_deterministic(domain, prior):
-    return prior_section(domain, prior)["kind"] == "deterministic"
+    return prior_section(domain, prior)["kind"] == DETERMINISTIC
 
 
 def run_settings(domain, prior):
@@ -92,7 +151,9 @@ def run_settings(domain, prior):
     )
     if is_deterministic(domain, prior):
         bayesian = ("kernels_per_step", "log_variance", "samples", "bayesian_layers")
-        settings = without(settings, *bayesian) | {"l2": prior_section(domain, prior)["l2"]}
+        settings = without(settings, *bayesian) | {
+            "l2": prior_section(domain, prior)["l2"]
+        }
     return {"network": section["network"], **settings}
 
 
@@ -103,15 +164,11 @@ def prior_module(domain, prior):
 def run_modules(w):
     """The modules of the kinds of prior that a run names by strings."""
     names = [w.prior] if not is_deterministic(w.domain, w.prior) else []
-    names += [w.init] if w.init != "xavier" else []
+    names += [w.init] if w.init != XAVIER else []
     return [prior_module(w.domain, name) for name in names]
 
 
 # Files: where a stage's product lies, made here or taken from the authors' release.
-
-
-def release_option():
-    return f"--release {config['release']}" if config["release"] else ""
 
 
 def kernel_file(domain, layer):
@@ -137,13 +194,29 @@ def run_priors(w):
 
 
 def run_init(w):
-    if w.init == "xavier":
+    if w.init == XAVIER:
         return []
     return [prior_file(w.domain, w.init, layer) for layer in kernel_layers(w.domain)]
 
 
 def layer_files(paths):
     return " ".join(f"{Path(path).stem}={path}" for path in paths)
+
+
+def figure(name, caption):
+    """A figure's two files; the PNG goes into the HTML report."""
+    png = report(
+        f"{FIGURES}/{name}.png",
+        caption=f"../report/{caption}.rst",
+        category="{domain}",
+    )
+    return {"png": png, "pdf": f"{FIGURES}/{name}.pdf"}
+
+
+def table(name, caption):
+    return report(
+        f"{TABLES}/{name}", caption=f"../report/{caption}.rst", category="{domain}"
+    )
 
 
 # Results: which tables and figures a config asks for.
@@ -182,7 +255,11 @@ def scored_priors(domain):
 
 def sampled_priors(domain):
     """All but the improper ones, which have neither a density nor kernels to draw from."""
-    return [name for name, kind in kinds(domain).items() if kind.density or kind.needs_kernels]
+    return [
+        name
+        for name, kind in kinds(domain).items()
+        if kind.density or kind.needs_kernels
+    ]
 
 
 def latent_planes(domain):
@@ -205,11 +282,19 @@ def all_results():
     for domain, section in config["domains"].items():
         tables, figures = f"{RESULTS}/{domain}/tables", f"{RESULTS}/{domain}/figures"
         sizes = section["classification"]["train_sizes"]
-        files += [f"{tables}/{name}.csv" for name in ("classification_summary", "priors")]
+        files += [
+            f"{tables}/{name}.csv" for name in ("classification_summary", "priors")
+        ]
         names = ["fewshot_accuracy", "fewshot_nll"]
-        names += [f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes]
+        names += [
+            f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes
+        ]
         names += [f"kernels_{layer}" for layer in kernel_layers(domain)]
-        names += [f"norms_{layer}" for layer in kernel_layers(domain) if has_kernels(domain, layer)]
+        names += [
+            f"norms_{layer}"
+            for layer in kernel_layers(domain)
+            if has_kernels(domain, layer)
+        ]
         names += [f"latent_{prior}_{layer}" for prior, layer in latent_planes(domain)]
         files += [f"{figures}/{name}.pdf" for name in names]
     return files

@@ -2,17 +2,16 @@ rule data:
     output:
         f"{RESULTS}/{{domain}}/data/{{role}}.safetensors",
     log:
-        f"logs/{config['name']}/{{domain}}/data/{{role}}.log",
+        f"{LOGS}/{{domain}}/data/{{role}}.log",
     params:
         dataset=lambda w: config["domains"][w.domain]["data"][w.role],
-        location=lambda w: as_json(config["data"]),
         code=lambda w: code(
             "prepare_data.py",
             module(DATASETS[config["domains"][w.domain]["data"][w.role]]),
         ),
     shell:
-        "python {SCRIPTS}/prepare_data.py --dataset {params.dataset}"
-        " --location {params.location:q} --output {output} 2>&1 | tee {log}"
+        "python $SCRIPTS/prepare_data.py --dataset {params.dataset}"
+        ' --location "$DATA_LOCATION" --output {output} 2>&1 | tee {log}'
 
 
 rule check_data:
@@ -22,9 +21,9 @@ rule check_data:
     output:
         f"{RESULTS}/{{domain}}/data/checked.json",
     log:
-        f"logs/{config['name']}/{{domain}}/data/check.log",
+        f"{LOGS}/{{domain}}/data/check.log",
     params:
         code=code("check_data.py"),
     shell:
-        "python {SCRIPTS}/check_data.py --source {input.source} --target {input.target}"
+        "python $SCRIPTS/check_data.py --source {input.source} --target {input.target}"
         " --output {output} 2>&1 | tee {log}"

@@ -8,12 +8,12 @@ rule kernels:
         kernels=f"{RESULTS}/{{domain}}/kernels/collected/{{layer}}.safetensors",
         description=f"{RESULTS}/{{domain}}/kernels/collected/{{layer}}.json",
     log:
-        f"logs/{config['name']}/{{domain}}/kernels/{{layer}}.log",
+        f"{LOGS}/{{domain}}/kernels/{{layer}}.log",
     params:
         settings=lambda w: as_json(kernel_settings(w.domain, w.layer)),
         code=code("build_kernels.py"),
     shell:
-        "python {SCRIPTS}/build_kernels.py --nets {input} --layer {wildcards.layer}"
+        "python $SCRIPTS/build_kernels.py --nets {input} --layer {wildcards.layer}"
         " --settings {params.settings:q} --kernels {output.kernels}"
         " --description {output.description} 2>&1 | tee {log}"
 
@@ -23,11 +23,10 @@ rule released_kernels:
         kernels=f"{RESULTS}/{{domain}}/kernels/released/{{layer}}.safetensors",
         description=f"{RESULTS}/{{domain}}/kernels/released/{{layer}}.json",
     log:
-        f"logs/{config['name']}/{{domain}}/kernels/released_{{layer}}.log",
+        f"{LOGS}/{{domain}}/kernels/released_{{layer}}.log",
     params:
         folder=lambda w: kernel_layers(w.domain)[w.layer]["released"],
-        release=release_option(),
         code=code("import_kernels.py"),
     shell:
-        "python {SCRIPTS}/import_kernels.py {params.release} --folder {params.folder:q}"
+        "python $SCRIPTS/import_kernels.py --folder {params.folder:q}"
         " --kernels {output.kernels} --description {output.description} 2>&1 | tee {log}"

@@ -5,15 +5,15 @@ rule prior:
         prior=f"{RESULTS}/{{domain}}/priors/fitted/{{prior}}/{{layer}}.safetensors",
         history=f"{RESULTS}/{{domain}}/priors/fitted/{{prior}}/{{layer}}.csv",
     log:
-        f"logs/{config['name']}/{{domain}}/priors/{{prior}}_{{layer}}.log",
+        f"{LOGS}/{{domain}}/priors/{{prior}}_{{layer}}.log",
     params:
         kernels=lambda w, input: f"--kernels {input}" if input else "",
         kernel_size=lambda w: kernel_size(w.domain, w.layer),
         settings=lambda w: as_json(prior_settings(w.domain, w.prior, w.layer)),
         code=lambda w: code("fit_prior.py", prior_module(w.domain, w.prior)),
     shell:
-        "python {SCRIPTS}/fit_prior.py {params.kernels} --kernel-size {params.kernel_size}"
-        " --settings {params.settings:q} --code {params.code} --device {config[device]}"
+        "python $SCRIPTS/fit_prior.py {params.kernels} --kernel-size {params.kernel_size}"
+        " --settings {params.settings:q} --code {params.code} --device $DWP_DEVICE"
         " --prior {output.prior} --history {output.history} 2>&1 | tee {log}"
 
 
@@ -21,13 +21,12 @@ rule released_prior:
     output:
         f"{RESULTS}/{{domain}}/priors/released/{{prior}}/{{layer}}.safetensors",
     log:
-        f"logs/{config['name']}/{{domain}}/priors/released_{{prior}}_{{layer}}.log",
+        f"{LOGS}/{{domain}}/priors/released_{{prior}}_{{layer}}.log",
     params:
         folder=lambda w: prior_section(w.domain, w.prior)["released"][w.layer],
-        release=release_option(),
         code=code("import_prior.py"),
     shell:
-        "python {SCRIPTS}/import_prior.py {params.release} --folder {params.folder:q}"
+        "python $SCRIPTS/import_prior.py --folder {params.folder:q}"
         " --prior {output} 2>&1 | tee {log}"
 
 
@@ -38,10 +37,10 @@ rule prior_score:
     output:
         f"{RESULTS}/{{domain}}/priors/scores/{{prior}}/{{layer}}.json",
     log:
-        f"logs/{config['name']}/{{domain}}/priors/score_{{prior}}_{{layer}}.log",
+        f"{LOGS}/{{domain}}/priors/score_{{prior}}_{{layer}}.log",
     params:
         samples=lambda w: config["domains"][w.domain]["importance_samples"],
         code=lambda w: code("score_prior.py", prior_module(w.domain, w.prior)),
     shell:
-        "python {SCRIPTS}/score_prior.py --prior {input.prior} --kernels {input.kernels}"
+        "python $SCRIPTS/score_prior.py --prior {input.prior} --kernels {input.kernels}"
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"

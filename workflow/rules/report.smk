@@ -1,44 +1,22 @@
-TABLES = f"{RESULTS}/{{domain}}/tables"
-FIGURES = f"{RESULTS}/{{domain}}/figures"
-PAPER = ROOT / "workflow" / "resources" / "paper_classification.csv"
-GRID = {
-    "prior": "priors",
-    "init": "inits",
-    "n": "train_sizes",
-    "split": "splits",
-    "seed": "seeds",
-}
-
-
-def figure(name, caption):
-    """A figure's two files; the PNG goes into the HTML report."""
-    png = report(
-        f"{FIGURES}/{name}.png",
-        caption=f"../report/{caption}.rst",
-        category="{domain}",
-    )
-    return {"png": png, "pdf": f"{FIGURES}/{name}.pdf"}
-
-
-def table(name, caption):
-    return report(f"{TABLES}/{name}", caption=f"../report/{caption}.rst", category="{domain}")
-
-
 rule run_tables:
     input:
-        metrics=lambda w: expand(f"{RUN}/metrics.json", domain=w.domain, **run_grid(w.domain)),
-        history=lambda w: expand(f"{RUN}/history.csv", domain=w.domain, **run_grid(w.domain)),
+        metrics=lambda w: expand(
+            f"{RUN}/metrics.json", domain=w.domain, **run_grid(w.domain)
+        ),
+        history=lambda w: expand(
+            f"{RUN}/history.csv", domain=w.domain, **run_grid(w.domain)
+        ),
     output:
         metrics=f"{TABLES}/classification.csv",
         history=f"{TABLES}/classification_history.csv",
     log:
-        f"logs/{config['name']}/{{domain}}/tables/runs.log",
+        f"{LOGS}/{{domain}}/tables/runs.log",
     params:
         runs=lambda w: RUN,
         grid=lambda w: as_json(run_grid(w.domain)),
         code=code("tabulate_runs.py"),
     shell:
-        "python {SCRIPTS}/tabulate_runs.py --runs {params.runs:q} --grid {params.grid:q}"
+        "python $SCRIPTS/tabulate_runs.py --runs {params.runs:q} --grid {params.grid:q}"
         " --domain {wildcards.domain} --metrics {output.metrics} --history {output.history}"
         " 2>&1 | tee {log}"
 
@@ -53,13 +31,13 @@ rule summary_tables:
         paper_text=table("classification_paper.md", "paper"),
         text=table("classification.md", "classification"),
     log:
-        f"logs/{config['name']}/{{domain}}/tables/summary.log",
+        f"{LOGS}/{{domain}}/tables/summary.log",
     params:
-        paper=PAPER.read_text(),
+        paper=Path(ENVIRONMENT["PAPER"]).read_text(),
         reference=lambda w: reference_prior(w.domain),
         code=code("summarise_runs.py"),
     shell:
-        "python {SCRIPTS}/summarise_runs.py --runs {input} --paper {PAPER:q}"
+        "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text} 2>&1 | tee {log}"
 
@@ -74,11 +52,11 @@ rule prior_table:
         csv=f"{TABLES}/priors.csv",
         text=table("priors.md", "priors"),
     log:
-        f"logs/{config['name']}/{{domain}}/tables/priors.log",
+        f"{LOGS}/{{domain}}/tables/priors.log",
     params:
         code=code("tabulate_priors.py"),
     shell:
-        "python {SCRIPTS}/tabulate_priors.py --scores {input} --domain {wildcards.domain}"
+        "python $SCRIPTS/tabulate_priors.py --scores {input} --domain {wildcards.domain}"
         " --output {output.csv} 2>&1 | tee {log}"
 
 
@@ -88,12 +66,12 @@ rule fewshot_figure:
     output:
         **figure("fewshot_{metric}", "fewshot"),
     log:
-        f"logs/{config['name']}/{{domain}}/figures/fewshot_{{metric}}.log",
+        f"{LOGS}/{{domain}}/figures/fewshot_{{metric}}.log",
     params:
-        paper=PAPER.read_text(),
+        paper=Path(ENVIRONMENT["PAPER"]).read_text(),
         code=code("plot_runs.py"),
     shell:
-        "python {SCRIPTS}/plot_runs.py --summary {input} --paper {PAPER:q}"
+        "python $SCRIPTS/plot_runs.py --summary {input} --paper $PAPER"
         " --metric ensemble_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
 
 
@@ -103,11 +81,11 @@ rule steps_figure:
     output:
         **figure("steps_{metric}_n{n}", "steps"),
     log:
-        f"logs/{config['name']}/{{domain}}/figures/steps_{{metric}}_n{{n}}.log",
+        f"{LOGS}/{{domain}}/figures/steps_{{metric}}_n{{n}}.log",
     params:
         code=code("plot_runs.py"),
     shell:
-        "python {SCRIPTS}/plot_runs.py --history {input} --n {wildcards.n}"
+        "python $SCRIPTS/plot_runs.py --history {input} --n {wildcards.n}"
         " --metric validation_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
 
 
@@ -120,14 +98,17 @@ rule kernels_figure:
     output:
         **figure("kernels_{layer}", "kernels"),
     log:
-        f"logs/{config['name']}/{{domain}}/figures/kernels_{{layer}}.log",
+        f"{LOGS}/{{domain}}/figures/kernels_{{layer}}.log",
     params:
-        kernels=lambda w: f"--kernels {' '.join(known_kernels(w))}" if known_kernels(w) else "",
+        kernels=lambda w: (
+            f"--kernels {' '.join(known_kernels(w))}" if known_kernels(w) else ""
+        ),
         code=lambda w: code(
-            "plot_kernels.py", *(prior_module(w.domain, p) for p in sampled_priors(w.domain))
+            "plot_kernels.py",
+            *(prior_module(w.domain, p) for p in sampled_priors(w.domain)),
         ),
     shell:
-        "python {SCRIPTS}/plot_kernels.py {params.kernels} --priors {input.priors}"
+        "python $SCRIPTS/plot_kernels.py {params.kernels} --priors {input.priors}"
         " --outputs {output} 2>&1 | tee {log}"
 
 
@@ -138,12 +119,14 @@ rule latent_figure:
     output:
         **figure("latent_{prior}_{layer}", "latent"),
     log:
-        f"logs/{config['name']}/{{domain}}/figures/latent_{{prior}}_{{layer}}.log",
+        f"{LOGS}/{{domain}}/figures/latent_{{prior}}_{{layer}}.log",
     params:
-        kernels=lambda w: f"--kernels {' '.join(known_kernels(w))}" if known_kernels(w) else "",
+        kernels=lambda w: (
+            f"--kernels {' '.join(known_kernels(w))}" if known_kernels(w) else ""
+        ),
         code=lambda w: code("plot_latent.py", prior_module(w.domain, w.prior)),
     shell:
-        "python {SCRIPTS}/plot_latent.py {params.kernels} --prior {input.prior}"
+        "python $SCRIPTS/plot_latent.py {params.kernels} --prior {input.prior}"
         " --outputs {output} 2>&1 | tee {log}"
 
 
@@ -153,8 +136,8 @@ rule norms_figure:
     output:
         **figure("norms_{layer}", "norms"),
     log:
-        f"logs/{config['name']}/{{domain}}/figures/norms_{{layer}}.log",
+        f"{LOGS}/{{domain}}/figures/norms_{{layer}}.log",
     params:
         code=code("plot_norms.py"),
     shell:
-        "python {SCRIPTS}/plot_norms.py --kernels {input} --outputs {output} 2>&1 | tee {log}"
+        "python $SCRIPTS/plot_norms.py --kernels {input} --outputs {output} 2>&1 | tee {log}"

@@ -7,12 +7,12 @@ rule source_net:
         history=f"{RESULTS}/{{domain}}/source/{{seed}}/history.csv",
         metrics=f"{RESULTS}/{{domain}}/source/{{seed}}/metrics.json",
     log:
-        f"logs/{config['name']}/{{domain}}/source/{{seed}}.log",
+        f"{LOGS}/{{domain}}/source/{{seed}}.log",
     params:
         settings=lambda w: as_json(source_settings(w.domain)),
         code=code("train_source.py"),
     shell:
-        "python {SCRIPTS}/train_source.py --data {input.data} --settings {params.settings:q}"
-        " --code {params.code} --seed {wildcards.seed} --device {config[device]}"
+        "python $SCRIPTS/train_source.py --data {input.data} --settings {params.settings:q}"
+        " --code {params.code} --seed {wildcards.seed} --device $DWP_DEVICE"
         " --weights {output.weights} --history {output.history} --metrics {output.metrics}"
         " 2>&1 | tee {log}"

@@ -1,0 +1,120 @@
+"""Checks of a workflow's config that its schema cannot express: names that must exist."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dwp.data import DATASETS
+from dwp.errors import UserError
+from dwp.nn.networks import NETWORKS
+from dwp.priors import KINDS, prior_class
+
+DETERMINISTIC = "deterministic"
+"""The `kind` of an entry of `priors` that stands for a point estimate."""
+
+XAVIER = "xavier"
+"""The init that is no prior."""
+
+
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Check that every name in a config that fits the schema stands for something.
+
+    Raises:
+        UserError: one line that names the setting, what was found and what is allowed.
+    """
+    for name, domain in config["domains"].items():
+        _check_domain(f"domains.{name}", domain)
+
+
+def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
+    for role, dataset in domain["data"].items():
+        _one_of(f"{place}.data.{role}", dataset, DATASETS)
+    if domain["data"]["source"] == domain["data"]["target"]:
+        raise UserError(
+            f"{place}.data: source and target are both '{domain['data']['source']}'; kernels must "
+            "come from another data set"
+        )
+    _one_of(f"{place}.network", domain["network"], NETWORKS)
+    network_layers = NETWORKS[domain["network"]].kernel_sizes
+    layers = domain["kernels"]["layers"]
+    for layer in network_layers:
+        if layer not in layers:
+            raise UserError(f"{place}.kernels.layers: expected {layer} as well")
+    for layer, section in layers.items():
+        _one_of(f"{place}.kernels.layers.{layer}", layer, network_layers)
+        collected = "threshold" in section or "quantile" in section
+        if collected and not ("source_nets" in domain and "test_fraction" in domain["kernels"]):
+            raise UserError(
+                f"{place}.kernels.layers.{layer}: kernels of our own need the settings source_nets "
+                "and kernels.test_fraction"
+            )
+    for prior, section in domain["priors"].items():
+        _check_prior(f"{place}.priors.{prior}", section, layers)
+    _check_classification(f"{place}.classification", domain, network_layers)
+
+
+def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, Any]) -> None:
+    _one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
+    expected: set[str] = set()
+    if section["kind"] == DETERMINISTIC:
+        expected = {"l2"}
+    elif "released" in section:
+        expected = {"released"}
+    elif prior_class(section["kind"]).trained:
+        expected = {"layers", "training"}
+    found = set(section) - {"kind"}
+    if found != expected:
+        raise UserError(
+            f"{place}: expected kind{''.join(f', {key}' for key in sorted(expected))}; found "
+            f"{', '.join(sorted(section))}"
+        )
+    if section["kind"] == DETERMINISTIC:
+        return
+    for key in expected & {"layers", "released"}:
+        for layer in section[key]:
+            _one_of(f"{place}.{key}", layer, layers)
+        for layer in layers:
+            if layer not in section[key]:
+                raise UserError(f"{place}.{key}: expected {layer} as well")
+    kind = prior_class(section["kind"])
+    parameters = set(inspect.signature(kind).parameters) - {"kernel_size"}
+    for layer, arguments in section.get("layers", {}).items():
+        if set(arguments) != parameters:
+            raise UserError(
+                f"{place}.layers.{layer}: expected {', '.join(sorted(parameters))}; found "
+                f"{', '.join(sorted(arguments)) or 'nothing'}"
+            )
+    if "released" not in section and kind.needs_kernels:
+        for layer, source in layers.items():
+            if not source:
+                raise UserError(
+                    f"{place}: fitted to kernels, and kernels.layers.{layer} gives none; set "
+                    "threshold, quantile or released there"
+                )
+
+
+def _check_classification(
+    place: str, domain: Mapping[str, Any], network_layers: Iterable[str]
+) -> None:
+    section, priors = domain["classification"], domain["priors"]
+    kinds = {name: prior["kind"] for name, prior in priors.items()}
+    can_regularise = [name for name, kind in kinds.items() if kind != "empirical"]
+    improper = (DETERMINISTIC, "log-uniform")
+    can_start = [XAVIER, *(name for name, kind in kinds.items() if kind not in improper)]
+    for name in section["priors"]:
+        _one_of(f"{place}.priors", name, can_regularise)
+    for name in section["inits"]:
+        _one_of(f"{place}.inits", name, can_start)
+    for layer in section["bayesian_layers"]:
+        _one_of(f"{place}.bayesian_layers", layer, network_layers)
+    if section["evaluate_every"] > section["epochs"]:
+        raise UserError(
+            f"{place}.evaluate_every: expected at most epochs ({section['epochs']}), found "
+            f"{section['evaluate_every']}"
+        )
+
+
+def _one_of(place: str, found: object, allowed: Iterable[str]) -> None:
+    allowed = list(allowed)
+    if found not in allowed:
+        raise UserError(f"{place}: expected one of {', '.join(allowed)}; found '{found}'")
