@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,3 +51,27 @@ def grid_log_prob() -> Callable[..., Tensor]:
         return (log_likelihood + log_prior).logsumexp(1) + log_area
 
     return log_prob
+
+
+@pytest.fixture
+def fake_release(tmp_path) -> tuple[Path, KernelVAE]:
+    """A folder like those of the authors' release, and the untrained 7 x 7 VAE that is in it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        vae = KernelVAE(7, hidden=3, latent=2)
+    names = {
+        "encoder": "encoder.features",
+        "latent_mean": "encoder.fc_mu",
+        "latent_variance": "encoder.fc_var",
+        "decoder": "decoder.decoder",
+        "kernel_mean": "decoder.fc_mu",
+        "kernel_variance": "decoder.fc_var",
+    }
+    state = {}
+    for name, value in vae.state_dict().items():
+        module, _, rest = name.partition(".")
+        state[f"{names[module]}.{rest}"] = value.contiguous()
+    folder = tmp_path / "vae7x7"
+    folder.mkdir()
+    torch.save(state, folder / "vae_params.torch")
+    return folder, vae.requires_grad_(False)

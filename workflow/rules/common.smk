@@ -1,4 +1,5 @@
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -71,6 +72,7 @@ wildcard_constraints:
 # What belongs to this machine goes through the environment, not through the command lines and
 # parameters that Snakemake records: moving the folder or the data makes nothing run again.
 ENVIRONMENT = {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     "SCRIPTS": ROOT / "workflow" / "scripts",
     "PAPER": ROOT / "workflow" / "resources" / "paper_classification.csv",
     "DATA_LOCATION": json.dumps(config["data"]),
@@ -85,7 +87,9 @@ ENVIRONMENT = {
 if config["release"]:
     ENVIRONMENT["DWP_RELEASE"] = config["release"]
 exports = "".join(f"export {k}={shlex.quote(str(v))}; " for k, v in ENVIRONMENT.items())
-shell.prefix(exports.replace("{", "{{").replace("}", "}}"))
+exports = exports.replace("{", "{{").replace("}", "}}")
+# A prefix replaces Snakemake's own strict mode: without pipefail, `| tee` would hide a failure.
+shell.prefix(f"set -euo pipefail; {exports}")
 
 
 def code(*entries):

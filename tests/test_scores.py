@@ -1,0 +1,156 @@
+"""Scores of priors: what is exact, what is bounded, and by how much each is uncertain."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from dwp.errors import UserError
+from dwp.evaluation.scores import score
+from dwp.priors import prior_class
+from dwp.priors.normal import StandardNormal
+from dwp.seeds import generator
+
+
+def random_kernels(n, k, seed=0):
+    return torch.randn((n, k, k), generator=generator("kernels", n, k, seed))
+
+
+@pytest.fixture
+def vae(small_vae):
+    """The small VAE in single precision, as priors come from their files."""
+    torch.set_default_dtype(torch.float)
+    return small_vae.float()
+
+
+@pytest.fixture
+def kernels(vae):
+    return vae.sample(64, generator("own samples"))
+
+
+# Explicit densities
+
+
+@pytest.mark.parametrize("kind", ["standard-normal", "gaussian-diagonal", "gaussian-full"])
+def test_an_explicit_density_is_its_own_bound(kind):
+    kind_class = prior_class(kind)
+    fitted = kind_class.fit(random_kernels(50, 3)) if kind_class.needs_kernels else kind_class(3)
+    kernels = random_kernels(20, 3, seed=1)
+    found = score(fitted, kernels)
+    assert set(found) == {"n", "elbo", "log_likelihood", "kl", "log_prob"}
+    assert found["n"] == 20
+    assert found["kl"] == {"mean": 0.0, "standard_error": 0.0}
+    assert found["log_prob"].pop("estimator") == "exact"
+    assert found["elbo"] == found["log_likelihood"] == found["log_prob"]
+    assert found["elbo"]["mean"] == pytest.approx(fitted.log_prob(kernels).mean().item(), rel=1e-6)
+
+
+def test_mean_and_standard_error_by_hand():
+    # Kernels of one weight under N(0, 1): log densities -w^2 / 2 - c for w = 0, 1, 3.
+    kernels = torch.tensor([0.0, 1.0, 3.0]).view(3, 1, 1)
+    found = score(StandardNormal(1), kernels)["log_prob"]
+    assert found["mean"] == pytest.approx(-10 / 6 - 0.5 * math.log(2 * math.pi), rel=1e-6)
+    squares = (0 - 5 / 3) ** 2 + (0.5 - 5 / 3) ** 2 + (4.5 - 5 / 3) ** 2
+    assert found["standard_error"] == pytest.approx(math.sqrt(squares / 2 / 3), rel=1e-6)
+
+
+def test_one_kernel_has_no_standard_error():
+    found = score(StandardNormal(3), random_kernels(1, 3))
+    assert found["elbo"]["standard_error"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_both_shapes_of_kernels():
+    kernels = random_kernels(5, 3)
+    assert score(StandardNormal(3), kernels[:, None]) == score(StandardNormal(3), kernels)
+
+
+# The bound of a VAE
+
+
+def test_terms_of_the_bound(vae, kernels):
+    found = score(vae, kernels, importance_samples=200)
+    assert found["n"] == 64
+    assert found["log_prob"]["estimator"] == "importance-weighted"
+    elbo, log_likelihood, kl = (found[k]["mean"] for k in ("elbo", "log_likelihood", "kl"))
+    assert elbo == pytest.approx(log_likelihood - kl, abs=1e-4)
+    assert kl > 0
+    assert all(found[k]["standard_error"] > 0 for k in ("elbo", "log_likelihood", "kl", "log_prob"))
+    # The encoder is untrained, so the bound is loose: far above it, not just by chance.
+    assert found["log_prob"]["mean"] > elbo + 0.1
+    json.dumps(found, allow_nan=False)
+
+
+def test_log_prob_is_that_of_a_latent_grid(vae, kernels, grid_log_prob):
+    found = score(vae, kernels, importance_samples=1000)["log_prob"]["mean"]
+    exact = grid_log_prob(vae.double(), kernels.double()).mean().item()
+    assert found == pytest.approx(exact, abs=0.05)
+
+
+def test_kl_is_closed_form(vae, kernels):
+    # Only the likelihood is sampled: the KL of the code is the same for every seed.
+    mean, variance = vae.encode(kernels)
+    expected = 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1).mean().item()
+    for seed in (0, 1):
+        found = score(vae, kernels, seed=seed, samples=3, importance_samples=1)
+        assert found["kl"]["mean"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_same_seed_same_numbers(vae, kernels):
+    torch.manual_seed(0)
+    first = score(vae, kernels, seed=3, importance_samples=5)
+    torch.manual_seed(1)
+    assert score(vae, kernels, seed=3, importance_samples=5) == first
+    other = score(vae, kernels, seed=4, importance_samples=5)
+    for name in ("elbo", "log_likelihood", "log_prob"):
+        assert other[name]["mean"] != first[name]["mean"]
+
+
+def test_more_samples_lower_the_spread_over_seeds(vae, kernels):
+    def spread(samples):
+        options = {"samples": samples, "importance_samples": 1}
+        runs = [score(vae, kernels, seed=seed, **options) for seed in range(20)]
+        return torch.tensor([run["elbo"]["mean"] for run in runs]).std().item()
+
+    # A quarter is expected of 16 samples. Of 20 seeds the ratio itself scatters by about a fifth.
+    assert spread(16) < 0.5 * spread(1)
+
+
+def test_more_importance_samples_raise_the_bound(vae, kernels):
+    few, some, many = (
+        score(vae, kernels, samples=1, importance_samples=n)["log_prob"]["mean"]
+        for n in (1, 10, 500)
+    )
+    assert few < some < many
+
+
+# What cannot be scored
+
+
+@pytest.mark.parametrize("kernel_size", [3, 7])
+def test_kernels_of_another_size_are_refused(vae, kernel_size):
+    kernels = random_kernels(4, kernel_size)
+    for prior in (vae, StandardNormal(5)):
+        with pytest.raises(UserError, match=f"5 x 5 kernels, found {kernel_size} x {kernel_size}"):
+            score(prior, kernels)
+
+
+def test_priors_without_a_density_are_refused():
+    kernels = random_kernels(4, 5)
+    for prior in (prior_class("empirical").fit(kernels), prior_class("log-uniform")(5)):
+        with pytest.raises(UserError, match=f"prior kind '{prior.kind}' has no tractable density"):
+            score(prior, kernels)
+
+
+@pytest.mark.parametrize("arguments", [{"samples": 0}, {"importance_samples": 0}, {"samples": -1}])
+def test_no_samples_are_refused(vae, kernels, arguments):
+    with pytest.raises(UserError, match="expected at least 1"):
+        score(vae, kernels, **arguments)
+
+
+def test_kernels_that_are_not_finite_are_refused():
+    kernels = random_kernels(4, 5)
+    kernels[2, 1, 1] = math.nan
+    with pytest.raises(UserError, match="finite"):
+        score(StandardNormal(5), kernels)

@@ -1,0 +1,245 @@
+"""The workflow, run whole on a tiny config, and what runs again after each kind of edit."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "count": 2,
+    "filters": [6, 4],
+    "epochs": 1,
+    "batch_size": 256,
+}
+
+
+def tiny_config() -> dict:
+    """Return the demo's config, cut down to seconds."""
+    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    config["name"] = "tiny"
+    domain = config["domains"]["demo"]
+    domain["source_nets"].update(TINY)
+    domain["kernels"]["layers"] = {"conv1": {"quantile": 0.0}, "conv2": {"quantile": 0.5}}
+    domain["priors"] = {
+        "dwp": domain["priors"]["dwp"],
+        "standard-normal": {"kind": "standard-normal"},
+        "deterministic-l2": {"kind": "deterministic", "l2": 0.001},
+    }
+    domain["priors"]["dwp"]["training"]["epochs"] = 2
+    domain["importance_samples"] = 2
+    domain["classification"].update(
+        filters=[2, 2],
+        priors=["dwp", "standard-normal", "deterministic-l2"],
+        train_sizes=[10],
+        splits=[0],
+        epochs=2,
+        evaluate_every=2,
+        samples=2,
+        validation=20,
+    )
+    return config
+
+
+class Project:
+    """A copy of the repository with a tiny config, to run and to edit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("dwp", "workflow"):
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        shutil.copy(ROOT / "Snakefile", folder)
+        (folder / "config").mkdir()
+        self.config = tiny_config()
+        self.write_config()
+
+    def write_config(self) -> None:
+        (self.folder / "config" / "tiny.yaml").write_text(yaml.safe_dump(self.config))
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        # the copy's own dwp must win over an installed one
+        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        command = [sys.executable, "-m", "snakemake", "--configfile", "config/tiny.yaml"]
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def due(self) -> dict[str, int]:
+        """Return the rules that a run would run, and how often."""
+        result = self.snakemake("--dry-run")
+        output = result.stdout + result.stderr
+        assert result.returncode == 0, output
+        table = re.search(r"^job +count\n[- ]+\n((?:\w+ +\d+\n)+)", output, re.MULTILINE)
+        if table is None:
+            assert "Nothing to be done" in output, output
+            return {}
+        rows = (line.split() for line in table[1].splitlines())
+        return {rule: int(jobs) for rule, jobs in rows if rule not in ("all", "total")}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{path} no longer holds {old!r}"
+        file.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """A project whose workflow has been run to its end."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    result = project.snakemake("--cores", "2")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return project
+
+
+@pytest.fixture
+def project(finished) -> Project:
+    """The finished project; sources and config are put back after the test."""
+    kept = {
+        path: path.read_bytes()
+        for pattern in ("dwp/**/*.py", "workflow/**/*", "config/*")
+        for path in finished.folder.glob(pattern)
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    yield finished
+    for path, content in kept.items():
+        path.write_bytes(content)
+    finished.config = tiny_config()
+
+
+AFTER_PRIORS = {
+    "prior_score",
+    "prior_table",
+    "classifier",
+    "classifier_test",
+    "run_tables",
+    "summary_tables",
+    "fewshot_figure",
+    "steps_figure",
+    "kernels_figure",
+    "latent_figure",
+}
+
+
+def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
+    results = finished.folder / "results" / "tiny" / "demo"
+    figures = {path.name for path in (results / "figures").iterdir()}
+    names = ["fewshot_accuracy", "fewshot_nll", "steps_accuracy_n10", "steps_nll_n10"]
+    names += ["kernels_conv1", "kernels_conv2", "norms_conv1", "norms_conv2", "latent_dwp_conv1"]
+    assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
+    assert "standard-normal" in (results / "tables" / "classification_summary.csv").read_text()
+    assert not list(results.rglob("*.checkpoint"))
+    assert finished.due() == {}
+
+
+def test_a_touch_runs_nothing(project):
+    for path in [*project.folder.glob("dwp/**/*.py"), *project.folder.glob("workflow/**/*.*")]:
+        path.touch()
+    (project.folder / "Snakefile").touch()
+    (project.folder / "config" / "tiny.yaml").touch()
+    assert project.due() == {}
+
+
+def test_a_comment_and_a_docstring_run_nothing(project):
+    project.edit("dwp/priors/vae.py", "import math\n", "import math  # of the bound\n")
+    project.edit("dwp/training/source.py", '"""Source nets:', '"""The source nets:')
+    project.edit(
+        "workflow/scripts/train_source.py", "import argparse\n", "# why\nimport argparse\n"
+    )
+    assert project.due() == {}
+
+
+def test_a_setting_of_the_nets_runs_the_nets_and_what_follows(project):
+    project.config["domains"]["demo"]["classification"]["epochs"] = 3
+    project.write_config()
+    due = project.due()
+    assert due.pop("classifier") == 3
+    assert due.pop("classifier_test") == 3
+    assert set(due) == {"run_tables", "summary_tables", "fewshot_figure", "steps_figure"}
+
+
+def test_a_setting_of_bayesian_nets_leaves_the_deterministic_ones(project):
+    project.config["domains"]["demo"]["classification"]["log_variance"] = -9.0
+    project.write_config()
+    assert project.due()["classifier"] == 2
+
+
+def test_one_more_split_runs_only_the_new_nets(project):
+    project.config["domains"]["demo"]["classification"]["splits"] = [0, 1]
+    project.write_config()
+    due = project.due()
+    assert due["classifier"] == 3
+    assert not {"source_net", "kernels", "prior"} & set(due)
+
+
+def test_the_number_of_source_nets_adds_nets_and_keeps_the_others(project):
+    project.config["domains"]["demo"]["source_nets"]["count"] = 3
+    project.write_config()
+    assert project.due()["source_net"] == 1
+
+
+def test_the_decoder_of_the_vae_runs_the_vaes_and_what_follows(project):
+    project.edit(
+        "dwp/priors/vae.py",
+        "return self.kernel_mean(features)[:, 0],",
+        "return 2 * self.kernel_mean(features)[:, 0],",
+    )
+    due = project.due()
+    assert due["prior"] == 2  # the DWP of two layers, not the standard normal
+    assert set(due) == {"prior"} | AFTER_PRIORS
+
+
+def test_the_code_of_the_source_nets_runs_the_whole_chain_but_the_data(project):
+    project.edit(
+        "dwp/training/source.py", 'settings["l2"] * penalty', '2 * settings["l2"] * penalty'
+    )
+    due = project.due()
+    assert due["source_net"] == 2
+    assert not {"data", "check_data"} & set(due)
+    assert {"kernels", "prior", "classifier"} <= set(due)
+
+
+def test_the_code_of_a_metric_tests_the_nets_again_and_trains_none(project):
+    project.edit("dwp/evaluation/metrics.py", "ECE_BINS = 15", "ECE_BINS = 10")
+    due = project.due()
+    assert due["classifier_test"] == 3
+    assert not {"classifier", "prior", "source_net"} & set(due)
+
+
+def test_the_code_of_a_figure_draws_that_figure(project):
+    project.edit("dwp/plots/norms.py", "bins: int = 60", "bins: int = 50")
+    assert project.due() == {"norms_figure": 2}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("colour=red", "unknown colour; expected only"),
+        ("device=tpu", "device: expected enum ['cpu', 'cuda']; found 'tpu'"),
+        (
+            "domains={demo: {data: {source: emnist}}}",
+            "domains.demo.data.source: expected one of mnist, notmnist, glyphs, digits",
+        ),
+    ],
+)
+def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished, setting, message):
+    result = finished.snakemake("--dry-run", "--config", setting)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error in the config")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in result.stderr
+    assert "rule " not in result.stderr
