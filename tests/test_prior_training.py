@@ -1,0 +1,229 @@
+"""Fitting priors: every kind, a VAE that learns what it should, and resuming bit for bit."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dwp.errors import UserError
+from dwp.evaluation.scores import score
+from dwp.priors import KINDS, load_prior, prior_class
+from dwp.priors.gaussian import DiagonalGaussian
+from dwp.priors.vae import KernelVAE
+from dwp.seeds import generator
+from dwp.training import loop
+from dwp.training.prior import fit_prior
+
+WIDTHS = {"hidden": 8, "latent": 2}
+TRAINING = {"epochs": 60, "batch_size": 64, "learning_rate": 0.01, "seed": 0}
+SHORT = {**TRAINING, "epochs": 3, "batch_size": 30}
+SPREAD = 0.1  # standard deviation of the noise about the ring
+
+
+def ring(n, *seed):
+    """Kernels 5 x 5 on a ring in a plane, plus noise: one hidden number makes each.
+
+    Every weight is wide when the others are not known, so that a diagonal Gaussian does badly.
+    """
+    random = generator("ring", *seed)
+    angle = 2 * math.pi * torch.rand(n, 1, generator=random)
+    codes = torch.cat([angle.cos(), angle.sin()], 1)
+    noise = SPREAD * torch.randn((n, 25), generator=random)
+    return (codes @ directions() + noise).view(n, 5, 5)
+
+
+def directions():
+    return torch.randn((2, 25), generator=generator("directions"))
+
+
+def ring_log_prob(kernels, points=2000):
+    """The log density (n,) that `ring` draws from, by a sum over its angle."""
+    angle = 2 * math.pi * torch.arange(points).double() / points
+    means = torch.stack([angle.cos(), angle.sin()], 1) @ directions().double()
+    distance = torch.cdist(kernels.flatten(1).double(), means).square()
+    constant = 25 * math.log(SPREAD * math.sqrt(2 * math.pi)) + math.log(points)
+    return (-0.5 * distance / SPREAD**2).logsumexp(1) - constant
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return ring(600, "train")
+
+
+@pytest.fixture(scope="module")
+def trained(kernels):
+    return fit_prior("vae", 5, kernels, WIDTHS, TRAINING)
+
+
+def same_state(first, second):
+    first, second = first.state_dict(), second.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+# Every kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
+    kind_class = prior_class(kind)
+    given = kernels if kind_class.needs_kernels else None
+    arguments = WIDTHS if kind_class.trained else {}
+    training = SHORT if kind_class.trained else None  # as the workflow passes them
+    prior, records = fit_prior(kind, 5, given, arguments, training)
+    assert type(prior) is kind_class
+    assert prior.kernel_size == 5
+    assert not any(parameter.requires_grad for parameter in prior.parameters())
+    # One record an epoch, of 20 batches; closed forms have nothing to tell.
+    assert [r["step"] for r in records] == ([20, 40, 60] if kind_class.trained else [])
+    assert all(set(r) == {"step", "loss"} and math.isfinite(r["loss"]) for r in records)
+    prior.save(tmp_path / "prior.safetensors")
+    found = load_prior(tmp_path / "prior.safetensors")
+    assert type(found) is kind_class
+    assert same_state(found, prior)
+
+
+@pytest.mark.parametrize("kind", ["gaussian-diagonal", "gaussian-full", "empirical"])
+def test_closed_forms_are_those_of_the_class(kernels, kind):
+    prior, _ = fit_prior(kind, 5, kernels, {}, None)
+    assert same_state(prior, prior_class(kind).fit(kernels))
+
+
+@pytest.mark.parametrize("kind", ["log-uniform", "standard-normal"])
+def test_kinds_that_fit_nothing_do_not_look_at_kernels(kernels, kind):
+    assert same_state(
+        fit_prior(kind, 7, kernels, {}, None)[0], fit_prior(kind, 7, None, {}, None)[0]
+    )
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if prior_class(k).needs_kernels])
+def test_kinds_that_need_kernels_refuse_none(kind):
+    with pytest.raises(UserError, match=f"prior kind '{kind}' is fitted to kernels, found none"):
+        fit_prior(kind, 5, None, WIDTHS, SHORT)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if prior_class(k).needs_kernels])
+def test_kernels_of_another_size_are_refused(kernels, kind):
+    with pytest.raises(UserError, match="over 7 x 7 kernels, found 5 x 5"):
+        fit_prior(kind, 7, kernels, WIDTHS, SHORT)
+
+
+def test_unknown_kind():
+    with pytest.raises(UserError, match="prior kind 'flow' is unknown; expected one of vae"):
+        fit_prior("flow", 5, None, {}, None)
+
+
+def test_both_shapes_of_kernels(kernels):
+    first, second = (fit_prior("vae", 5, k, WIDTHS, SHORT)[0] for k in (kernels, kernels[:, None]))
+    assert same_state(first, second)
+
+
+# A VAE learns
+
+
+def test_vae_learns_what_a_diagonal_gaussian_cannot(kernels, trained):
+    test = ring(300, "test")
+    prior, records = trained
+    elbo = score(prior, test, importance_samples=1)["elbo"]["mean"]
+    diagonal = DiagonalGaussian.fit(kernels).log_prob(test).mean().item()
+    true = ring_log_prob(test).mean().item()
+    # The gap to the truth is wide (about 30 nats): the VAE must close most of it,
+    assert true - diagonal > 20
+    assert elbo > diagonal + 0.5 * (true - diagonal)
+    # and no density is better than the one that the kernels come from.
+    log_prob = score(prior, test, importance_samples=200)["log_prob"]["mean"]
+    assert elbo < log_prob < true + 0.5
+    # Against its own start.
+    assert -records[-1]["loss"] > -records[0]["loss"] + 10
+    start = fit_prior("vae", 5, kernels, WIDTHS, {**SHORT, "epochs": 1})[0]
+    assert elbo > score(start, test, importance_samples=1)["elbo"]["mean"] + 10
+
+
+def test_samples_of_a_trained_vae_lie_near_the_ring(trained):
+    # Of a sample's 25 dimensions the ring fills two: most of its length must be in them.
+    samples = trained[0].sample(300, generator("samples")).flatten(1)
+    basis = torch.linalg.qr(directions().T).Q
+    inside = (samples @ basis).norm(dim=1)
+    outside = (samples - samples @ basis @ basis.T).norm(dim=1)
+    assert inside.median() > 3 * outside.median()
+
+
+# Seeds
+
+
+def test_same_seed_same_bytes(tmp_path, kernels):
+    content = []
+    for number, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(number)  # the global generator has no say
+        before = torch.get_rng_state()
+        prior, records = fit_prior("vae", 5, kernels, WIDTHS, {**SHORT, "seed": seed})
+        assert torch.equal(torch.get_rng_state(), before)
+        prior.save(tmp_path / "prior.safetensors")
+        content.append(((tmp_path / "prior.safetensors").read_bytes(), records))
+    assert content[0] == content[1]
+    assert content[0][0] != content[2][0]
+
+
+# Resuming
+
+
+class Interruption(Exception):
+    pass
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Let a minute pass between two readings of the clock: checkpoints come every two."""
+    minutes = iter(range(0, 10**6, 60))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Count the steps of training from here on, and stop within a given one."""
+    original, counter = KernelVAE.loss, SimpleNamespace(steps=0, stop=None)
+
+    def loss(self, kernels, generator):
+        counter.steps += 1
+        if counter.steps == counter.stop:
+            raise Interruption
+        return original(self, kernels, generator)
+
+    monkeypatch.setattr(KernelVAE, "loss", loss)
+    return counter
+
+
+def fit(kernels, path=None, **identity):
+    return fit_prior("vae", 5, kernels, WIDTHS, SHORT, checkpoint=path, identity=identity)
+
+
+def saved(prior, folder):
+    prior.save(folder / "saved.safetensors")
+    return (folder / "saved.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("stop", [21, 44])
+def test_resume_gives_the_same_bytes(tmp_path, kernels, clock, interrupt, stop):
+    whole, records = fit(kernels)
+    path = tmp_path / "checkpoint"
+    interrupt.steps, interrupt.stop = 0, stop
+    with pytest.raises(Interruption):
+        fit(kernels, path, code="abc")
+    interrupt.steps, interrupt.stop = 0, None
+    resumed, resumed_records = fit(kernels, path, code="abc")
+    assert 60 - stop < interrupt.steps < 60 - stop + 5  # it went on, and did not start over
+    assert saved(resumed, tmp_path) == saved(whole, tmp_path)
+    assert resumed_records == records
+    assert not any(parameter.requires_grad for parameter in resumed.parameters())
+
+
+def test_a_checkpoint_of_other_code_is_ignored(tmp_path, kernels, clock, interrupt):
+    path = tmp_path / "checkpoint"
+    interrupt.stop = 30
+    with pytest.raises(Interruption):
+        fit(kernels, path, code="abc")
+    assert path.exists()
+    interrupt.steps, interrupt.stop = 0, None
+    found = fit(kernels, path, code="xyz")
+    assert interrupt.steps == 60
+    assert saved(found[0], tmp_path) == saved(fit(kernels)[0], tmp_path)
