@@ -189,13 +189,22 @@ ERRORS = {
     "no density": ("score {}/empirical.safetensors {}/kernels.npy", "has no tractable density"),
     "no samples for the bound": ("score {}/vae7x7 {}/kernels.npy --samples 0", "at least 1"),
     "no kernels to draw": ("sample {}/vae7x7 0 {}/made.npy", "n: expected at least 1, found 0"),
-    "fewer than no kernels": ("sample {}/vae7x7 -3 {}/made.npy", "n: expected at least 1, found -3"),
-    "suffix of samples": ("sample {}/vae7x7 3 {}/made.txt", "made.txt: expected a name that ends in"),
+    "fewer than no kernels": (
+        "sample {}/vae7x7 -3 {}/made.npy",
+        "n: expected at least 1, found -3",
+    ),
+    "suffix of samples": (
+        "sample {}/vae7x7 3 {}/made.txt",
+        "made.txt: expected a name that ends in",
+    ),
     "no suffix": ("sample {}/vae7x7 3 {}/made", "/made: expected a name that ends in .npy"),
     "improper": ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
     "missing prior to draw from": ("sample {}/none.safetensors 3 {}/made.npy", "no such file"),
     "suffix of a prior": ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
-    "nothing to convert": ("convert {}/empty {}/made.safetensors", "vae_params.torch: no such file"),
+    "nothing to convert": (
+        "convert {}/empty {}/made.safetensors",
+        "vae_params.torch: no such file",
+    ),
     "a file to convert": ("convert {}/kernels.npy {}/made.safetensors", "no such file"),
 }
 

@@ -127,16 +127,16 @@ def test_vae_learns_what_a_diagonal_gaussian_cannot(kernels, trained):
     elbo = score(prior, test, importance_samples=1)["elbo"]["mean"]
     diagonal = DiagonalGaussian.fit(kernels).log_prob(test).mean().item()
     true = ring_log_prob(test).mean().item()
-    # The gap to the truth is wide (about 30 nats): the VAE must close most of it,
-    assert true - diagonal > 20
-    assert elbo > diagonal + 0.5 * (true - diagonal)
+    # The gap to the truth is wide (about 48 nats), and the VAE must close most of it,
+    assert true - diagonal > 40
+    assert elbo > diagonal + 0.8 * (true - diagonal)
     # and no density is better than the one that the kernels come from.
     log_prob = score(prior, test, importance_samples=200)["log_prob"]["mean"]
     assert elbo < log_prob < true + 0.5
     # Against its own start.
-    assert -records[-1]["loss"] > -records[0]["loss"] + 10
+    assert records[-1]["loss"] < records[0]["loss"] - 30
     start = fit_prior("vae", 5, kernels, WIDTHS, {**SHORT, "epochs": 1})[0]
-    assert elbo > score(start, test, importance_samples=1)["elbo"]["mean"] + 10
+    assert elbo > score(start, test, importance_samples=1)["elbo"]["mean"] + 30
 
 
 def test_samples_of_a_trained_vae_lie_near_the_ring(trained):

@@ -24,7 +24,9 @@ def main() -> None:
     )
     tensors = ImageTensors(train.data[:, None], train.targets, test.data[:, None], test.targets)
     tensors.save(arguments.output, {"dataset": arguments.dataset})
-    print(f"{arguments.dataset}: {len(train)} training and {len(test)} test images")
+    skipped = getattr(train, "skipped", 0)
+    unreadable = f", {skipped} unreadable pictures skipped" if skipped else ""
+    print(f"{arguments.dataset}: {len(train)} training and {len(test)} test images{unreadable}")
 
 
 if __name__ == "__main__":

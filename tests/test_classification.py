@@ -1,0 +1,572 @@
+"""Training under a prior: its objective, what runs share, resuming, and what is reported."""
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dwp.data.subsets import few_shot_subset
+from dwp.data.tensors import ImageTensors, to_unit
+from dwp.errors import UserError
+from dwp.evaluation.classifier import evaluate_classifier
+from dwp.nn.bayesian import bayesian_layers, kl_by_layer
+from dwp.nn.predict import predict
+from dwp.priors import prior_class
+from dwp.priors.vae import KernelVAE
+from dwp.seeds import generator
+from dwp.training import classification, loop
+from dwp.training.classification import bayesian_objective, train_classifier
+from dwp.training.source import l2_penalty
+
+SIZES = {"conv1": 7, "conv2": 5}
+SETTINGS = {
+    "network": "mnist",
+    "filters": [2, 3],
+    "epochs": 4,
+    "batch_size": 5,
+    "learning_rate": 0.01,
+    "log_variance": -4.0,
+    "kernels_per_step": None,
+    "samples": 2,
+    "validation": 12,
+    "evaluate_every": 2,
+    "l2": 0.01,
+}
+PLACE = {"n": 12, "split": 0, "seed": 0}  # 3 steps an epoch, the last of 2 images
+KINDS = ["vae", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"]
+
+
+@pytest.fixture(scope="module")
+def stripes():
+    """Three classes of noisy 28 x 28 images: stripes across, stripes down, none."""
+    random = generator("stripes")
+
+    def part(n):
+        targets = torch.arange(n) % 3
+        pattern = torch.zeros(3, 28, 28)
+        pattern[0, ::4], pattern[1, :, ::4] = 180, 180
+        images = pattern[targets] + torch.randint(0, 70, (n, 28, 28), generator=random)
+        return images[:, None].to(torch.uint8), targets
+
+    return ImageTensors(*part(90), *part(30))
+
+
+def make_prior(kind, kernel_size):
+    if kind == "vae":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(kernel_size)
+            return KernelVAE(kernel_size, hidden=2, latent=2).requires_grad_(False)
+    kind_class = prior_class(kind)
+    if not kind_class.needs_kernels:
+        return kind_class(kernel_size)
+    shape = (100, kernel_size, kernel_size)
+    return kind_class.fit(0.2 * torch.randn(shape, generator=generator("kernels", kernel_size)))
+
+
+def make_priors(kind, layers=("conv1", "conv2")):
+    """The priors of named layers; None, as of a deterministic net, for no kind."""
+    return None if kind is None else {name: make_prior(kind, SIZES[name]) for name in layers}
+
+
+def train(data, kind, *, init=None, layers=("conv1", "conv2"), settings=None, **options):
+    return train_classifier(
+        data,
+        SETTINGS | (settings or {}),
+        priors=make_priors(kind, layers),
+        init=make_priors(init),
+        **PLACE | options,
+    )
+
+
+def same_state(first, second):
+    first, second = first.state_dict(), second.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+# The objective
+
+
+def test_objective_by_hand():
+    logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])
+    kl = {"conv1": torch.tensor(5.0), "conv2": torch.tensor(0.25)}
+    loss, data = bayesian_objective(logits, torch.tensor([0, 1]), 10, kl)
+    # 10 examples, of which two are here: -log 1/2 and -log 1/4.
+    assert data.item() == pytest.approx(10 / 2 * (math.log(2) + math.log(4)), rel=1e-6)
+    assert loss.item() == pytest.approx(data.item() + 5.25, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_objective_is_unbiased(size):
+    # Over all batches of one size, of all examples: the mean is the value of the whole set.
+    logits = torch.randn((6, 4), generator=generator("logits")).double()
+    targets = torch.tensor([0, 3, 1, 1, 2, 0])
+    kl = {"conv1": torch.tensor(1.5).double()}
+    whole, _ = bayesian_objective(logits, targets, 6, kl)
+    assert whole.item() == pytest.approx(
+        F.cross_entropy(logits, targets, reduction="sum").item() + 1.5
+    )
+    batches = [list(batch) for batch in itertools.combinations(range(6), size)]
+    losses = [bayesian_objective(logits[b], targets[b], 6, kl)[0].item() for b in batches]
+    assert sum(losses) / len(losses) == pytest.approx(whole.item())
+    if size < 6:
+        assert max(losses) > whole.item() > min(losses)
+
+
+def test_gradient_of_the_objective_reaches_both_terms():
+    logits = torch.zeros(1, 2, requires_grad=True)
+    kl = {"conv1": torch.tensor(0.0, requires_grad=True)}
+    bayesian_objective(logits, torch.tensor([0]), 8, kl)[0].backward()
+    assert logits.grad.tolist() == [[-4.0, 4.0]]  # 8 times (softmax - one-hot)
+    assert kl["conv1"].grad.item() == 1.0
+
+
+# Subsets
+
+
+@pytest.mark.parametrize("split", [0, 1, 7])
+def test_training_and_validation_images_never_overlap(split):
+    targets = torch.arange(300) % 10
+    subsets = {n: few_shot_subset(targets, n, split, 100) for n in (1, 10, 55, 200)}
+    held_out = subsets[1][1]
+    assert len(held_out.unique()) == 100
+    longest = subsets[200][0]
+    for n, (chosen, validation) in subsets.items():
+        assert len(chosen.unique()) == n
+        # Nested in n, and one validation part for all.
+        assert torch.equal(chosen, longest[:n])
+        assert torch.equal(validation, held_out)
+        assert not set(chosen.tolist()) & set(validation.tolist())
+    assert targets[longest].bincount().tolist() == [20] * 10
+
+
+def test_splits_differ_and_share_the_validation_part():
+    targets = torch.arange(300) % 10
+    (first, held_out), (second, same) = (few_shot_subset(targets, 50, s, 100) for s in (0, 1))
+    assert torch.equal(held_out, same)
+    assert set(first.tolist()) != set(second.tolist())
+
+
+def test_too_many_images_are_refused(stripes):
+    with pytest.raises(UserError, match="only 26 are available"):
+        train(stripes, None, n=79)
+
+
+# What runs share
+
+
+@pytest.fixture
+def begin(monkeypatch, stripes):
+    """Set up a run and stop before its first step; return what it would have started with."""
+
+    def call(kind, **options):
+        seen = SimpleNamespace()
+
+        def optimise(net, objective, **settings):
+            seen.state = {k: v.clone() for k, v in net.state_dict().items()}
+            seen.noise = settings["noise"].get_state()
+            seen.batches = list(
+                loop.batches(
+                    settings["n"], settings["batch_size"], settings["steps"], *settings["seed"]
+                )
+            )
+            hook = net.conv1.register_forward_pre_hook(
+                lambda layer, inputs: setattr(seen, "images", inputs[0])
+            )
+            objective(torch.arange(settings["n"]))
+            hook.remove()
+            return []
+
+        with monkeypatch.context() as patch:
+            patch.setattr(classification, "optimise", optimise)
+            train(stripes, kind, **options)
+        return seen
+
+    return call
+
+
+def same_start(first, second):
+    """Whether the weights, but for the posteriors' variances, are the same."""
+    names = {k for k in (*first.state, *second.state) if not k.endswith("log_variance")}
+    assert len(names) == 6
+    return all(torch.equal(first.state[k], second.state[k]) for k in names)
+
+
+def same_batches(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.batches, second.batches, strict=True))
+
+
+@pytest.mark.parametrize("init", [None, "vae", "empirical"])
+def test_runs_differ_in_nothing_but_the_prior(begin, init):
+    torch.manual_seed(0)
+    reference = begin(None, init=init)
+    for number, kind in enumerate(KINDS):
+        torch.manual_seed(number)  # the global generator has no say
+        found = begin(kind, init=init)
+        assert same_start(found, reference), kind
+        assert same_batches(found, reference)
+        assert torch.equal(found.images, reference.images)
+        assert torch.equal(found.noise, reference.noise)
+        assert (found.state["conv1.log_variance"] == SETTINGS["log_variance"]).all()
+
+
+def test_inits_differ(begin):
+    runs = {init: begin("standard-normal", init=init) for init in (None, "vae", "empirical")}
+    for first, second in itertools.combinations(runs.values(), 2):
+        for name in ("conv1.weight", "conv2.weight"):
+            assert not torch.equal(first.state[name], second.state[name])
+        # The rest is drawn before the kernels, so that it does not depend on them.
+        assert torch.equal(first.state["classifier.weight"], second.state["classifier.weight"])
+        assert torch.equal(first.images, second.images)
+
+
+def test_an_init_is_of_the_kernels_it_was_fitted_to(begin):
+    known = {tuple(k.flatten().tolist()) for k in make_prior("empirical", 7).kernels}
+    kernels = begin("standard-normal", init="empirical").state["conv1.weight"].flatten(0, 1)
+    assert {tuple(k.flatten().tolist()) for k in kernels} <= known
+
+
+def test_seed_and_split(begin):
+    reference = begin("vae")
+    seed, split = begin("vae", seed=1), begin("vae", split=1)
+    for other in (seed, split):
+        assert not torch.equal(other.state["conv1.weight"], reference.state["conv1.weight"])
+        assert not torch.equal(other.noise, reference.noise)
+        assert not same_batches(other, reference)
+    # A seed sees the same images, a split others.
+    assert torch.equal(seed.images, reference.images)
+    assert not torch.equal(split.images, reference.images)
+
+
+def test_more_images_hold_the_fewer(begin):
+    few, more = begin("vae", n=6), begin("vae", n=12)
+    assert torch.equal(more.images[:6], few.images)
+    assert same_start(more, few)
+
+
+def test_images_are_those_of_the_split_in_unit_range(begin, stripes):
+    chosen, _ = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
+    found = begin("standard-normal").images
+    assert torch.equal(found, stripes.train_images[chosen] / 255)
+    assert 0.5 < found.max() <= 1
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def runs(stripes):
+    """A short run of every kind of prior, and of none."""
+    return {kind: train(stripes, kind) for kind in (None, *KINDS)}
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+def test_training_again_gives_the_same(stripes, runs, kind):
+    torch.manual_seed(1)
+    net, records = train(stripes, kind)
+    assert records == runs[kind][1]
+    assert same_state(net, runs[kind][0])
+
+
+def test_priors_make_different_nets(runs):
+    for first, second in itertools.combinations(runs.values(), 2):
+        assert not torch.equal(first[0].conv1.weight, second[0].conv1.weight)
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+def test_records(runs, kind):
+    records = runs[kind][1]
+    trained = [r for r in records if "train_nll" in r]
+    evaluated = [r for r in records if "validation_nll" in r]
+    assert [r["step"] for r in trained] == [r["step"] for r in evaluated] == [6, 12]
+    for record in evaluated:
+        assert set(record) == {"step", "validation_accuracy", "validation_nll"}
+        # Of 12 images.
+        assert record["validation_accuracy"] * 12 == pytest.approx(
+            round(record["validation_accuracy"] * 12), abs=1e-5
+        )
+        assert 0 < record["validation_nll"] < 10
+    terms = set() if kind is None else {"loss", "kl_conv1", "kl_conv2"}
+    for record in trained:
+        assert set(record) == {"step", "train_nll"} | terms
+        assert 0 < record["train_nll"] < 10
+        if terms:
+            # In nats of the whole training set, but for train_nll, which is of one example.
+            total = 12 * record["train_nll"] + record["kl_conv1"] + record["kl_conv2"]
+            assert record["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_recorded_kl_is_that_of_the_whole_layer(stripes, monkeypatch):
+    # Without a step the weights are the initial ones, whose KL is known.
+    seen = {}
+
+    def optimise(net, objective, **settings):
+        seen.update(objective(torch.arange(5))[1])
+        return []
+
+    monkeypatch.setattr(classification, "optimise", optimise)
+    net, _ = train(stripes, "standard-normal")
+    for name, value in kl_by_layer(net, make_priors("standard-normal")).items():
+        assert seen[f"kl_{name}"].item() == pytest.approx(value.item(), rel=1e-6)
+
+
+def test_validation_is_of_the_held_out_images(stripes, runs):
+    _, held_out = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
+    images, truth = to_unit(stripes.train_images[held_out]), stripes.train_targets[held_out]
+    # A deterministic net draws nothing: its last record is that of the net that is returned.
+    net, records = runs[None]
+    probabilities = predict(net, images, samples=0)[0]
+    last = [r for r in records if "validation_nll" in r][-1]
+    assert last["validation_accuracy"] == (probabilities.argmax(1) == truth).float().mean().item()
+    assert last["validation_nll"] == pytest.approx(
+        F.nll_loss(probabilities.log(), truth).item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", [None, "log-uniform", "gaussian-diagonal"])
+def test_nets_learn(stripes, kind):
+    settings = {"filters": [4, 6], "epochs": 60, "evaluate_every": 60, "log_variance": -10.0}
+    net, records = train(stripes, kind, settings=settings, init="gaussian-full", n=15)
+    images = to_unit(stripes.test_images)
+    right = predict(net, images, samples=0)[0].argmax(1) == stripes.test_targets
+    assert right.float().mean() > 0.8  # of three classes, from five images each
+    assert records[-1]["validation_accuracy"] > 0.7
+
+
+@pytest.mark.parametrize("layer", SIZES)
+def test_one_layer_may_be_bayesian(stripes, layer):
+    net, records = train(stripes, "gaussian-diagonal", layers=[layer])
+    assert set(bayesian_layers(net)) == {layer}
+    terms = {key for record in records for key in record if key.startswith("kl")}
+    assert terms == {f"kl_{layer}"}
+    other = train(stripes, "gaussian-diagonal")[0]
+    assert not torch.equal(net.conv1.weight, other.conv1.weight)
+
+
+def test_posterior_goes_with_the_prior(runs):
+    for kind in KINDS:
+        expected = "multiplicative" if kind == "log-uniform" else "additive"
+        for layer in bayesian_layers(runs[kind][0]).values():
+            assert layer.posterior_kind == expected
+    # Its alpha has been trained, and stays below 1.
+    layer = runs["log-uniform"][0].conv2
+    assert not (layer.log_variance == SETTINGS["log_variance"]).all()
+    assert (layer.posterior.log_alpha < 0).all()
+
+
+def test_layers_may_have_different_priors(stripes):
+    priors = make_priors("log-uniform", ["conv1"]) | make_priors("vae", ["conv2"])
+    net, _ = train_classifier(stripes, SETTINGS, priors=priors, init=None, **PLACE)
+    kinds = {name: layer.posterior_kind for name, layer in bayesian_layers(net).items()}
+    assert kinds == {"conv1": "multiplicative", "conv2": "additive"}
+
+
+def test_priors_stay_as_they_are(stripes):
+    priors = make_priors("vae")
+    train_classifier(stripes, SETTINGS, priors=priors, init=priors, **PLACE)
+    for name, prior in make_priors("vae").items():
+        assert same_state(priors[name], prior)
+        assert all(parameter.grad is None for parameter in priors[name].parameters())
+
+
+def test_fewer_kernels_per_step_make_another_run(stripes, runs):
+    # Gaussian KLs draw nothing, so that only the choice of kernels is new.
+    net, _ = train(stripes, "gaussian-diagonal", settings={"kernels_per_step": 1})
+    assert not same_state(net, runs["gaussian-diagonal"][0])
+    # No layer has more than 6 kernels.
+    same, _ = train(stripes, "gaussian-diagonal", settings={"kernels_per_step": 6})
+    assert same_state(same, runs["gaussian-diagonal"][0])
+
+
+def test_kl_of_fewer_kernels_is_unbiased(runs):
+    # One kernel at a time, each by the number of kernels: their mean is the layer's KL.
+    net, priors = runs["gaussian-diagonal"][0], make_priors("gaussian-diagonal")
+    with torch.no_grad():
+        whole = kl_by_layer(net, priors)
+        draws = [kl_by_layer(net, priors, generator(i), 1) for i in range(100)]
+    for name, kernels in (("conv1", 2), ("conv2", 6)):
+        values = sorted({round(draw[name].item(), 3) for draw in draws})
+        assert len(values) == kernels
+        assert sum(values) / kernels == pytest.approx(whole[name].item(), rel=1e-4)
+
+
+def test_looks_at_the_validation_images_change_nothing(stripes, runs):
+    # A Bayesian net draws samples for them, but not from the noise of the training.
+    net, records = train(stripes, "vae", settings={"evaluate_every": 1})
+    assert same_state(net, runs["vae"][0])
+    looks = [r["validation_nll"] for r in records if "validation_nll" in r]
+    assert len(looks) == 4
+    assert looks[1::2] == [r["validation_nll"] for r in runs["vae"][1] if "validation_nll" in r]
+
+
+def test_l2_is_of_deterministic_nets(stripes, runs):
+    free, _ = train(stripes, None, settings={"l2": 0.0})
+    strong, _ = train(stripes, None, settings={"l2": 1.0})
+    assert not same_state(free, runs[None][0])
+    assert l2_penalty(strong) < l2_penalty(runs[None][0]) < l2_penalty(free)
+    # A net under priors has them instead.
+    bayesian, _ = train(stripes, "standard-normal", settings={"l2": 1.0})
+    assert same_state(bayesian, runs["standard-normal"][0])
+
+
+# Resuming
+
+
+class Interruption(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Count the steps of training from here on, and stop within a given one.
+
+    A minute passes between two readings of the clock: checkpoints come every two.
+    """
+    counter = SimpleNamespace(steps=0, stop=None)
+
+    def counted(function):
+        def call(*arguments):
+            counter.steps += 1
+            if counter.steps == counter.stop:
+                raise Interruption
+            return function(*arguments)
+
+        return call
+
+    # One of the two is called once a step, whatever the net.
+    monkeypatch.setattr(classification, "bayesian_objective", counted(bayesian_objective))
+    monkeypatch.setattr(classification, "l2_penalty", counted(l2_penalty))
+    minutes = iter(range(0, 10**6, 60))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
+    return counter
+
+
+@pytest.mark.parametrize("stop", [5, 8])  # before and after a look at the validation images
+@pytest.mark.parametrize("kind", [None, "vae", "log-uniform"])
+def test_resume_is_bit_for_bit(tmp_path, stripes, runs, interrupt, kind, stop):
+    options = {"checkpoint": tmp_path / "checkpoint", "identity": {**SETTINGS, "code": "abc"}}
+    interrupt.stop = stop
+    with pytest.raises(Interruption):
+        train(stripes, kind, **options)
+    interrupt.steps, interrupt.stop = 0, None
+    net, records = train(stripes, kind, **options)
+    assert 12 - stop < interrupt.steps < 12  # it went on, and did not start over
+    assert records == runs[kind][1]
+    assert same_state(net, runs[kind][0])
+
+
+def test_a_checkpoint_of_another_run_is_ignored(tmp_path, stripes, runs, interrupt):
+    path = tmp_path / "checkpoint"
+    interrupt.stop = 8
+    with pytest.raises(Interruption):
+        train(stripes, "vae", seed=1, checkpoint=path, identity={"seed": 1})
+    assert path.exists()
+    interrupt.steps, interrupt.stop = 0, None
+    net, records = train(stripes, "vae", checkpoint=path, identity={"seed": 0})
+    assert interrupt.steps == 12
+    assert records == runs["vae"][1]
+    assert same_state(net, runs["vae"][0])
+
+
+# What is reported
+
+
+def report(data, net, priors, *, samples, seed=0):
+    chosen, _ = few_shot_subset(data.train_targets, 12, 0, SETTINGS["validation"])
+    return evaluate_classifier(
+        net,
+        priors,
+        train=(to_unit(data.train_images[chosen]), data.train_targets[chosen]),
+        test=(to_unit(data.test_images), data.test_targets),
+        out_of_domain=torch.rand((20, 1, 28, 28), generator=generator("strange")),
+        samples=samples,
+        generator=generator("report", seed),
+    )
+
+
+OF_PREDICTIONS = {
+    f"{which}_{metric}"
+    for which in ("ensemble", "sample", "mean")
+    for metric in ("accuracy", "nll", "ece", "brier")
+}
+OF_EVERY_NET = OF_PREDICTIONS | {"train_nll", "ensemble_ood_auroc"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_report_of_a_bayesian_net(stripes, runs, kind):
+    priors = make_priors(kind)
+    found = report(stripes, runs[kind][0], priors, samples=3)
+    assert set(found) == OF_EVERY_NET | {"kl_conv1", "kl_conv2", "kl", "elbo"}
+    assert all(type(value) is float for value in found.values())
+    assert found["kl"] == pytest.approx(found["kl_conv1"] + found["kl_conv2"])
+    assert found["elbo"] == pytest.approx(-found["train_nll"] * 12 - found["kl"])
+    assert found == report(stripes, runs[kind][0], priors, samples=3)
+    assert found != report(stripes, runs[kind][0], priors, samples=3, seed=1)
+
+
+@pytest.mark.parametrize("kind", ["standard-normal", "gaussian-full", "log-uniform"])
+def test_reported_kl_is_that_of_the_layers(stripes, runs, kind):
+    net, priors = runs[kind][0], make_priors(kind)
+    found = report(stripes, net, priors, samples=2)
+    for name, value in kl_by_layer(net, priors).items():
+        assert found[f"kl_{name}"] == pytest.approx(value.item(), rel=1e-5)
+
+
+def test_estimated_kl_is_a_mean_of_draws(stripes, runs):
+    net, priors = runs["vae"][0], make_priors("vae")
+    with torch.no_grad():
+        draws = [kl_by_layer(net, priors, generator(i))["conv2"].item() for i in range(200)]
+        mean, deviation = torch.tensor(draws).mean().item(), torch.tensor(draws).std().item()
+    found = [report(stripes, net, priors, samples=1, seed=seed)["kl_conv2"] for seed in range(8)]
+    spread = torch.tensor(found).std().item()
+    assert spread < 0.6 * deviation  # a third is expected of 10 draws
+    assert sum(found) / 8 == pytest.approx(mean, abs=4 * deviation / math.sqrt(80))
+
+
+def test_report_of_a_deterministic_net(stripes, runs):
+    net = runs[None][0]
+    found = report(stripes, net, None, samples=0)
+    assert set(found) == OF_EVERY_NET
+    # One prediction, in all three places.
+    for metric in ("accuracy", "nll", "ece", "brier"):
+        assert found[f"ensemble_{metric}"] == found[f"sample_{metric}"] == found[f"mean_{metric}"]
+    probabilities = net(to_unit(stripes.test_images)).softmax(1)
+    right = probabilities.argmax(1) == stripes.test_targets
+    assert found["mean_accuracy"] == right.double().mean().item()
+    # Nothing is drawn.
+    assert found == report(stripes, net, None, samples=0, seed=1)
+
+
+def test_ensemble_sample_and_mean_are_what_they_are_called(stripes, runs):
+    kind, images = "gaussian-diagonal", to_unit(stripes.test_images)
+    net = runs[kind][0]
+    found = report(stripes, net, make_priors(kind), samples=20)
+
+    def nll(probabilities):
+        return F.nll_loss(probabilities.log(), stripes.test_targets).item()
+
+    assert found["mean_nll"] == pytest.approx(nll(predict(net, images, samples=0)[0]), rel=1e-5)
+    draws = predict(net, images, samples=200, generator=generator("draws"))
+    samples = torch.tensor([nll(draw) for draw in draws])
+    # The ensemble of 20 is near that of 200, and better than one sample on average (Jensen).
+    assert found["ensemble_nll"] == pytest.approx(
+        nll(draws.mean(0)), abs=4 * samples.std().item() / math.sqrt(20)
+    )
+    assert found["ensemble_nll"] != found["sample_nll"]
+    assert abs(found["sample_nll"] - samples.mean()) < 4 * samples.std()
+    assert nll(draws.mean(0)) < samples.mean()
+
+
+def test_train_nll_is_the_mean_over_samples(stripes, runs):
+    # Not that of the ensemble, which would flatter the bound.
+    net = runs["gaussian-diagonal"][0]
+    chosen, _ = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
+    images, targets = to_unit(stripes.train_images[chosen]), stripes.train_targets[chosen]
+    found = report(stripes, net, make_priors("gaussian-diagonal"), samples=7)["train_nll"]
+    draws = predict(net, images, samples=7, generator=generator("report", 0))
+    each = [F.nll_loss(draw.log(), targets).item() for draw in draws]
+    assert found == pytest.approx(sum(each) / 7, rel=1e-5)
+    ensemble = F.nll_loss(draws.mean(0).log(), targets).item()
+    assert found > ensemble + 1e-4

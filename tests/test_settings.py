@@ -1,0 +1,427 @@
+"""The config: what the schema refuses, what the checks of names refuse, and in which words."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from dwp.data import DATASETS
+from dwp.errors import UserError
+from dwp.nn.networks import NETWORKS
+from dwp.priors import KINDS
+from dwp.settings import check_settings
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+RELEASED = yaml.safe_load((ROOT / "config" / "mnist-released.yaml").read_text())
+EPOCHS = DEMO["domains"]["demo"]["classification"]["epochs"]
+REMOVED = object()
+
+
+def schema_error(config):
+    """What the workflow is told of a config: the most relevant error, or None."""
+    return best_match(Draft202012Validator(SCHEMA).iter_errors(config))
+
+
+def refusal():
+    """The function of the workflow that puts a schema's error into one line."""
+    source = (ROOT / "workflow" / "rules" / "common.smk").read_text()
+    # The file is Snakemake's, not Python's: take the function alone.
+    text = re.search(r"^def refusal\(.*?(?=^\S)", source, re.MULTILINE | re.DOTALL)[0]
+    namespace = {}
+    exec(text, namespace)
+    return namespace["refusal"]
+
+
+def changed(config, changes):
+    """A copy of a config, with values at dotted places set or removed."""
+    config = copy.deepcopy(config)
+    for place, value in changes.items():
+        *parents, last = place.split(".")
+        section = config
+        for name in parents:
+            section = section[name]
+        if value is REMOVED:
+            del section[last]
+        else:
+            section[last] = value
+    return config
+
+
+def inside(changes):
+    """The same changes, in the demo's domain."""
+    return {f"domains.demo.{place}": value for place, value in changes.items()}
+
+
+# Configs that hold
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configs_of_the_project_hold(path):
+    config = yaml.safe_load(path.read_text())
+    assert schema_error(config) is None
+    before = copy.deepcopy(config)
+    check_settings(config)
+    assert config == before
+
+
+def test_there_are_four_configs_with_names_of_their_own():
+    names = [yaml.safe_load(path.read_text())["name"] for path in CONFIGS]
+    assert {"config", "demo", "mnist", "mnist-released"} <= {path.stem for path in CONFIGS}
+    assert len(set(names)) == len(names)  # or their results would share a folder
+
+
+def test_the_schema_is_one():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+ALLOWED = {
+    "a prior as an init": {"classification.inits": ["xavier", "standard-normal", "dwp"]},
+    "kernels as an init": {
+        "priors.source-kernels": {"kind": "empirical"},
+        "classification.inits": ["source-kernels"],
+    },
+    "one Bayesian layer": {"classification.bayesian_layers": ["conv2"]},
+    "a look at the end alone": {"classification.evaluate_every": EPOCHS},
+    "another data set": {"data.source": "notmnist", "data.target": "mnist"},
+    "no kernels for a prior that fits none": {
+        "kernels.layers.conv1": {},
+        "priors": {"standard-normal": {"kind": "standard-normal"}},
+        "classification.priors": ["standard-normal"],
+        "classification.inits": ["xavier"],
+    },
+}
+
+
+@pytest.mark.parametrize("changes", ALLOWED.values(), ids=ALLOWED)
+def test_variants_that_hold(changes):
+    config = changed(DEMO, inside(changes))
+    assert schema_error(config) is None
+    check_settings(config)
+
+
+# What the names' checks refuse
+
+VAE = DEMO["domains"]["demo"]["priors"]["dwp"]
+
+# What changes in the demo's domain; the setting the message names; what else it says.
+BROKEN = {
+    "unknown kind of prior": ({"priors.dwp.kind": "vea"}, "priors.dwp.kind", [*KINDS, "'vea'"]),
+    "unknown source": ({"data.source": "emnist"}, "data.source", [*DATASETS, "'emnist'"]),
+    "unknown target": ({"data.target": "emnist"}, "data.target", [*DATASETS, "'emnist'"]),
+    "source equal to target": ({"data.source": "digits"}, "data", ["digits", "another data set"]),
+    "unknown network": ({"network": "resnet"}, "network", [*NETWORKS, "'resnet'"]),
+    "undefined prior": (
+        {"classification.priors": ["dwp", "horseshoe"]},
+        "classification.priors",
+        ["dwp", "log-uniform", "deterministic-l2", "'horseshoe'"],
+    ),
+    "prior without a density": (
+        {
+            "priors.source-kernels": {"kind": "empirical"},
+            "classification.priors": ["source-kernels"],
+        },
+        "classification.priors",
+        ["dwp", "'source-kernels'"],
+    ),
+    "undefined init": (
+        {"classification.inits": ["kaiming"]},
+        "classification.inits",
+        ["xavier", "dwp", "'kaiming'"],
+    ),
+    "improper init": (
+        {"classification.inits": ["dwp", "log-uniform"]},
+        "classification.inits",
+        ["xavier", "dwp", "found 'log-uniform'"],
+    ),
+    "point estimate as an init": (
+        {"classification.inits": ["deterministic-l2"]},
+        "classification.inits",
+        ["xavier", "dwp", "found 'deterministic-l2'"],
+    ),
+    "unknown Bayesian layer": (
+        {"classification.bayesian_layers": ["conv1", "conv3"]},
+        "classification.bayesian_layers",
+        ["conv1", "conv2", "'conv3'"],
+    ),
+    "evaluation after the end": (
+        {"classification.evaluate_every": EPOCHS + 1},
+        "classification.evaluate_every",
+        [f"at most epochs ({EPOCHS})", f"found {EPOCHS + 1}"],
+    ),
+    "vae without training": (
+        {"priors.dwp.training": REMOVED},
+        "priors.dwp",
+        ["expected kind, layers, training; found kind, layers"],
+    ),
+    "vae without widths": (
+        {"priors.dwp.layers": REMOVED},
+        "priors.dwp",
+        ["expected kind, layers, training; found kind, training"],
+    ),
+    "vae with an unknown argument": (
+        {"priors.dwp.layers.conv1": {"hidden": 16, "latent": 2, "depth": 3}},
+        "priors.dwp.layers.conv1",
+        ["expected hidden, latent; found depth, hidden, latent"],
+    ),
+    "vae with too few arguments": (
+        {"priors.dwp.layers.conv2": {}},
+        "priors.dwp.layers.conv2",
+        ["expected hidden, latent; found nothing"],
+    ),
+    "vae without a layer": (
+        {"priors.dwp.layers.conv2": REMOVED},
+        "priors.dwp.layers",
+        ["expected conv2 as well"],
+    ),
+    "vae with another layer": (
+        {"priors.dwp.layers.conv3": {"hidden": 16, "latent": 2}},
+        "priors.dwp.layers",
+        ["conv1", "conv2", "'conv3'"],
+    ),
+    "vae both fitted and released": (
+        {"priors.dwp.released": {"conv1": "vae7x7", "conv2": "vae5x5"}},
+        "priors.dwp",
+        ["expected kind, released; found kind, layers, released, training"],
+    ),
+    "released for one layer": (
+        {"priors.dwp": {"kind": "vae", "released": {"conv1": "vae7x7"}}},
+        "priors.dwp.released",
+        ["expected conv2 as well"],
+    ),
+    "training of what is not trained": (
+        {"priors.gaussian-diagonal.training": VAE["training"]},
+        "priors.gaussian-diagonal",
+        ["expected kind; found kind, training"],
+    ),
+    "point estimate without l2": (
+        {"priors.deterministic-l2.l2": REMOVED},
+        "priors.deterministic-l2",
+        ["expected kind, l2; found kind"],
+    ),
+    "missing layer": (
+        {"kernels.layers.conv1": REMOVED},
+        "kernels.layers",
+        ["expected conv1 as well"],
+    ),
+    "unknown layer": (
+        {"kernels.layers.conv3": {"quantile": 0.5}},
+        "kernels.layers.conv3",
+        ["conv1", "conv2", "'conv3'"],
+    ),
+    "no source nets": (
+        {"source_nets": REMOVED},
+        "kernels.layers.conv1",
+        ["source_nets", "kernels.test_fraction"],
+    ),
+    "no test kernels": (
+        {"kernels.test_fraction": REMOVED},
+        "kernels.layers.conv1",
+        ["source_nets", "kernels.test_fraction"],
+    ),
+    "no kernels to fit a vae to": (
+        {"kernels.layers.conv2": {}},
+        "priors.dwp",
+        ["kernels.layers.conv2", "threshold, quantile or released"],
+    ),
+    "no kernels to fit a Gaussian to": (
+        {
+            "kernels.layers.conv1": {},
+            "priors.dwp": {"kind": "gaussian-full"},
+            "priors.gaussian-diagonal": REMOVED,
+            "classification.priors": ["dwp"],
+        },
+        "priors.dwp",
+        ["kernels.layers.conv1", "threshold, quantile or released"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "setting", "words"), BROKEN.values(), ids=BROKEN)
+def test_names_that_stand_for_nothing_are_refused(changes, setting, words):
+    config = changed(DEMO, inside(changes))
+    # The schema lets it through: the check is needed.
+    assert schema_error(config) is None
+    with pytest.raises(UserError) as caught:
+        check_settings(config)
+    message = str(caught.value)
+    assert message.startswith(f"domains.demo.{setting}: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_every_domain_is_checked():
+    config = copy.deepcopy(DEMO)
+    config["domains"]["second"] = changed(config["domains"]["demo"], {"network": "resnet"})
+    with pytest.raises(UserError, match=r"^domains\.second\.network: "):
+        check_settings(config)
+
+
+def test_a_fitted_prior_needs_kernels_that_the_release_lacks():
+    # The release has 7 x 7 kernels only.
+    config = changed(RELEASED, {"domains.mnist.priors.gaussian": {"kind": "gaussian-diagonal"}})
+    with pytest.raises(UserError, match=r"^domains\.mnist\.priors\.gaussian: .*layers\.conv2"):
+        check_settings(config)
+
+
+# What the schema refuses
+
+# What changes in the demo; the place the message names; what else it says.
+REFUSED = {
+    "unknown key": ({"colour": "red"}, "the config", ["unknown colour", "domains"]),
+    "unknown key of a section": ({"data.cache": True}, "data", ["unknown cache", "download"]),
+    "unknown key of a domain": (
+        inside({"nets": 3}),
+        "domains.demo",
+        ["unknown nets", "source_nets"],
+    ),
+    "unknown key in a domain": (
+        inside({"classification.epoch": 3}),
+        "domains.demo.classification",
+        ["unknown epoch", "epochs"],
+    ),
+    "unknown key in a prior": (
+        inside({"priors.dwp.training.epoch": 3}),
+        "domains.demo.priors.dwp.training",
+        ["unknown epoch", "epochs"],
+    ),
+    "unknown key of a layer": (
+        inside({"kernels.layers.conv1": {"fraction": 0.3}}),
+        "domains.demo.kernels.layers.conv1",
+        ["unknown fraction", "quantile"],
+    ),
+    "missing key": ({"device": REMOVED}, "the config", ["missing device"]),
+    "missing key in a domain": (
+        inside({"classification.validation": REMOVED}),
+        "domains.demo.classification",
+        ["missing validation"],
+    ),
+    "prior without a kind": (
+        inside({"priors.dwp.kind": REMOVED}),
+        "domains.demo.priors.dwp",
+        ["missing kind"],
+    ),
+    "text for a number": (
+        inside({"classification.epochs": "300"}),
+        "domains.demo.classification.epochs",
+        ["integer", "'300'"],
+    ),
+    "fraction for a count": (
+        inside({"source_nets.count": 1.5}),
+        "domains.demo.source_nets.count",
+        ["integer", "1.5"],
+    ),
+    "truth for a count": (
+        inside({"classification.samples": True}),
+        "domains.demo.classification.samples",
+        ["integer", "True"],
+    ),
+    "number for a list": (
+        inside({"classification.splits": 3}),
+        "domains.demo.classification.splits",
+        ["array", "3"],
+    ),
+    "text for a truth": ({"data.download": "no"}, "data.download", ["boolean", "'no'"]),
+    "list for a section": (
+        inside({"priors": ["dwp"]}),
+        "domains.demo.priors",
+        ["object", "['dwp']"],
+    ),
+    "unknown device": ({"device": "tpu"}, "device", ["['cpu', 'cuda']", "'tpu'"]),
+    "unknown precision": (
+        inside({"source_nets.precision": "float16"}),
+        "domains.demo.source_nets.precision",
+        ["float32", "bfloat16", "'float16'"],
+    ),
+    "negative count": (
+        inside({"source_nets.count": -1}),
+        "domains.demo.source_nets.count",
+        ["minimum 1", "-1"],
+    ),
+    "count of 0": (
+        inside({"classification.evaluate_every": 0}),
+        "domains.demo.classification.evaluate_every",
+        ["minimum 1", "0"],
+    ),
+    "training set of 0": (
+        inside({"classification.train_sizes": [10, 0]}),
+        "domains.demo.classification.train_sizes.1",
+        ["minimum 1", "0"],
+    ),
+    "negative split": (
+        inside({"classification.splits": [0, -1]}),
+        "domains.demo.classification.splits.1",
+        ["minimum 0", "-1"],
+    ),
+    "no kernels a step": (
+        inside({"classification.kernels_per_step": 0}),
+        "domains.demo.classification.kernels_per_step",
+        ["minimum 1", "0"],
+    ),
+    "step size of 0": (
+        inside({"classification.learning_rate": 0}),
+        "domains.demo.classification.learning_rate",
+        ["exclusiveMinimum 0", "0"],
+    ),
+    "negative penalty": (
+        inside({"priors.deterministic-l2.l2": -0.1}),
+        "domains.demo.priors.deterministic-l2.l2",
+        ["minimum 0", "-0.1"],
+    ),
+    "all kernels dropped": (
+        inside({"kernels.layers.conv1.quantile": 1}),
+        "domains.demo.kernels.layers.conv1.quantile",
+        ["exclusiveMaximum 1", "1"],
+    ),
+    "two ways to prune": (
+        inside({"kernels.layers.conv1.threshold": 0.1}),
+        "domains.demo.kernels.layers.conv1",
+        ["maxProperties 1"],
+    ),
+    "all kernels for the test": (
+        inside({"kernels.test_fraction": 1.0}),
+        "domains.demo.kernels.test_fraction",
+        ["exclusiveMaximum 1", "1.0"],
+    ),
+    "duplicate splits": (
+        inside({"classification.splits": [0, 1, 0]}),
+        "domains.demo.classification.splits",
+        ["uniqueItems", "[0, 1, 0]"],
+    ),
+    "duplicate priors": (
+        inside({"classification.priors": ["dwp", "dwp"]}),
+        "domains.demo.classification.priors",
+        ["uniqueItems", "['dwp', 'dwp']"],
+    ),
+    "no seeds": (
+        inside({"classification.seeds": []}),
+        "domains.demo.classification.seeds",
+        ["[]"],
+    ),
+    "one width": (
+        inside({"classification.filters": [16]}),
+        "domains.demo.classification.filters",
+        ["minItems 2", "[16]"],
+    ),
+    "no domain": ({"domains": {}}, "domains", ["{}"]),
+    "folder as a name": ({"name": "../demo"}, "name", ["'../demo'"]),
+    "folder as a domain": ({"domains": {"a/b": {}}}, "domains", ["'a/b'"]),
+}
+
+
+@pytest.mark.parametrize(("changes", "place", "words"), REFUSED.values(), ids=REFUSED)
+def test_values_that_fit_no_setting_are_refused(changes, place, words):
+    error = schema_error(changed(DEMO, changes))
+    assert error is not None
+    message = refusal()(error)
+    assert message.startswith(f"{place}: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
