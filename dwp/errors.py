@@ -14,7 +14,10 @@ class UserError(Exception):
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a program's entry point: print a `UserError` as one line and exit with status 2."""
+    """Wrap a program's entry point: print a user's error as one line and exit with status 2.
+
+    A file that cannot be read or written (`OSError`) is the user's to mend as well.
+    """
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs) -> None:
@@ -22,6 +25,9 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             main(*args, **kwargs)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except OSError as error:
+            print(f"error: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
             raise SystemExit(2) from None
 
     return wrapped

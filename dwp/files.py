@@ -6,10 +6,11 @@ the settings that made it, and the library versions.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,14 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(paths: Iterable[str | os.PathLike]) -> str:
+    """Return the SHA-256, in hex, of the content of files in order; raises `OSError`."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return total.hexdigest()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -39,11 +39,11 @@ def cut_norm(
     if threshold is not None:
         return float(threshold)
     ordered = kernel_norms.sort().values
-    return float(ordered[int(quantile * len(ordered))])
+    return float(ordered[int(quantile * len(ordered) + 1e-9)])  # .29 * 100 is 28.999...
 
 
 def split(kernels: Tensor, test_fraction: float, *seed: object) -> tuple[Tensor, Tensor]:
-    """Shuffle kernels (n, k, k) and return a train and a test part.
+    """Shuffle kernels (n, k, k) and return a train and a test part, neither empty.
 
     Raises:
         UserError: there are fewer than two kernels.
@@ -54,7 +54,7 @@ def split(kernels: Tensor, test_fraction: float, *seed: object) -> tuple[Tensor,
             "or train more or longer source nets"
         )
     order = torch.randperm(len(kernels), generator=generator("kernels", *seed))
-    tests = max(1, round(test_fraction * len(kernels)))
+    tests = min(max(1, round(test_fraction * len(kernels))), len(kernels) - 1)
     return kernels[order[tests:]], kernels[order[:tests]]
 
 

@@ -1,6 +1,7 @@
 """Checks of a workflow's config that its schema cannot express: names that must exist."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,14 +17,50 @@ XAVIER = "xavier"
 """The init that is no prior."""
 
 
+def describe_refusal(error: Any) -> str:
+    """Return a schema's refusal in one line: the setting, what was expected, what was found.
+
+    Args:
+        error: a `jsonschema.ValidationError`.
+    """
+    place = ".".join(map(str, error.absolute_path)) or "the config"
+    if error.validator == "additionalProperties":
+        allowed = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(allowed))
+        return f"{place}: unknown {', '.join(unknown)}; expected only {', '.join(allowed)}"
+    if error.validator == "required":
+        missing = sorted(set(error.validator_value) - set(error.instance))
+        return f"{place}: missing {', '.join(missing)}"
+    return f"{place}: expected {error.validator} {error.validator_value}; found {error.instance!r}"
+
+
 def check_settings(config: Mapping[str, Any]) -> None:
     """Check that every name in a config that fits the schema stands for something.
 
     Raises:
         UserError: one line that names the setting, what was found and what is allowed.
     """
+    _check_numbers("", config)
     for name, domain in config["domains"].items():
         _check_domain(f"domains.{name}", domain)
+
+
+_FRACTIONAL = ("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction")
+
+
+def _check_numbers(place: str, value: object) -> None:
+    """Refuse NaN, infinity, and 300.0 for 300: to JSON schema that is an integer."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            _check_numbers(f"{place}.{key}".lstrip("."), part)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _check_numbers(f"{place}.{number}", part)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{place}: expected a finite number, found {value}")
+        if place.rpartition(".")[2] not in _FRACTIONAL and ".layers." not in place:
+            raise UserError(f"{place}: expected an integer, found {value}")
 
 
 def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
@@ -54,11 +91,13 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
 
 
 def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, Any]) -> None:
+    if place.endswith(f".{XAVIER}"):
+        raise UserError(f"{place}: '{XAVIER}' names an init; call the prior something else")
     _one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
     expected: set[str] = set()
     if section["kind"] == DETERMINISTIC:
         expected = {"l2"}
-    elif "released" in section:
+    elif "released" in section and section["kind"] == "vae":
         expected = {"released"}
     elif prior_class(section["kind"]).trained:
         expected = {"layers", "training"}
@@ -77,13 +116,18 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
             if layer not in section[key]:
                 raise UserError(f"{place}.{key}: expected {layer} as well")
     kind = prior_class(section["kind"])
-    parameters = set(inspect.signature(kind).parameters) - {"kernel_size"}
+    parameters = dict(inspect.signature(kind).parameters)
+    parameters.pop("kernel_size")
     for layer, arguments in section.get("layers", {}).items():
-        if set(arguments) != parameters:
+        if set(arguments) != set(parameters):
             raise UserError(
                 f"{place}.layers.{layer}: expected {', '.join(sorted(parameters))}; found "
                 f"{', '.join(sorted(arguments)) or 'nothing'}"
             )
+        for name, value in arguments.items():
+            if parameters[name].annotation is int and not isinstance(value, int):
+                setting = f"{place}.layers.{layer}.{name}"
+                raise UserError(f"{setting}: expected an integer, found {value}")
     if "released" not in section and kind.needs_kernels:
         for layer, source in layers.items():
             if not source:

@@ -429,3 +429,11 @@ def test_initialise_from_refuses_other_layers_and_sizes(name, kernel_size):
 def test_initialise_from_an_improper_prior_is_refused():
     with pytest.raises(UserError, match="improper"):
         initialise_from(make_net(), {"conv1": prior_class("log-uniform")(7)}, generator(0))
+
+
+def test_a_posterior_of_unknown_kind_and_a_net_without_convolutions_are_refused():
+    with pytest.raises(UserError, match="expected one of additive, multiplicative"):
+        BayesianConv2d(1, 2, 3, posterior="multiplicativ")
+    for net in (nn.Conv2d(1, 2, 3), nn.Linear(2, 3)):
+        with pytest.raises(UserError, match=r"contains a torch.nn.Conv2d"):
+            make_bayesian(net)

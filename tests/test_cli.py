@@ -168,6 +168,7 @@ def files(tmp_path, fake_release, standard_normal, kernels):
     (tmp_path / "empty").mkdir()
     prior_class("empirical").fit(torch.zeros(2, 7, 7)).save(tmp_path / "empirical.safetensors")
     prior_class("log-uniform")(7).save(tmp_path / "log-uniform.safetensors")
+    (tmp_path / "folder.npy").mkdir()
     return tmp_path
 
 
@@ -201,6 +202,7 @@ ERRORS = {
     "improper": ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
     "missing prior to draw from": ("sample {}/none.safetensors 3 {}/made.npy", "no such file"),
     "suffix of a prior": ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
+    "folder as the output": ("sample {}/vae7x7 3 {}/folder.npy", "folder.npy: Is a directory"),
     "nothing to convert": (
         "convert {}/empty {}/made.safetensors",
         "vae_params.torch: no such file",

@@ -179,3 +179,9 @@ def test_counts_add_up_along_the_chain(how):
     assert found["norms_kept"]["most"] == found["norms_collected"]["most"]
     for distribution in (found["norms_collected"], found["norms_kept"]):
         assert list(distribution.values()) == sorted(distribution.values())
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_neither_part_of_a_split_is_empty(fraction):
+    train, test = split(torch.zeros(2, 3, 3), fraction, "layer")
+    assert len(train) == len(test) == 1

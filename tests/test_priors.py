@@ -477,3 +477,11 @@ def test_vae_variance_has_a_floor():
     # softplus(-1000) is 0 in any precision; log p(w|z) must stay finite.
     assert (vae.decode(torch.zeros(1, 2))[1] > 0).all()
     assert vae.loss(torch.zeros(1, 5, 5), generator(0)).isfinite().all()
+
+
+def test_a_prior_file_with_the_tensors_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "prior.safetensors"
+    settings = {"kind": "gaussian-full", "arguments": {"kernel_size": 3}}
+    save_tensors(path, {"weight": torch.zeros(3)}, kind="prior", settings=settings)
+    with pytest.raises(UserError, match="not those of a 'gaussian-full' prior"):
+        load_prior(path)

@@ -1,7 +1,6 @@
 """The config: what the schema refuses, what the checks of names refuse, and in which words."""
 
 import copy
-import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from dwp.data import DATASETS
 from dwp.errors import UserError
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS
-from dwp.settings import check_settings
+from dwp.settings import check_settings, describe_refusal
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -27,16 +26,6 @@ REMOVED = object()
 def schema_error(config):
     """What the workflow is told of a config: the most relevant error, or None."""
     return best_match(Draft202012Validator(SCHEMA).iter_errors(config))
-
-
-def refusal():
-    """The function of the workflow that puts a schema's error into one line."""
-    source = (ROOT / "workflow" / "rules" / "common.smk").read_text()
-    # The file is Snakemake's, not Python's: take the function alone.
-    text = re.search(r"^def refusal\(.*?(?=^\S)", source, re.MULTILINE | re.DOTALL)[0]
-    namespace = {}
-    exec(text, namespace)
-    return namespace["refusal"]
 
 
 def changed(config, changes):
@@ -116,6 +105,31 @@ BROKEN = {
     "unknown source": ({"data.source": "emnist"}, "data.source", [*DATASETS, "'emnist'"]),
     "unknown target": ({"data.target": "emnist"}, "data.target", [*DATASETS, "'emnist'"]),
     "source equal to target": ({"data.source": "digits"}, "data", ["digits", "another data set"]),
+    "a prior called as an init is": (
+        {"priors.xavier": {"kind": "standard-normal"}},
+        "priors.xavier",
+        ["names an init"],
+    ),
+    "a released Gaussian": (
+        {"priors.gaussian-diagonal": {"kind": "gaussian-diagonal", "released": {"conv1": "a"}}},
+        "priors.gaussian-diagonal",
+        ["found kind, released"],
+    ),
+    "a whole number with a point": (
+        {"classification.epochs": 300.0},
+        "classification.epochs",
+        ["an integer"],
+    ),
+    "not a number": (
+        {"source_nets.learning_rate": float("nan")},
+        "source_nets.learning_rate",
+        ["finite"],
+    ),
+    "a width that is no integer": (
+        {"priors.dwp.layers.conv1.hidden": 2.5},
+        "priors.dwp.layers.conv1.hidden",
+        ["an integer", "2.5"],
+    ),
     "unknown network": ({"network": "resnet"}, "network", [*NETWORKS, "'resnet'"]),
     "undefined prior": (
         {"classification.priors": ["dwp", "horseshoe"]},
@@ -420,7 +434,7 @@ REFUSED = {
 def test_values_that_fit_no_setting_are_refused(changes, place, words):
     error = schema_error(changed(DEMO, changes))
     assert error is not None
-    message = refusal()(error)
+    message = describe_refusal(error)
     assert message.startswith(f"{place}: ")
     assert "\n" not in message
     for word in words:

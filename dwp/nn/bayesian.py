@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,11 @@ class BayesianConv2d(nn.Conv2d):
         **options,
     ) -> None:
         super().__init__(*arguments, **options)
+        if posterior not in get_args(PosteriorKind):
+            raise UserError(
+                f"posterior: expected one of {', '.join(get_args(PosteriorKind))}; found "
+                f"'{posterior}'"
+            )
         self.posterior_kind = posterior
         self.log_variance = nn.Parameter(torch.full_like(self.weight, log_variance))
         self.generator: torch.Generator | None = None
@@ -108,9 +113,11 @@ def make_bayesian(
         The net.
 
     Raises:
-        UserError: a name is not a convolution of the net.
+        UserError: a name is not a convolution of the net, or the net contains none.
     """
-    found = {name for name, module in net.named_modules() if type(module) is nn.Conv2d}
+    found = {name for name, module in net.named_modules() if name and type(module) is nn.Conv2d}
+    if not found:
+        raise UserError("net: expected a module that contains a torch.nn.Conv2d, found none in it")
     for name in found if layers is None else layers:
         if name not in found:
             raise UserError(

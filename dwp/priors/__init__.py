@@ -54,7 +54,12 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     """
     tensors, settings = load_tensors(path, kind="prior")
     prior = prior_class(settings["kind"])(**settings["arguments"])
-    prior.load_state_dict(tensors)
+    try:
+        prior.load_state_dict(tensors)
+    except RuntimeError:
+        raise UserError(
+            f"{path}: its tensors are not those of a '{settings['kind']}' prior; make it again"
+        ) from None
     return prior.requires_grad_(False)
 
 

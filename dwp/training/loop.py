@@ -102,11 +102,12 @@ def optimise(
             last.
         evaluate: called with the number of steps done; what it returns is recorded. It must not
             draw from `noise`.
-        evaluate_every: call `evaluate` every so many steps (0: never).
+        evaluate_every: call `evaluate` every so many steps (0: never), and at the last.
         checkpoint: file to resume from, bit for bit, and to save to while training; whoever has
             written the results removes it.
         checkpoint_seconds: least time between two checkpoints.
-        identity: settings of the run; a checkpoint of other settings is ignored.
+        identity: what tells the run from others (its settings, code and inputs), as JSON would
+            give it back; a checkpoint of another run is ignored.
         label: name shown with the progress.
 
     Returns:
@@ -139,7 +140,8 @@ def optimise(
                     f"{label}: the loss is {loss.item()} at step {done}; lower learning_rate"
                 )
             records.append({"step": done, **{k: float(v) for k, v in scalars.items()}})
-        if evaluate is not None and evaluate_every and done % evaluate_every == 0:
+        look = evaluate_every and (done % evaluate_every == 0 or done == steps)
+        if evaluate is not None and look:
             records.append({"step": done, **evaluate(done)})
         due = time.monotonic() - saved > checkpoint_seconds
         if checkpoint is not None and due and done < steps:

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import shlex
@@ -13,24 +14,7 @@ from dwp.errors import UserError
 from dwp.fingerprint import fingerprint
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
-from dwp.settings import DETERMINISTIC, XAVIER, check_settings
-
-
-def refusal(error):
-    """A schema's error in one line: the setting, what was expected, what was found."""
-    place = ".".join(map(str, error.absolute_path)) or "the config"
-    if error.validator == "additionalProperties":
-        allowed = sorted(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(allowed))
-        return (
-            f"{place}: unknown {', '.join(unknown)}; expected only {', '.join(allowed)}"
-        )
-    if error.validator == "required":
-        missing = sorted(set(error.validator_value) - set(error.instance))
-        return f"{place}: missing {', '.join(missing)}"
-    expected = f"{error.validator} {error.validator_value}"
-    return f"{place}: expected {expected}; found {error.instance!r}"
-
+from dwp.settings import DETERMINISTIC, XAVIER, check_settings, describe_refusal
 
 try:
     validate(config, "../schemas/config.schema.yaml")
@@ -38,7 +22,7 @@ try:
 except WorkflowError as error:
     if not isinstance(error.__context__, ValidationError):
         raise
-    sys.exit(f"error in the config: {refusal(error.__context__)}")
+    sys.exit(f"error in the config: {describe_refusal(error.__context__)}")
 except UserError as error:
     sys.exit(f"error in the config: {error}")
 
@@ -92,6 +76,7 @@ exports = exports.replace("{", "{{").replace("}", "}}")
 shell.prefix(f"set -euo pipefail; {exports}")
 
 
+@functools.cache
 def code(*entries):
     """The fingerprint of a script and of modules that its arguments name by a string."""
     scripts = (f"workflow/scripts/{e}" if e.endswith(".py") else e for e in entries)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from dwp.errors import one_line_errors
-from dwp.files import atomic, load_tensors
+from dwp.files import atomic, digest, load_tensors
 from dwp.training.prior import fit_prior
 
 
@@ -26,6 +26,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     settings = arguments.settings
+    inputs = digest([arguments.kernels] if arguments.kernels else [])
     checkpoint = Path(f"{arguments.prior}.checkpoint")
     kernels = None
     if arguments.kernels:
@@ -38,7 +39,7 @@ def main() -> None:
         settings["training"],
         device=arguments.device,
         checkpoint=checkpoint,
-        identity={**settings, "code": arguments.code},
+        identity={**settings, "code": arguments.code, "inputs": inputs},
         label=f"{settings['kind']} prior",
     )
     prior.save(arguments.prior)

@@ -9,7 +9,7 @@ import torch
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import one_line_errors
-from dwp.files import atomic, save_tensors
+from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
 from dwp.training.classification import train_classifier
 
@@ -32,6 +32,8 @@ def main() -> None:
     torch.set_num_threads(1)
 
     place = {"n": arguments.n, "split": arguments.split, "seed": arguments.seed}
+    layers = [*(arguments.priors or []), *(arguments.init or [])]
+    inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
     checkpoint = Path(f"{arguments.weights}.checkpoint")
     net, records = train_classifier(
         ImageTensors.load(arguments.data),
@@ -41,7 +43,7 @@ def main() -> None:
         init=load_priors(arguments.init),
         device=arguments.device,
         checkpoint=checkpoint,
-        identity={**arguments.settings, **place, "code": arguments.code},
+        identity={**arguments.settings, **place, "code": arguments.code, "inputs": inputs},
         label=" ".join(Path(arguments.weights).parts[-6:-1]),
     )
     settings = {**arguments.settings, **place}

@@ -9,7 +9,7 @@ import torch
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import one_line_errors
-from dwp.files import atomic, save_tensors, write_json
+from dwp.files import atomic, digest, save_tensors, write_json
 from dwp.training.source import train_source_net
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         arguments.seed,
         device=arguments.device,
         checkpoint=checkpoint,
-        identity={**settings, "code": arguments.code},
+        identity={**settings, "code": arguments.code, "inputs": digest([arguments.data])},
     )
     save_tensors(arguments.weights, net.state_dict(), kind="source net", settings=settings)
     with atomic(arguments.history) as path:
