@@ -1,6 +1,5 @@
 import functools
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -56,7 +55,6 @@ wildcard_constraints:
 # What belongs to this machine goes through the environment, not through the command lines and
 # parameters that Snakemake records: moving the folder or the data makes nothing run again.
 ENVIRONMENT = {
-    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     "SCRIPTS": ROOT / "workflow" / "scripts",
     "PAPER": ROOT / "workflow" / "resources" / "paper_classification.csv",
     "DATA_LOCATION": json.dumps(config["data"]),
@@ -73,7 +71,8 @@ if config["release"]:
 exports = "".join(f"export {k}={shlex.quote(str(v))}; " for k, v in ENVIRONMENT.items())
 exports = exports.replace("{", "{{").replace("}", "}}")
 # A prefix replaces Snakemake's own strict mode: without pipefail, `| tee` would hide a failure.
-shell.prefix(f"set -euo pipefail; {exports}")
+binaries = shlex.quote(str(Path(sys.executable).parent))
+shell.prefix(f'set -euo pipefail; export PATH={binaries}:"$PATH"; {exports}')
 
 
 @functools.cache
