@@ -27,7 +27,8 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except OSError as error:
-            print(f"error: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+            place = error.filename2 or error.filename
+            print(f"error: {f'{place}: ' if place else ''}{error.strerror}", file=sys.stderr)
             raise SystemExit(2) from None
 
     return wrapped
