@@ -109,7 +109,7 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
         )
     if section["kind"] == DETERMINISTIC:
         return
-    for key in expected & {"layers", "released"}:
+    for key in sorted(expected & {"layers", "training", "released"}):
         for layer in section[key]:
             _one_of(f"{place}.{key}", layer, layers)
         for layer in layers:

@@ -302,8 +302,8 @@ REFUSED = {
         ["unknown epoch", "epochs"],
     ),
     "unknown key in a prior": (
-        inside({"priors.dwp.training.epoch": 3}),
-        "domains.demo.priors.dwp.training",
+        inside({"priors.dwp.training.conv1.epoch": 3}),
+        "domains.demo.priors.dwp.training.conv1",
         ["unknown epoch", "epochs"],
     ),
     "unknown key of a layer": (

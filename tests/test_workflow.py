@@ -31,7 +31,8 @@ def tiny_config() -> dict:
         "standard-normal": {"kind": "standard-normal"},
         "deterministic-l2": {"kind": "deterministic", "l2": 0.001},
     }
-    domain["priors"]["dwp"]["training"]["epochs"] = 2
+    for training in domain["priors"]["dwp"]["training"].values():
+        training["epochs"] = 2
     domain["importance_samples"] = 2
     domain["classification"].update(
         filters=[2, 2],

@@ -124,7 +124,7 @@ def prior_settings(domain, prior, layer):
     return {
         "kind": section["kind"],
         "arguments": section.get("layers", {}).get(layer, {}),
-        "training": section.get("training"),
+        "training": section.get("training", {}).get(layer),
     }
 
 
