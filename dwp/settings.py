@@ -95,12 +95,13 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
         raise UserError(f"{place}: '{XAVIER}' names an init; call the prior something else")
     _one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
     expected: set[str] = set()
+    released = section.get("released", {}) if section["kind"] == "vae" else {}
+    fitted = [layer for layer in layers if layer not in released]
     if section["kind"] == DETERMINISTIC:
         expected = {"l2"}
-    elif "released" in section and section["kind"] == "vae":
-        expected = {"released"}
     elif prior_class(section["kind"]).trained:
-        expected = {"layers", "training"}
+        expected = {"layers", "training"} if fitted else set()
+        expected |= {"released"} if released else set()
     found = set(section) - {"kind"}
     if found != expected:
         raise UserError(
@@ -109,10 +110,12 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
         )
     if section["kind"] == DETERMINISTIC:
         return
-    for key in sorted(expected & {"layers", "training", "released"}):
+    for layer in released:
+        _one_of(f"{place}.released", layer, layers)
+    for key in sorted(expected & {"layers", "training"}):
         for layer in section[key]:
-            _one_of(f"{place}.{key}", layer, layers)
-        for layer in layers:
+            _one_of(f"{place}.{key}", layer, fitted)
+        for layer in fitted:
             if layer not in section[key]:
                 raise UserError(f"{place}.{key}: expected {layer} as well")
     kind = prior_class(section["kind"])
@@ -128,9 +131,9 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
             if parameters[name].annotation is int and not isinstance(value, int):
                 setting = f"{place}.layers.{layer}.{name}"
                 raise UserError(f"{setting}: expected an integer, found {value}")
-    if "released" not in section and kind.needs_kernels:
-        for layer, source in layers.items():
-            if not source:
+    if kind.needs_kernels:
+        for layer in fitted:
+            if not layers[layer]:
                 raise UserError(
                     f"{place}: fitted to kernels, and kernels.layers.{layer} gives none; set "
                     "threshold, quantile or released there"

@@ -60,7 +60,7 @@ def test_configs_of_the_project_hold(path):
     assert config == before
 
 
-def test_there_are_four_configs_with_names_of_their_own():
+def test_the_configs_have_names_of_their_own():
     names = [yaml.safe_load(path.read_text())["name"] for path in CONFIGS]
     assert {"config", "demo", "mnist", "mnist-released"} <= {path.stem for path in CONFIGS}
     assert len(set(names)) == len(names)  # or their results would share a folder
@@ -84,6 +84,14 @@ ALLOWED = {
         "priors": {"standard-normal": {"kind": "standard-normal"}},
         "classification.priors": ["standard-normal"],
         "classification.inits": ["xavier"],
+    },
+    "a layer fitted and a layer released": {
+        "kernels.layers.conv1": {},
+        "priors.dwp.released": {"conv1": "vae7x7"},
+        "priors.dwp.layers.conv1": REMOVED,
+        "priors.dwp.training.conv1": REMOVED,
+        "priors.gaussian-diagonal": REMOVED,
+        "classification.priors": ["dwp"],
     },
 }
 
@@ -206,8 +214,13 @@ BROKEN = {
     ),
     "released for one layer": (
         {"priors.dwp": {"kind": "vae", "released": {"conv1": "vae7x7"}}},
-        "priors.dwp.released",
-        ["expected conv2 as well"],
+        "priors.dwp",
+        ["expected kind, layers, released, training; found kind, released"],
+    ),
+    "a layer both fitted and released": (
+        {"priors.dwp.released": {"conv1": "vae7x7"}},
+        "priors.dwp.layers",
+        ["expected one of conv2; found 'conv1'"],
     ),
     "training of what is not trained": (
         {"priors.gaussian-diagonal.training": VAE["training"]},

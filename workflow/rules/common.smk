@@ -165,7 +165,8 @@ def kernel_file(domain, layer):
 
 
 def prior_file(domain, prior, layer):
-    place = "released" if "released" in prior_section(domain, prior) else "fitted"
+    released = prior_section(domain, prior).get("released", {})
+    place = "released" if layer in released else "fitted"
     return f"{RESULTS}/{domain}/priors/{place}/{prior}/{layer}.safetensors"
 
 
