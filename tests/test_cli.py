@@ -51,8 +51,9 @@ def scores(result):
     code, output, errors = result
     assert (code, errors) == (0, "")
     found = json.loads(output)
-    assert list(found) == ["n", "elbo", "log_likelihood", "kl", "log_prob"]
-    for name in list(found)[1:]:
+    terms = ["elbo", "log_likelihood", "kl", "log_prob"]
+    assert list(found) == ["n", *terms, "at_zero", "at_initial"]
+    for name in terms:
         assert {"mean", "standard_error"} <= set(found[name])
     return found
 

@@ -151,6 +151,19 @@ def test_samples_of_a_trained_vae_lie_near_the_ring(trained):
 # Seeds
 
 
+def test_a_part_of_the_kernels(kernels):
+    def fit(kernels, settings=SHORT):
+        return fit_prior("vae", 5, kernels, WIDTHS, settings)
+
+    part, records = fit(kernels, {**SHORT, "kernels": 60})
+    assert records[-1]["step"] == 3 * 2  # epochs of two batches of 30
+    order = torch.randperm(600, generator=generator("prior", "kernels", SHORT["seed"]))
+    assert same_state(part, fit(kernels[order[:60]])[0])
+    assert not same_state(part, fit(kernels[:60])[0])
+    with pytest.raises(UserError, match=r"training\.kernels: expected at most 600, found 601"):
+        fit(kernels, {**SHORT, "kernels": 601})
+
+
 def test_same_seed_same_bytes(tmp_path, kernels):
     content = []
     for number, seed in enumerate((0, 0, 1)):

@@ -38,7 +38,15 @@ def test_an_explicit_density_is_its_own_bound(kind):
     fitted = kind_class.fit(random_kernels(50, 3)) if kind_class.needs_kernels else kind_class(3)
     kernels = random_kernels(20, 3, seed=1)
     found = score(fitted, kernels)
-    assert set(found) == {"n", "elbo", "log_likelihood", "kl", "log_prob"}
+    assert set(found) == {
+        "n",
+        "elbo",
+        "log_likelihood",
+        "kl",
+        "log_prob",
+        "at_zero",
+        "at_initial",
+    }
     assert found["n"] == 20
     assert found["kl"] == {"mean": 0.0, "standard_error": 0.0}
     assert found["log_prob"].pop("estimator") == "exact"
@@ -53,6 +61,22 @@ def test_mean_and_standard_error_by_hand():
     assert found["mean"] == pytest.approx(-10 / 6 - 0.5 * math.log(2 * math.pi), rel=1e-6)
     squares = (0 - 5 / 3) ** 2 + (0.5 - 5 / 3) ** 2 + (4.5 - 5 / 3) ** 2
     assert found["standard_error"] == pytest.approx(math.sqrt(squares / 2 / 3), rel=1e-6)
+
+
+def test_density_at_zero_and_where_nets_start():
+    found = score(StandardNormal(3), random_kernels(5, 3))
+    assert found["at_zero"] == pytest.approx(-4.5 * math.log(2 * math.pi), rel=1e-6)
+    # The squared norm of a draw has mean 9 and variance 18.
+    error = 0.5 * math.sqrt(18 / 1000)
+    assert found["at_initial"] == pytest.approx(found["at_zero"] - 4.5, abs=4 * error)
+
+
+def test_density_of_a_vae_at_zero(vae, kernels, grid_log_prob):
+    found = score(vae, kernels, importance_samples=1000)
+    zero = torch.zeros(1, 5, 5).double()
+    exact = grid_log_prob(vae.double(), zero).item()
+    assert found["at_zero"] == pytest.approx(exact, abs=0.2)
+    assert math.isfinite(found["at_initial"])
 
 
 def test_one_kernel_has_no_standard_error():

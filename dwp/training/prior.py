@@ -33,7 +33,8 @@ def fit_prior(
         kernel_size: k.
         kernels: (n, k, k) or (n, 1, k, k); None for kinds that fit nothing.
         arguments: of the kind's class, but for the kernel size (a trained kind's widths).
-        training: `epochs`, `batch_size`, `learning_rate`, `seed`; unused by closed forms.
+        training: `epochs`, `batch_size`, `learning_rate`, `seed`, and, to fit a random part of the
+            kernels, `kernels` (how many); unused by closed forms.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
@@ -43,7 +44,7 @@ def fit_prior(
         The frozen prior and the training records (loss in nats per kernel).
 
     Raises:
-        UserError: the kind is unknown or the kernels do not suit it.
+        UserError: the kind is unknown, or the kernels do not suit it or are too few.
     """
     kind_class = prior_class(kind)
     if not kind_class.needs_kernels:
@@ -54,6 +55,11 @@ def fit_prior(
     if not kind_class.trained:
         return kind_class.fit(kernels), []
     seed = training["seed"]
+    if (most := training.get("kernels")) is not None:
+        if most > len(kernels):
+            raise UserError(f"training.kernels: expected at most {len(kernels)}, found {most}")
+        order = torch.randperm(len(kernels), generator=generator("prior", "kernels", seed))
+        kernels = kernels[order[:most]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("prior", "weights", seed).initial_seed())
         prior = kind_class(kernel_size, **arguments).to(device)

@@ -28,6 +28,7 @@ def main() -> None:
         for term in _TERMS:
             row[term] = score[term]["mean"]
             row[f"{term}_error"] = score[term]["standard_error"]
+        row |= {place: score[place] for place in ("at_zero", "at_initial")}
         rows.append(row)
     table = pd.DataFrame(rows).sort_values(["layer", "log_prob"], ascending=[True, False])
     to_csv(table, arguments.output)
