@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
-from dwp.evaluation.classifier import effective_dimension, evaluate_classifier
+from dwp.evaluation.classifier import evaluate_classifier
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer
 from dwp.nn.predict import predict
 from dwp.priors import prior_class
@@ -491,12 +491,7 @@ OF_PREDICTIONS = {
     for which in ("ensemble", "sample", "mean")
     for metric in ("accuracy", "nll", "ece", "brier")
 }
-OF_EVERY_NET = OF_PREDICTIONS | {
-    "train_nll",
-    "ensemble_ood_auroc",
-    "dimension_conv1",
-    "dimension_conv2",
-}
+OF_EVERY_NET = OF_PREDICTIONS | {"train_nll", "ensemble_ood_auroc"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -542,19 +537,6 @@ def test_report_of_a_deterministic_net(stripes, runs):
     assert found["mean_accuracy"] == right.double().mean().item()
     # Nothing is drawn.
     assert found == report(stripes, net, None, samples=0, seed=1)
-
-
-def test_effective_dimension():
-    random = generator("dimension")
-    noise = torch.randn(4000, 3, 5, 5, generator=random)
-    assert effective_dimension(noise) == pytest.approx(25, rel=0.01)
-    shape = torch.randn(5, 5, generator=random)
-    assert effective_dimension(noise[..., :1, :1] * shape + 3) == pytest.approx(1, rel=1e-4)
-    # Axes of variances 4, 1, 1: 6^2 / (16 + 1 + 1).
-    axes = torch.zeros(4000, 3, 3)
-    axes[:, 0] = noise[:, 0, 0, :3] * torch.tensor([2.0, 1.0, 1.0])
-    assert effective_dimension(axes) == pytest.approx(2, rel=0.05)
-    assert effective_dimension(axes) == pytest.approx(effective_dimension(7 * axes - 1), rel=1e-4)
 
 
 def test_ensemble_sample_and_mean_are_what_they_are_called(stripes, runs):

@@ -13,21 +13,6 @@ from dwp.priors import KernelPrior
 _KL_DRAWS = 10  # draws that a reported KL is averaged over, for pairs where it is estimated
 
 
-def effective_dimension(kernels: Tensor) -> float:
-    """Return how many directions kernels vary in.
-
-    The participation ratio (sum e)^2 / sum e^2 of the eigenvalues e of their covariance: it is 1
-    if all differ along one line, k^2 for white noise. A prior that draws the kernels of a layer to
-    a few shapes lowers it.
-
-    Args:
-        kernels: (..., k, k), at least two of them.
-    """
-    flat = kernels.detach().flatten(0, -3).flatten(1).double()  # (n, k^2)
-    covariance = flat.T.cov()
-    return float(covariance.trace().square() / covariance.square().sum())
-
-
 def evaluate_classifier(
     net: nn.Module,
     priors: Mapping[str, KernelPrior] | None,
@@ -44,8 +29,7 @@ def evaluate_classifier(
     and `elbo` (nats, of the whole training set; an estimated KL is the mean of 10 draws); for the
     ensemble of all weight samples, for one sample and for the mean weights `<which>_accuracy`,
     `_nll` (mean nats), `_ece`, `_brier`; `ensemble_ood_auroc` by predictive entropy. A
-    deterministic net has one prediction, which stands in all three places. `dimension_<layer>` is
-    the `effective_dimension` of the (mean) kernels of each convolution.
+    deterministic net has one prediction, which stands in all three places.
 
     Args:
         net: the trained net.
@@ -75,7 +59,4 @@ def evaluate_classifier(
             metrics[f"{which}_{name}"] = value
     strange = predict(net, out_of_domain, samples=samples, generator=generator).mean(0)
     metrics["ensemble_ood_auroc"] = ood_auroc(predictions["ensemble"], strange)
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d):
-            metrics[f"dimension_{name}"] = effective_dimension(module.weight)
     return metrics

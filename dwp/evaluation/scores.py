@@ -35,7 +35,7 @@ def score(
         `estimator`: "exact" or "importance-weighted". An explicit density has no z: its bound is
         tight, so `elbo` and `log_likelihood` equal `log_prob` and `kl` is 0.
         `at_zero` is log p of the kernel of zeros, `at_initial` that of the kernels that nets start
-        from (`KernelPrior.initial`; nats, of a mean of 1,000). Where `at_zero` is the greater, the
+        from (`KernelPrior.initial`; mean of 1,000), both in nats. Where `at_zero` is the greater, the
         KL of a narrow posterior draws kernels towards zero.
 
     Raises:
@@ -45,29 +45,29 @@ def score(
     if samples < 1 or importance_samples < 1:
         raise UserError("samples and importance samples: expected at least 1")
     draws = generator("score", seed)
-    if not isinstance(prior, KernelVAE):
-        exact = prior.log_prob(kernels)
-        terms = exact, torch.zeros_like(exact)
-        log_prob, estimator = exact, "exact"
+    explicit = not isinstance(prior, KernelVAE)
+
+    def density(places: Tensor) -> Tensor:
+        if explicit:
+            return prior.log_prob(places)
+        return prior.importance_log_prob(places, importance_samples, draws)
+
+    if explicit:
+        log_prob = density(kernels)
+        terms = log_prob, torch.zeros_like(log_prob)
     else:
         pairs = [prior.elbo_terms(kernels, draws) for _ in range(samples)]
         terms = tuple(torch.stack(values).mean(0) for values in zip(*pairs, strict=True))
-        log_prob = prior.importance_log_prob(kernels, importance_samples, draws)
-        estimator = "importance-weighted"
-
-    def at(places: Tensor) -> float:
-        if isinstance(prior, KernelVAE):
-            return float(prior.importance_log_prob(places, importance_samples, draws).mean())
-        return float(prior.log_prob(places).mean())
-
+        log_prob = density(kernels)
+    estimator = "exact" if explicit else "importance-weighted"
     return {
         "n": len(kernels),
         "elbo": _summary(terms[0] - terms[1]),
         "log_likelihood": _summary(terms[0]),
         "kl": _summary(terms[1]),
         "log_prob": {**_summary(log_prob), "estimator": estimator},
-        "at_zero": at(torch.zeros_like(kernels[:1])),
-        "at_initial": at(prior.initial(1000, draws)),
+        "at_zero": float(density(torch.zeros_like(kernels[:1]))),
+        "at_initial": float(density(prior.initial(1000, draws)).mean()),
     }
 
 

@@ -57,7 +57,10 @@ def fit_prior(
     seed = training["seed"]
     if (most := training.get("kernels")) is not None:
         if most > len(kernels):
-            raise UserError(f"training.kernels: expected at most {len(kernels)}, found {most}")
+            raise UserError(
+                f"training.kernels: expected at most {len(kernels)}, found {most}; lower it, or "
+                "collect more kernels"
+            )
         order = torch.randperm(len(kernels), generator=generator("prior", "kernels", seed))
         kernels = kernels[order[:most]]
     with torch.random.fork_rng(devices=[]):
