@@ -35,8 +35,8 @@ def score(
         `estimator`: "exact" or "importance-weighted". An explicit density has no z: its bound is
         tight, so `elbo` and `log_likelihood` equal `log_prob` and `kl` is 0.
         `at_zero` is log p of the kernel of zeros, `at_initial` that of the kernels that nets start
-        from (`KernelPrior.initial`; mean of 1,000), both in nats. Where `at_zero` is the greater, the
-        KL of a narrow posterior draws kernels towards zero.
+        from (`KernelPrior.initial`; mean of 1,000), both in nats. Where `at_zero` is the greater,
+        the KL of a narrow posterior draws kernels towards zero.
 
     Raises:
         UserError: the prior has no density, or the kernels are of another size.
