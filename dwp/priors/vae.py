@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
+from dwp.priors.frozen import frozen_stack
 from dwp.priors.kl import register_kl
 from dwp.priors.posteriors import GaussianKernels
 
 _LEAST_VARIANCE = 1e-8
-_CHUNK = 1024  # kernels at once: larger blocks of activations fall out of the cache
+_CHUNK = {"cpu": 256, "cuda": 16384}  # kernels at once: in the cache, and enough to fill a GPU
 
 
 class KernelVAE(KernelPrior):
@@ -51,34 +52,68 @@ class KernelVAE(KernelPrior):
         self.kernel_mean = nn.Conv2d(width, 1, 1)
         self.kernel_variance = nn.Conv2d(width, 1, 1)
         self.to(memory_format=torch.channels_last)
+        self._stacks: dict = {}
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no parameter is trained: `requires_grad_(False)` makes the prior faster."""
+        return not any(parameter.requires_grad for parameter in self.parameters())
 
     def encode(self, kernels: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance (n, latent) of r(z|w) for kernels (n, k, k)."""
-        maps = kernels[:, None].contiguous(memory_format=torch.channels_last)
-        features = self.encoder(maps)  # (n, width, 1, 1)
-        mean = self.latent_mean(features).flatten(1)
-        return mean, _variance(self.latent_variance(features)).flatten(1)
+        features = self._run(0, kernels[:, None])  # (n, 2 * latent, 1, 1)
+        mean, raw = features.flatten(1).chunk(2, 1)
+        return mean, _variance(raw)
 
     def decode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance (n, k, k) of p(w|z) for codes (n, latent)."""
-        maps = codes[:, :, None, None].contiguous(memory_format=torch.channels_last)
-        features = self.decoder(maps)  # (n, width, k, k)
-        return self.kernel_mean(features)[:, 0], _variance(self.kernel_variance(features))[:, 0]
+        mean, raw = self._run(1, codes[:, :, None, None]).unbind(1)  # each (n, k, k)
+        return mean, _variance(raw)
+
+    def _run(self, side: int, maps: Tensor) -> Tensor:
+        """Return maps (n, c, h, w) after the encoder (0) or the decoder (1) and its two heads."""
+        layers, *heads = (
+            (self.encoder, self.latent_mean, self.latent_variance),
+            (self.decoder, self.kernel_mean, self.kernel_variance),
+        )[side]
+        if maps.device.type == "cpu" and self.frozen and not torch.is_autocast_enabled("cpu"):
+            key = [(p.data_ptr(), p._version) for p in self.parameters()]
+            if self._stacks.get("key") != key:
+                self._stacks = {"key": key}
+            if side not in self._stacks:
+                self._stacks[side] = frozen_stack(layers, heads, maps.shape[-1])
+            if self._stacks[side] is not None:
+                return self._stacks[side](maps)
+        features = layers(maps.contiguous(memory_format=torch.channels_last))
+        return torch.cat([head(features) for head in heads], 1).to(maps)
 
     def elbo_terms(self, kernels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return, in nats (n,), log p(w|z) for one z from r(z|w), and KL(r(z|w) || p(z)).
 
         Their difference is an unbiased estimate of a lower bound of log p(w), kernels (n, k, k).
         """
+        noise = kernels.new_empty(len(kernels), self.latent).normal_(generator=generator)
+        return self._elbo_terms(kernels, noise)
+
+    def _elbo_terms(self, kernels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.encode(kernels)
-        noise = torch.empty_like(mean).normal_(generator=generator)
         codes = mean + variance.sqrt() * noise
         log_likelihood = _log_normal(kernels, *self.decode(codes)).sum((-2, -1))
         return log_likelihood, 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1)
 
     def loss(self, kernels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the negative ELBO, in nats (n,), of kernels (n, k, k)."""
-        log_likelihood, kl = self.elbo_terms(kernels, generator)
+        """Return the negative ELBO, in nats (n,), of kernels (n, k, k).
+
+        A frozen prior (`requires_grad_(False)`) takes memory that does not grow with n: the
+        gradient with respect to the kernels is found together with the loss, part by part.
+        """
+        noise = kernels.new_empty(len(kernels), self.latent).normal_(generator=generator)
+        if self.frozen:
+            return _FrozenLoss.apply(kernels, noise, self)
+        return self._loss(kernels, noise)
+
+    def _loss(self, kernels: Tensor, noise: Tensor) -> Tensor:
+        log_likelihood, kl = self._elbo_terms(kernels, noise)
         return kl - log_likelihood
 
     def importance_log_prob(
@@ -114,16 +149,41 @@ class KernelVAE(KernelPrior):
     @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         codes = torch.randn((n, self.latent), generator=generator, device=generator.device)
-        means, variances = zip(*(self.decode(part) for part in codes.split(_CHUNK)), strict=True)
+        parts = codes.split(_CHUNK.get(codes.device.type, len(codes)))
+        means, variances = zip(*map(self.decode, parts), strict=True)
         return torch.cat(means), torch.cat(variances)
+
+
+class _FrozenLoss(torch.autograd.Function):
+    """The negative ELBO (n,) of kernels (n, k, k) given the noise (n, latent) of their codes."""
+
+    @staticmethod
+    def forward(ctx, kernels: Tensor, noise: Tensor, prior: KernelVAE) -> Tensor:
+        size = _CHUNK.get(kernels.device.type, len(kernels))
+        losses, gradients = [], []
+        for part, draws in zip(kernels.split(size), noise.split(size), strict=True):
+            part = part.detach().requires_grad_(ctx.needs_input_grad[0])
+            with torch.set_grad_enabled(ctx.needs_input_grad[0]):
+                loss = prior._loss(part, draws)
+                total = loss.sum()
+            losses.append(loss.detach())
+            if ctx.needs_input_grad[0]:
+                gradients += torch.autograd.grad(total, part)
+        if gradients:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(losses)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * gradient[:, None, None], None, None
 
 
 @register_kl(GaussianKernels, KernelVAE, "upper bound")
 def _kl(posterior: GaussianKernels, prior: KernelVAE, generator: torch.Generator) -> Tensor:
     # KL(q||p) <= -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], one draw of w and of z
     kernels = posterior.sample(generator).flatten(0, -3)  # (n, k, k)
-    parts = [prior.loss(part, generator) for part in kernels.split(_CHUNK)]
-    return torch.cat(parts).view(posterior.mean.shape[:-2]) - posterior.entropy()
+    return prior.loss(kernels, generator).view(posterior.mean.shape[:-2]) - posterior.entropy()
 
 
 def _variance(raw: Tensor) -> Tensor:
