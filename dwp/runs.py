@@ -29,7 +29,8 @@ def kept(
 
     Args:
         folder: the run's own.
-        names: of the files that the block makes.
+        names: of the files that the block makes, each under a temporary name first (see
+            `dwp.files`): a file written in place would change the one linked to it.
         identity: what decides the content of the files (settings, code, inputs), as JSON can hold
             it. The version of torch counts as well.
     """

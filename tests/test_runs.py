@@ -5,6 +5,7 @@ import os
 import pytest
 
 from dwp.errors import UserError
+from dwp.files import write_text
 from dwp.runs import kept, naming
 
 NAMES = ["first", "second"]
@@ -15,9 +16,8 @@ def make(folder, content="made", **identity):
     with kept(folder, NAMES, {"n": 50, **identity}) as place:
         if place is None:
             return False
-        place.mkdir(parents=True, exist_ok=True)
         for name in NAMES:
-            (place / name).write_text(content)
+            write_text(place / name, content)
     return True
 
 
@@ -65,10 +65,15 @@ def test_what_is_not_whole_is_made_anew(tmp_path, damage):
 
 def test_a_failure_with_other_settings_leaves_no_mixture(tmp_path):
     make(tmp_path)
-    with pytest.raises(RuntimeError), kept(tmp_path, NAMES, {"n": 100}) as place:
-        (place / "first").write_text("half of another run")
-        raise RuntimeError
-    assert content(tmp_path) != ["half of another run", "made"]
+
+    def fail():
+        with kept(tmp_path, NAMES, {"n": 100}) as place:
+            write_text(place / "first", "half of another run")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert content(tmp_path) == ["made", "made"]
     assert make(tmp_path, "again")  # although the settings are those of the first time
     assert content(tmp_path) == ["again", "again"]
 

@@ -280,8 +280,9 @@ RUN = "results/tiny/demo/classification/standard-normal/dwp/n{}/split{}/seed0/{}
 
 def nets(project: Project, *runs: tuple[int, int]) -> list[tuple[int, bytes]]:
     """The inode, which a net trained again does not keep, and the content of nets' weights."""
-    paths = [project.folder / RUN.format(*run, "weights.safetensors") for run in runs]
-    return [(path.stat().st_ino, path.read_bytes()) for path in paths]
+    names = ".kept/weights.safetensors", "weights.safetensors"
+    paths = [[project.folder / RUN.format(*run, name) for name in names] for run in runs]
+    return [(made.stat().st_ino, weights.read_bytes()) for made, weights in paths]
 
 
 def test_neither_a_failure_nor_a_metric_nor_a_larger_grid_trains_a_finished_net_again(copy):
@@ -290,7 +291,7 @@ def test_neither_a_failure_nor_a_metric_nor_a_larger_grid_trains_a_finished_net_
     # one job: both finished runs, and one that cannot be
     settings.update(train_sizes=[10, 100_000], splits=[0, 1])
     copy.write_config()
-    status, output = copy.snakemake("--cores", "1", RUN.format(10, 0, "metrics.json"))
+    status, output = copy.snakemake("--cores", "1", RUN.format(100_000, 0, "metrics.json"))
     assert status != 0
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
