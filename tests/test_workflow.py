@@ -3,8 +3,11 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 TINY = {
     "count": 2,
+    "runs_per_job": 2,
     "filters": [6, 4],
     "epochs": 1,
     "batch_size": 256,
@@ -35,10 +39,11 @@ def tiny_config() -> dict:
         training["epochs"] = 2
     domain["importance_samples"] = 2
     domain["classification"].update(
+        runs_per_job=3,
         filters=[2, 2],
         priors=["dwp", "standard-normal", "deterministic-l2"],
         train_sizes=[10],
-        splits=[0],
+        splits=[0, 1],
         epochs=2,
         evaluate_every=2,
         samples=2,
@@ -64,31 +69,40 @@ class Project:
     def write_config(self) -> None:
         (self.folder / "config" / "tiny.yaml").write_text(yaml.safe_dump(self.config))
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start Snakemake in a process group of its own."""
         # the copy's own dwp must win over an installed one
         environment = {**os.environ, "PYTHONPATH": str(self.folder)}
         command = [sys.executable, "-m", "snakemake", "--configfile", "config/tiny.yaml"]
-        return subprocess.run(
+        return subprocess.Popen(
             [*command, *arguments],
             cwd=self.folder,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
-            check=False,
+            start_new_session=True,
         )
 
+    def snakemake(self, *arguments: str) -> tuple[int, str]:
+        """Run Snakemake; return its exit status and all that it printed."""
+        process = self.start(*arguments)
+        output = process.communicate(timeout=600)[0]
+        return process.returncode, output
+
     def due(self) -> dict[str, int]:
-        """Return the rules that a run would run, and how often."""
-        result = self.snakemake("--dry-run")
-        output = result.stdout + result.stderr
-        assert result.returncode == 0, output
+        """Return what a run would run, and how often, whatever runs a job begins with."""
+        status, output = self.snakemake("--dry-run")
+        assert status == 0, output
         table = re.search(r"^job +count\n[- ]+\n((?:\w+ +\d+\n)+)", output, re.MULTILINE)
         if table is None:
             assert "Nothing to be done" in output, output
             return {}
-        rows = (line.split() for line in table[1].splitlines())
-        return {rule: int(jobs) for rule, jobs in rows if rule not in ("all", "total")}
+        jobs = Counter()
+        for rule, count in (line.split() for line in table[1].splitlines()):
+            jobs[rule.partition("_demo_")[0]] += int(count)
+        del jobs["all"], jobs["total"]
+        return dict(jobs)
 
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.folder / path
@@ -101,8 +115,8 @@ class Project:
 def finished(tmp_path_factory) -> Project:
     """A project whose workflow has been run to its end."""
     project = Project(tmp_path_factory.mktemp("project"))
-    result = project.snakemake("--cores", "2")
-    assert result.returncode == 0, result.stdout + result.stderr
+    status, output = project.snakemake("--cores", "2")
+    assert status == 0, output
     return project
 
 
@@ -121,11 +135,20 @@ def project(finished) -> Project:
     finished.config = tiny_config()
 
 
+@pytest.fixture
+def copy(finished, tmp_path) -> Project:
+    """A copy of the finished project, to run further."""
+    project = Project.__new__(Project)
+    project.folder = tmp_path / "project"
+    project.config = tiny_config()
+    shutil.copytree(finished.folder, project.folder)
+    return project
+
+
 AFTER_PRIORS = {
     "prior_score",
     "prior_table",
-    "classifier",
-    "classifier_test",
+    "classifiers",
     "run_tables",
     "summary_tables",
     "fewshot_figure",
@@ -167,29 +190,35 @@ def test_a_setting_of_the_nets_runs_the_nets_and_what_follows(project):
     project.config["domains"]["demo"]["classification"]["epochs"] = 3
     project.write_config()
     due = project.due()
-    assert due.pop("classifier") == 3
-    assert due.pop("classifier_test") == 3
+    assert due.pop("classifiers") == 3
     assert set(due) == {"run_tables", "summary_tables", "fewshot_figure", "steps_figure"}
 
 
 def test_a_setting_of_bayesian_nets_leaves_the_deterministic_ones(project):
     project.config["domains"]["demo"]["classification"]["log_variance"] = -9.0
     project.write_config()
-    assert project.due()["classifier"] == 2
+    assert project.due()["classifiers"] == 2
 
 
-def test_one_more_split_runs_only_the_new_nets(project):
-    project.config["domains"]["demo"]["classification"]["splits"] = [0, 1]
+def test_more_splits_run_only_the_jobs_that_have_them(project):
+    project.config["domains"]["demo"]["classification"]["splits"] = [0, 1, 2, 3]
     project.write_config()
     due = project.due()
-    assert due["classifier"] == 3
-    assert not {"source_net", "kernels", "prior"} & set(due)
+    assert due["classifiers"] == 6  # of each prior: splits 0 to 2, and split 3
+    assert not {"source_nets", "kernels", "prior"} & set(due)
 
 
 def test_the_number_of_source_nets_adds_nets_and_keeps_the_others(project):
-    project.config["domains"]["demo"]["source_nets"]["count"] = 3
+    project.config["domains"]["demo"]["source_nets"]["count"] = 5
     project.write_config()
-    assert project.due()["source_net"] == 1
+    assert project.due()["source_nets"] == 2  # seeds 2 and 3, and seed 4
+
+
+def test_the_number_of_runs_a_job_runs_nothing_again(project):
+    domain = project.config["domains"]["demo"]
+    domain["source_nets"]["runs_per_job"] = domain["classification"]["runs_per_job"] = 1
+    project.write_config()
+    assert project.due() == {}
 
 
 def test_the_decoder_of_the_vae_runs_the_vaes_and_what_follows(project):
@@ -208,16 +237,16 @@ def test_the_code_of_the_source_nets_runs_the_whole_chain_but_the_data(project):
         "dwp/training/source.py", 'settings["l2"] * penalty', '2 * settings["l2"] * penalty'
     )
     due = project.due()
-    assert due["source_net"] == 2
+    assert due["source_nets"] == 1
     assert not {"data", "check_data"} & set(due)
-    assert {"kernels", "prior", "classifier"} <= set(due)
+    assert {"kernels", "prior", "classifiers"} <= set(due)
 
 
-def test_the_code_of_a_metric_tests_the_nets_again_and_trains_none(project):
+def test_the_code_of_a_metric_tests_the_nets_again(project):
     project.edit("dwp/evaluation/metrics.py", "ECE_BINS = 15", "ECE_BINS = 10")
     due = project.due()
-    assert due["classifier_test"] == 3
-    assert not {"classifier", "prior", "source_net"} & set(due)
+    assert due["classifiers"] == 3
+    assert not {"prior", "source_nets"} & set(due)
 
 
 def test_the_code_of_a_figure_draws_that_figure(project):
@@ -237,10 +266,64 @@ def test_the_code_of_a_figure_draws_that_figure(project):
     ],
 )
 def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished, setting, message):
-    result = finished.snakemake("--dry-run", "--config", setting)
-    assert result.returncode != 0
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error in the config")]
+    status, output = finished.snakemake("--dry-run", "--config", setting)
+    assert status != 0
+    lines = [line for line in output.splitlines() if line.startswith("error in the config")]
     assert len(lines) == 1
     assert message in lines[0]
-    assert "Traceback" not in result.stderr
-    assert "rule " not in result.stderr
+    assert "Traceback" not in output
+    assert "rule " not in output
+
+
+RUN = "results/tiny/demo/classification/standard-normal/dwp/n{}/split{}/seed0/{}"
+
+
+def nets(project: Project, *runs: tuple[int, int]) -> list[tuple[int, bytes]]:
+    """The inode, which a net trained again does not keep, and the content of nets' weights."""
+    names = ".kept/weights.safetensors", "weights.safetensors"
+    paths = [[project.folder / RUN.format(*run, name) for name in names] for run in runs]
+    return [(made.stat().st_ino, weights.read_bytes()) for made, weights in paths]
+
+
+def test_neither_a_failure_nor_a_metric_nor_a_larger_grid_trains_a_finished_net_again(copy):
+    settings = copy.config["domains"]["demo"]["classification"]
+    before = nets(copy, (10, 0), (10, 1))
+    # one job: both finished runs, and one that cannot be
+    settings.update(train_sizes=[10, 100_000], splits=[0, 1])
+    copy.write_config()
+    status, output = copy.snakemake("--cores", "1", RUN.format(100_000, 0, "metrics.json"))
+    assert status != 0
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: standard-normal dwp n100000 split0 seed0: ")
+    assert not (copy.folder / RUN.format(10, 0, "weights.safetensors")).exists()
+
+    settings.update(train_sizes=[10, 20])
+    copy.write_config()
+    copy.edit("dwp/evaluation/metrics.py", "ECE_BINS = 15", "ECE_BINS = 10")
+    status, output = copy.snakemake("--cores", "1", RUN.format(20, 0, "metrics.json"))
+    assert status == 0, output
+    assert nets(copy, (10, 0), (10, 1)) == before
+    assert nets(copy, (20, 0))[0][1] != before[0][1]
+
+
+def test_a_kill_loses_no_finished_net_of_its_job(copy):
+    settings = copy.config["domains"]["demo"]["classification"]
+    settings.update(splits=[2, 3, 4], epochs=300)
+    copy.write_config()
+    target = RUN.format(10, 4, "metrics.json")
+    process = copy.start("--cores", "1", target)
+    first, last = (copy.folder / RUN.format(10, split, ".kept/identity.json") for split in (2, 4))
+    deadline = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert first.exists()
+    assert not last.exists()
+    weights = first.with_name("weights.safetensors").stat().st_ino
+    assert copy.snakemake("--unlock")[0] == 0
+    status, output = copy.snakemake("--cores", "1", "--rerun-incomplete", target)
+    assert status == 0, output
+    assert nets(copy, (10, 2))[0][0] == weights
+    assert last.exists()

@@ -1,45 +1,44 @@
-rule classifier:
-    input:
-        data=f"{RESULTS}/{{domain}}/data/target.safetensors",
-        checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
-        priors=run_priors,
-        init=run_init,
-    output:
-        weights=f"{RUN}/weights.safetensors",
-        history=f"{RUN}/history.csv",
-    log:
-        f"{RUN_LOG}/train.log",
-    params:
-        priors=lambda w: layer_files(run_priors(w)),
-        init=lambda w: layer_files(run_init(w)),
-        settings=lambda w: as_json(run_settings(w.domain, w.prior)),
-        code=lambda w: code("train_classifier.py", *run_modules(w)),
-    shell:
-        "python $SCRIPTS/train_classifier.py --data {input.data} --priors {params.priors}"
-        " --init {params.init} --settings {params.settings:q} --code {params.code}"
-        " --n {wildcards.n} --split {wildcards.split} --seed {wildcards.seed}"
-        " --device $DWP_DEVICE --weights {output.weights} --history {output.history}"
-        " 2>&1 | tee {log}"
+# Training and testing are one job: inputs of a testing job of its own would differ with the number
+# of runs in it, and Snakemake tests again what was made from other inputs.
+for domain, first, runs in run_jobs():
 
-
-rule classifier_test:
-    input:
-        weights=f"{RUN}/weights.safetensors",
-        target=f"{RESULTS}/{{domain}}/data/target.safetensors",
-        source=f"{RESULTS}/{{domain}}/data/source.safetensors",
-        priors=run_priors,
-    output:
-        f"{RUN}/metrics.json",
-    log:
-        f"{RUN_LOG}/test.log",
-    params:
-        priors=lambda w: layer_files(run_priors(w)),
-        settings=lambda w: as_json(
-            {"samples": config["domains"][w.domain]["classification"]["samples"]}
-        ),
-        code=lambda w: code("evaluate_classifier.py", *run_modules(w)),
-    shell:
-        "python $SCRIPTS/evaluate_classifier.py --weights {input.weights}"
-        " --data {input.target} --out-of-domain {input.source} --priors {params.priors}"
-        " --settings {params.settings:q} --device $DWP_DEVICE --output {output}"
-        " 2>&1 | tee {log}"
+    rule:
+        name:
+            f"classifiers_{domain}_{first}"
+        input:
+            source=f"{RESULTS}/{{domain}}/data/source.safetensors",
+            target=f"{RESULTS}/{{domain}}/data/target.safetensors",
+            checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
+            priors=run_priors,
+            init=run_init,
+        output:
+            run_files("weights.safetensors", runs),
+            run_files("history.csv", runs),
+            run_files("metrics.json", runs),
+        log:
+            f"{RUN_LOG}/{first}.log",
+        benchmark:
+            f"{RUN_LOG}/{first}.tsv"
+        wildcard_constraints:
+            domain=domain,
+        resources:
+            gpu=GPU,
+        params:
+            priors=lambda w: layer_files(run_priors(w)),
+            init=lambda w: layer_files(run_init(w)),
+            folder=run_folder,
+            # what depends on `output` is no part of what Snakemake compares with earlier jobs
+            runs=lambda w, output, runs=runs: as_json(runs),
+            settings=lambda w: as_json(run_settings(w.domain, w.prior)),
+            code=lambda w: code("train_classifier.py", *run_modules(w)),
+            test_settings=lambda w: as_json(test_settings(w.domain)),
+            test_code=lambda w: code("evaluate_classifier.py", *run_modules(w)),
+        shell:
+            "(python $SCRIPTS/train_classifier.py --data {input.target}"
+            " --priors {params.priors} --init {params.init} --settings {params.settings:q}"
+            " --code {params.code} --folder {params.folder:q} --runs {params.runs:q}"
+            " --device $DWP_DEVICE &&"
+            " python $SCRIPTS/evaluate_classifier.py --data {input.target}"
+            " --out-of-domain {input.source} --priors {params.priors}"
+            " --settings {params.test_settings:q} --folder {params.folder:q}"
+            " --runs {params.runs:q} --device $DWP_DEVICE) 2>&1 | tee {log}"

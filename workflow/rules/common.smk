@@ -1,4 +1,5 @@
 import functools
+import itertools
 import json
 import shlex
 import sys
@@ -29,7 +30,7 @@ ROOT = Path(workflow.basedir)
 RESULTS = f"results/{config['name']}"
 LOGS = f"logs/{config['name']}"
 RUN = f"{RESULTS}/{{domain}}/classification/{{prior}}/{{init}}/n{{n}}/split{{split}}/seed{{seed}}"
-RUN_LOG = RUN.replace(RESULTS, LOGS, 1)
+RUN_LOG = f"{LOGS}/{{domain}}/classification/{{prior}}/{{init}}"
 TABLES = f"{RESULTS}/{{domain}}/tables"
 FIGURES = f"{RESULTS}/{{domain}}/figures"
 GRID = {
@@ -39,6 +40,7 @@ GRID = {
     "split": "splits",
     "seed": "seeds",
 }
+GPU = 0 if config["device"] == "cpu" else 1
 
 
 wildcard_constraints:
@@ -99,7 +101,10 @@ def module(registered):
 
 def source_settings(domain):
     section = config["domains"][domain]
-    return {"network": section["network"], **without(section["source_nets"], "count")}
+    return {
+        "network": section["network"],
+        **without(section["source_nets"], "count", "runs_per_job"),
+    }
 
 
 def kernel_layers(domain):
@@ -134,15 +139,17 @@ def is_deterministic(domain, prior):
 
 def run_settings(domain, prior):
     section = config["domains"][domain]
-    settings = without(
-        section["classification"], "priors", "inits", "train_sizes", "splits", "seeds"
-    )
+    settings = without(section["classification"], *GRID.values(), "runs_per_job")
     if is_deterministic(domain, prior):
         bayesian = ("kernels_per_step", "log_variance", "samples", "bayesian_layers")
         settings = without(settings, *bayesian) | {
             "l2": prior_section(domain, prior)["l2"]
         }
     return {"network": section["network"], **settings}
+
+
+def test_settings(domain):
+    return {"samples": config["domains"][domain]["classification"]["samples"]}
 
 
 def prior_module(domain, prior):
@@ -206,6 +213,49 @@ def table(name, caption):
     return report(
         f"{TABLES}/{name}", caption=f"../report/{caption}.rst", category="{domain}"
     )
+
+
+# Jobs: one rule for every job's worth of runs, since the outputs of one rule must all have the same
+# wildcards. Only the priors and the inits stay wildcards; a job is called after its first run.
+
+
+def chunks(items, size):
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def source_jobs():
+    """The domain and the seeds of every job that trains source nets."""
+    for domain, section in config["domains"].items():
+        section = section.get("source_nets", {"count": 0, "runs_per_job": 1})
+        for seeds in chunks(range(section["count"]), section["runs_per_job"]):
+            yield domain, list(seeds)
+
+
+def source_files(name, seeds):
+    """A file of every net of a job."""
+    return [f"{RESULTS}/{{domain}}/source/{seed}/{name}" for seed in seeds]
+
+
+def run_jobs():
+    """The domain and the places (n, split, seed) of every job's runs of one prior and init."""
+    for domain, section in config["domains"].items():
+        section = section["classification"]
+        axes = {place: section[GRID[place]] for place in ("n", "split", "seed")}
+        places = [dict(zip(axes, p)) for p in itertools.product(*axes.values())]
+        for runs in chunks(places, section["runs_per_job"]):
+            yield domain, "_".join(f"{k}{v}" for k, v in runs[0].items()), runs
+
+
+def run_files(name, runs):
+    """A file of every run of a job."""
+    rest = {place: f"{{{place}}}" for place in ("domain", "prior", "init")}
+    return [f"{RUN}/{name}".format(**rest, **run) for run in runs]
+
+
+def run_folder(w):
+    """The folder of a run of one prior and init, its other places in braces."""
+    rest = {place: f"{{{place}}}" for place in ("n", "split", "seed")}
+    return RUN.format(domain=w.domain, prior=w.prior, init=w.init, **rest)
 
 
 # Results: which tables and figures a config asks for.

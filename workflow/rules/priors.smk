@@ -6,6 +6,10 @@ rule prior:
         history=f"{RESULTS}/{{domain}}/priors/fitted/{{prior}}/{{layer}}.csv",
     log:
         f"{LOGS}/{{domain}}/priors/{{prior}}_{{layer}}.log",
+    benchmark:
+        f"{LOGS}/{{domain}}/priors/{{prior}}_{{layer}}.tsv"
+    resources:
+        gpu=GPU,
     params:
         kernels=lambda w, input: f"--kernels {input}" if input else "",
         kernel_size=lambda w: kernel_size(w.domain, w.layer),
@@ -38,6 +42,8 @@ rule prior_score:
         f"{RESULTS}/{{domain}}/priors/scores/{{prior}}/{{layer}}.json",
     log:
         f"{LOGS}/{{domain}}/priors/score_{{prior}}_{{layer}}.log",
+    benchmark:
+        f"{LOGS}/{{domain}}/priors/score_{{prior}}_{{layer}}.tsv"
     params:
         samples=lambda w: config["domains"][w.domain]["importance_samples"],
         code=lambda w: code("score_prior.py", prior_module(w.domain, w.prior)),

@@ -1,18 +1,30 @@
-rule source_net:
-    input:
-        data=f"{RESULTS}/{{domain}}/data/source.safetensors",
-        checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
-    output:
-        weights=f"{RESULTS}/{{domain}}/source/{{seed}}/weights.safetensors",
-        history=f"{RESULTS}/{{domain}}/source/{{seed}}/history.csv",
-        metrics=f"{RESULTS}/{{domain}}/source/{{seed}}/metrics.json",
-    log:
-        f"{LOGS}/{{domain}}/source/{{seed}}.log",
-    params:
-        settings=lambda w: as_json(source_settings(w.domain)),
-        code=code("train_source.py"),
-    shell:
-        "python $SCRIPTS/train_source.py --data {input.data} --settings {params.settings:q}"
-        " --code {params.code} --seed {wildcards.seed} --device $DWP_DEVICE"
-        " --weights {output.weights} --history {output.history} --metrics {output.metrics}"
-        " 2>&1 | tee {log}"
+for domain, seeds in source_jobs():
+
+    rule:
+        name:
+            f"source_nets_{domain}_{seeds[0]}"
+        input:
+            data=f"{RESULTS}/{{domain}}/data/source.safetensors",
+            checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
+        output:
+            source_files("weights.safetensors", seeds),
+            source_files("history.csv", seeds),
+            source_files("metrics.json", seeds),
+        log:
+            f"{LOGS}/{{domain}}/source/{seeds[0]}.log",
+        benchmark:
+            f"{LOGS}/{{domain}}/source/{seeds[0]}.tsv"
+        wildcard_constraints:
+            domain=domain,
+        resources:
+            gpu=GPU,
+        params:
+            folder=lambda w: f"{RESULTS}/{w.domain}/source/{{seed}}",
+            # what depends on `output` is no part of what Snakemake compares with earlier jobs
+            seeds=lambda w, output, seeds=seeds: " ".join(map(str, seeds)),
+            settings=lambda w: as_json(source_settings(w.domain)),
+            code=code("train_source.py"),
+        shell:
+            "python $SCRIPTS/train_source.py --data {input.data} --settings {params.settings:q}"
+            " --code {params.code} --folder {params.folder:q} --seeds {params.seeds}"
+            " --device $DWP_DEVICE 2>&1 | tee {log}"

@@ -1,7 +1,8 @@
-"""Test one trained net: accuracy, likelihood, calibration, and what it knows it does not know."""
+"""Test trained nets: accuracy, likelihood, calibration, and what they know they do not know."""
 
 import argparse
 import json
+from pathlib import Path
 
 import torch
 
@@ -12,41 +13,47 @@ from dwp.evaluation.classifier import evaluate_classifier
 from dwp.files import load_tensors, write_json
 from dwp.nn.classifier import build_classifier
 from dwp.priors import load_priors
+from dwp.runs import naming
 from dwp.seeds import generator
 
 
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out-of-domain", required=True)
     parser.add_argument("--priors", nargs="*", help="LAYER=FILE for each Bayesian layer")
     parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
+    parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    tensors, run = load_tensors(arguments.weights, kind="classifier")
     target = ImageTensors.load(arguments.data)
-    strange = ImageTensors.load(arguments.out_of_domain).test_images
+    classes = int(target.train_targets.max()) + 1
+    test = (to_unit(target.test_images), target.test_targets)
+    strange = to_unit(ImageTensors.load(arguments.out_of_domain).test_images)
     priors = load_priors(arguments.priors, arguments.device)
-    net = build_classifier(run, int(target.train_targets.max()) + 1, priors)
-    net.load_state_dict(tensors)
-    net.to(arguments.device, memory_format=torch.channels_last)
-    chosen, _ = few_shot_subset(target.train_targets, run["n"], run["split"], run["validation"])
-    draws = generator("evaluation", run["split"], run["seed"], device=arguments.device)
-    metrics = evaluate_classifier(
-        net,
-        priors,
-        train=(to_unit(target.train_images[chosen]), target.train_targets[chosen]),
-        test=(to_unit(target.test_images), target.test_targets),
-        out_of_domain=to_unit(strange),
-        samples=arguments.settings["samples"] if priors else 0,
-        generator=draws,
-    )
-    write_json(arguments.output, metrics)
+    for place in arguments.runs:
+        folder = Path(arguments.folder.format(**place))
+        with naming(" ".join(folder.parts[-5:])):
+            tensors, run = load_tensors(folder / "weights.safetensors", kind="classifier")
+            net = build_classifier(run, classes, priors)
+            net.load_state_dict(tensors)
+            net.to(arguments.device, memory_format=torch.channels_last)
+            n, split, seed = run["n"], run["split"], run["seed"]
+            chosen, _ = few_shot_subset(target.train_targets, n, split, run["validation"])
+            metrics = evaluate_classifier(
+                net,
+                priors,
+                train=(to_unit(target.train_images[chosen]), target.train_targets[chosen]),
+                test=test,
+                out_of_domain=strange,
+                samples=arguments.settings["samples"] if priors else 0,
+                generator=generator("evaluation", split, seed, device=arguments.device),
+            )
+            write_json(folder / "metrics.json", metrics)
 
 
 if __name__ == "__main__":

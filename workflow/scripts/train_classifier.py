@@ -1,4 +1,4 @@
-"""Train one net on a few target images under one prior."""
+"""Train nets on a few target images under one prior."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from dwp.data.tensors import ImageTensors
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
+from dwp.runs import kept, naming
 from dwp.training.classification import train_classifier
 
 
@@ -21,42 +22,50 @@ def main() -> None:
     parser.add_argument("--priors", nargs="*", help="LAYER=FILE for each Bayesian layer")
     parser.add_argument("--init", nargs="*", help="LAYER=FILE; none: Xavier-normal")
     parser.add_argument("--settings", type=json.loads, required=True)
-    parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
-    parser.add_argument("--n", type=int, required=True)
-    parser.add_argument("--split", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--code", required=True, help="what other code made is made again")
+    parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
+    parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--weights", required=True)
-    parser.add_argument("--history", required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    place = {"n": arguments.n, "split": arguments.split, "seed": arguments.seed}
+    target = ImageTensors.load(arguments.data)
+    priors, init = load_priors(arguments.priors), load_priors(arguments.init)
     layers = [*(arguments.priors or []), *(arguments.init or [])]
     inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
-    checkpoint = Path(f"{arguments.weights}.checkpoint")
-    net, records = train_classifier(
-        ImageTensors.load(arguments.data),
-        arguments.settings,
-        **place,
-        priors=load_priors(arguments.priors),
-        init=load_priors(arguments.init),
-        device=arguments.device,
-        checkpoint=checkpoint,
-        identity={**arguments.settings, **place, "code": arguments.code, "inputs": inputs},
-        label=" ".join(Path(arguments.weights).parts[-6:-1]),
-    )
-    settings = {**arguments.settings, **place}
-    save_tensors(arguments.weights, net.state_dict(), kind="classifier", settings=settings)
-    rows = [
-        {"step": record["step"], "metric": name, "value": value}
-        for record in records
-        for name, value in record.items()
-        if name != "step"
-    ]
-    with atomic(arguments.history) as path:
-        pd.DataFrame(rows).to_csv(path, index=False)
-    checkpoint.unlink(missing_ok=True)
+    names = ("weights.safetensors", "history.csv")
+    for run in arguments.runs:
+        folder = Path(arguments.folder.format(**run))
+        label = " ".join(folder.parts[-5:])
+        settings = {**arguments.settings, **run}
+        identity = {**settings, "code": arguments.code, "inputs": inputs}
+        checkpoint = folder / "weights.safetensors.checkpoint"
+        with naming(label), kept(folder, names, identity) as place:
+            if place is None:
+                print(f"{label}: finished before")
+            else:
+                net, records = train_classifier(
+                    target,
+                    arguments.settings,
+                    **run,
+                    priors=priors,
+                    init=init,
+                    device=arguments.device,
+                    checkpoint=checkpoint,
+                    identity=identity,
+                    label=label,
+                )
+                weights = place / "weights.safetensors"
+                save_tensors(weights, net.state_dict(), kind="classifier", settings=settings)
+                rows = [
+                    {"step": record["step"], "metric": name, "value": value}
+                    for record in records
+                    for name, value in record.items()
+                    if name != "step"
+                ]
+                with atomic(place / "history.csv") as path:
+                    pd.DataFrame(rows).to_csv(path, index=False)
+        checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train one source net."""
+"""Train source nets."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ import torch
 from dwp.data.tensors import ImageTensors
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors, write_json
+from dwp.runs import kept, naming
 from dwp.training.source import train_source_net
 
 
@@ -18,30 +19,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--settings", type=json.loads, required=True)
-    parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--code", required=True, help="what other code made is made again")
+    parser.add_argument("--folder", required=True, help="folder of a net, with {seed}")
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--weights", required=True)
-    parser.add_argument("--history", required=True)
-    parser.add_argument("--metrics", required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    settings = {**arguments.settings, "seed": arguments.seed}
-    checkpoint = Path(f"{arguments.weights}.checkpoint")
-    net, records, metrics = train_source_net(
-        ImageTensors.load(arguments.data),
-        settings,
-        arguments.seed,
-        device=arguments.device,
-        checkpoint=checkpoint,
-        identity={**settings, "code": arguments.code, "inputs": digest([arguments.data])},
-    )
-    save_tensors(arguments.weights, net.state_dict(), kind="source net", settings=settings)
-    with atomic(arguments.history) as path:
-        pd.DataFrame(records).to_csv(path, index=False)
-    write_json(arguments.metrics, metrics)
-    checkpoint.unlink(missing_ok=True)
+    data = ImageTensors.load(arguments.data)
+    inputs = digest([arguments.data])
+    names = ("weights.safetensors", "history.csv", "metrics.json")
+    for seed in arguments.seeds:
+        label = f"source net {seed}"
+        folder = Path(arguments.folder.format(seed=seed))
+        settings = {**arguments.settings, "seed": seed}
+        identity = {**settings, "code": arguments.code, "inputs": inputs}
+        checkpoint = folder / "weights.safetensors.checkpoint"
+        with naming(label), kept(folder, names, identity) as place:
+            if place is None:
+                print(f"{label}: finished before")
+            else:
+                net, records, metrics = train_source_net(
+                    data,
+                    settings,
+                    seed,
+                    device=arguments.device,
+                    checkpoint=checkpoint,
+                    identity=identity,
+                )
+                weights = place / "weights.safetensors"
+                save_tensors(weights, net.state_dict(), kind="source net", settings=settings)
+                with atomic(place / "history.csv") as path:
+                    pd.DataFrame(records).to_csv(path, index=False)
+                write_json(place / "metrics.json", metrics)
+        checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
