@@ -1,4 +1,4 @@
-"""The command line: `python -m dwp score|sample|convert`."""
+"""The command line: `python -m dwp score|sample|convert|plan`."""
 
 import argparse
 import json
@@ -15,7 +15,9 @@ from dwp.seeds import generator
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m dwp", description="Priors over kernels.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dwp", description="Priors over kernels, and the plan of a workflow's run."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("score", help="score kernels under a prior; prints JSON")
@@ -41,6 +43,14 @@ def main() -> None:
     command.add_argument("folder", help="a folder of the authors' release")
     command.add_argument("output", help="the .safetensors file to write")
     command.set_defaults(run=_convert)
+
+    command = commands.add_parser("plan", help="tell what a run of the workflow would take")
+    command.add_argument("config", help="as for snakemake --configfile")
+    command.add_argument(
+        "--cores", type=int, nargs="+", help="numbers of cores to plan for; default: this machine's"
+    )
+    command.add_argument("--gpus", type=int, help="a number of GPUs like the one here")
+    command.set_defaults(run=_plan)
 
     arguments = parser.parse_args()
     arguments.run(arguments)
@@ -75,6 +85,16 @@ def _sample(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     _check_suffix(arguments.output, ".safetensors")
     load_released_vae(arguments.folder).save(arguments.output)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from dwp.plan import plan, usable_cores
+
+    cores = arguments.cores or [usable_cores()]
+    for name, numbers in (("--cores", cores), ("--gpus", [arguments.gpus or 1])):
+        if min(numbers) < 1:
+            raise UserError(f"{name}: expected at least 1, found {min(numbers)}")
+    print(plan(arguments.config, cores, arguments.gpus))
 
 
 def _check_suffix(path: str, suffix: str) -> None:

@@ -14,7 +14,13 @@ from dwp.errors import UserError
 from dwp.fingerprint import fingerprint
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
-from dwp.settings import DETERMINISTIC, XAVIER, check_settings, describe_refusal
+from dwp.settings import (
+    DETERMINISTIC,
+    JOB_ENVIRONMENT,
+    XAVIER,
+    check_settings,
+    describe_refusal,
+)
 
 try:
     validate(config, "../schemas/config.schema.yaml")
@@ -61,12 +67,7 @@ ENVIRONMENT = {
     "PAPER": ROOT / "workflow" / "resources" / "paper_classification.csv",
     "DATA_LOCATION": json.dumps(config["data"]),
     "DWP_DEVICE": config["device"],
-    "OMP_NUM_THREADS": 1,
-    # glibc otherwise gives large blocks back to the system at every training step
-    "MALLOC_MMAP_THRESHOLD_": 2**33,
-    "MALLOC_TRIM_THRESHOLD_": 2**33,
-    "MALLOC_TOP_PAD_": 2**28,
-    "MALLOC_ARENA_MAX": 2,
+    **JOB_ENVIRONMENT,
 }
 if config["release"]:
     ENVIRONMENT["DWP_RELEASE"] = config["release"]
