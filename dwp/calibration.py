@@ -36,17 +36,23 @@ Work = Mapping[str, Any]
 Seconds = tuple[float, float]
 
 
-def calibrate(works: Sequence[Work], *, processes: int, seconds: float) -> list[Seconds]:
+def calibrate(
+    works: Sequence[Work], *, processes: int, seconds: float
+) -> tuple[list[Seconds], float]:
     """Measure works in the environment of the workflow's jobs.
 
+    On a CPU the seconds are those of the processor, which other programs on the machine do not
+    lengthen by taking turns; on a GPU they are those of the clock.
+
     Args:
-        works: what to measure: `work` is "start", "figure" or a function of this module without
+        works: what to measure: `work` is a name in `_PROGRAMS` or a function of this module without
             its underscore, the rest its arguments; JSON-serialisable.
         processes: how many processes measure the same at once; their mean is returned.
         seconds: about how long all of it may take.
 
     Returns:
-        For each work its fixed seconds, and seconds a unit.
+        For each work its fixed seconds, and seconds a unit; and the share of a core that a process
+        got: well below 1, the machine is busy with something else.
 
     Raises:
         UserError: a measurement failed.
@@ -69,22 +75,31 @@ def calibrate(works: Sequence[Work], *, processes: int, seconds: float) -> list[
     outputs = [process.stdout.read() for process in running]
     if sum(process.wait() != 0 for process in running):
         raise UserError("calibration: a measurement failed, as told above")
-    return [
+    answers = list(map(json.loads, outputs))
+    means = [
         tuple(sum(values) / len(values) for values in zip(*results, strict=True))
-        for results in zip(*map(json.loads, outputs), strict=True)
+        for results in zip(*(answer["results"] for answer in answers), strict=True)
     ]
+    return means, sum(answer["share"] for answer in answers) / len(answers)
 
 
-def seconds_per_unit(run: Callable[[int], object], seconds: float) -> Seconds:
+def seconds_per_unit(
+    run: Callable[[int], object], seconds: float, clock: Callable[[], float] = time.process_time
+) -> Seconds:
     """Return the fixed seconds of `run(units)` and its seconds a unit, in about `seconds`.
 
     The second is the difference of a long and a short call, so that fixed costs cancel.
+
+    Args:
+        run: does the work of some units.
+        seconds: how long to measure, by the clock on the wall.
+        clock: what is measured, in seconds.
     """
 
     def timed(units: int) -> float:
-        start = time.perf_counter()
+        start = clock()
         run(units)
-        return time.perf_counter() - start
+        return clock() - start
 
     end = time.perf_counter() + seconds
     timed(1)  # the first call of a shape compiles its products
@@ -97,8 +112,23 @@ def seconds_per_unit(run: Callable[[int], object], seconds: float) -> Seconds:
         more = max(2 * more, min(int(0.6 * left / unit), 20 * more))
 
 
+# Works that are processes. What a process does for the first time (imports, which torch and
+# torchmetrics put off until something is used) counts to its start.
 _PROGRAMS = {
-    "start": "import pandas, dwp.training.classification",
+    "start": "import pandas, dwp.training.prior",
+    "training_start": (
+        "import pandas, torch, dwp.training.classification, dwp.training.prior\n"
+        "training = {'epochs': 1, 'batch_size': 2, 'learning_rate': 0.001, 'seed': 0}\n"
+        "sizes, kernels = {'hidden': 1, 'latent': 1}, torch.rand(2, 5, 5)\n"
+        "dwp.training.prior.fit_prior('vae', 5, kernels, sizes, training)"
+    ),
+    "test_start": (
+        "import torch, dwp.priors.vae\n"
+        "from dwp.evaluation.metrics import classification_metrics, ood_auroc\n"
+        "probabilities = torch.rand(50, 10).softmax(1)\n"
+        "classification_metrics(probabilities, torch.arange(50) % 10)\n"
+        "ood_auroc(probabilities, probabilities)"
+    ),
     "figure": (
         "import pandas, tempfile, torch\n"
         "from dwp.plots.norms import norm_histogram\nfrom dwp.plots.style import save\n"
@@ -107,13 +137,17 @@ _PROGRAMS = {
         "    save(figure, [f'{folder}/x.pdf', f'{folder}/x.png'])"
     ),
 }
-"""Works that are processes: the start of a job, and one that draws a figure."""
 
 
 def _program_seconds(name: str) -> Seconds:
-    start = time.perf_counter()
+    before = _children_seconds()
     subprocess.run([sys.executable, "-c", _PROGRAMS[name]], check=True)
-    return time.perf_counter() - start, 0.0
+    return _children_seconds() - before, 0.0
+
+
+def _children_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 # The other works. Each returns a function of the number of units; the shapes are those of the real
@@ -255,16 +289,21 @@ def _made_up_priors(priors: dict | None, device: str) -> dict[str, KernelPrior] 
 def main() -> None:
     torch.set_num_threads(1)
     request = json.load(sys.stdin)
-    end = time.perf_counter() + request["seconds"]
+    start = time.perf_counter()
+    busy = time.process_time() + _children_seconds()
     results = []
     for number, work in enumerate(request["works"]):
-        share = (end - time.perf_counter()) / (len(request["works"]) - number)
+        left = start + request["seconds"] - time.perf_counter()
+        share = left / (len(request["works"]) - number)
         if work["work"] in _PROGRAMS:
             results.append(_program_seconds(work["work"]))
             continue
         arguments = {name: value for name, value in work.items() if name != "work"}
-        results.append(seconds_per_unit(_WORKS[work["work"]](**arguments), share))
-    json.dump(results, sys.stdout)
+        clock = time.perf_counter if work.get("device") == "cuda" else time.process_time
+        results.append(seconds_per_unit(_WORKS[work["work"]](**arguments), share, clock))
+    busy = time.process_time() + _children_seconds() - busy
+    share = busy / (time.perf_counter() - start)
+    json.dump({"results": results, "share": share}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -157,9 +157,15 @@ class Costs:
         seconds = dict.fromkeys(((run.domain, run.stage) for run in runs), 0.0)
         for run in runs:
             seconds[run.domain, run.stage] += self._run(run)
-        start = "figure" if runs[0].stage == "figures" else "start"
-        seconds[runs[0].domain, runs[0].stage] += self.measured({"work": start})[0]
+        seconds[runs[0].domain, runs[0].stage] += self.measured({"work": self._start(runs[0])})[0]
         return seconds
+
+    def _start(self, run: Run) -> str:
+        if run.stage == "priors" and run.details["place"] == "fitted":
+            kind = self.config["domains"][run.domain]["priors"][run.details["prior"]]["kind"]
+            return "training_start" if prior_class(kind).trained else "start"
+        starts = dict.fromkeys(("source nets", "classification"), "training_start")
+        return (starts | {"test": "test_start", "figures": "figure"}).get(run.stage, "start")
 
     def _run(self, run: Run) -> float:
         section = self.config["domains"][run.domain]
@@ -452,7 +458,9 @@ def plan(config_file: str, cores: Sequence[int], gpus: int | None = None) -> str
 
         _seconds(due, Costs(config, due, note, data, device))
         start = time.perf_counter()
-        results = calibrate(list(needed.values()), processes=processes, seconds=CALIBRATION_SECONDS)
+        results, share = calibrate(
+            list(needed.values()), processes=processes, seconds=CALIBRATION_SECONDS
+        )
         took = time.perf_counter() - start
     measured = dict(zip(needed, results, strict=True))
     costs = Costs(config, due, lambda work: measured[_key(work)], data, device)
@@ -464,6 +472,11 @@ def plan(config_file: str, cores: Sequence[int], gpus: int | None = None) -> str
         + "; ".join(_describe(work, measured[key]) for key, work in needed.items())
         + "."
     )
+    if device == "cpu" and share < 0.9:
+        notes.append(
+            f"The machine is busy: the calibration got {share:.0%} of a core. The times are "
+            "those of a machine that is left to the workflow."
+        )
     if max(cores) > usable_cores():
         notes.append("Cores beyond those here are taken to be as fast as these all at once.")
     if costs.bounds:
@@ -585,6 +598,8 @@ def _describe(work: Work, seconds: Seconds) -> str:
     kind = "deterministic" if not priors else next(iter(priors.values()))["kind"]
     return {
         "start": lambda: f"a job's start {_short(fixed)}",
+        "training_start": lambda: f"one that trains {_short(fixed)}",
+        "test_start": lambda: f"one that tests {_short(fixed)}",
         "figure": lambda: f"a figure {_short(fixed)}",
         "read": lambda: f"reading {Path(work['data']).stem} {_short(unit)}",
         "source_net": lambda: f"a step of a source net {_short(unit)}",

@@ -66,7 +66,7 @@ def test_a_plan_counts_what_is_due_and_what_is_cached(project, monkeypatch):
         images = torch.randint(256, (60, 1, 28, 28), dtype=torch.uint8)
         targets = torch.arange(60) % 10
         tensors = {"train_images": images, "train_targets": targets}
-        tensors |= {"test_images": images[:20], "test_targets": targets[:20]}
+        tensors |= {"test_images": images[:20].clone(), "test_targets": targets[:20].clone()}
         save_tensors(path, tensors, kind="images", settings={})
     make(project / RESULTS / "data" / "checked.json")
     for file in ("weights.safetensors", "history.csv", "metrics.json"):
@@ -127,7 +127,7 @@ def test_data_that_are_not_here_are_not_downloaded(tmp_path):
     config = tiny_config()
     config["data"] = {"folder": str(tmp_path), "download": True}
     config["domains"]["demo"]["data"]["target"] = "mnist"
-    with pytest.raises(UserError, match=r"mnist is not on this machine .* target\.safetensors"):
+    with pytest.raises(UserError, match=r"mnist is not on this machine .*target\.safetensors"):
         planner.describe_data(config, "demo", "target", tmp_path)
 
 
@@ -236,14 +236,14 @@ def seconds(costs: Costs, *paths: str) -> float:
 def test_a_source_net_costs_its_steps_and_its_last_look():
     config = tiny_config()
     config["domains"]["demo"]["source_nets"].update(epochs=5, batch_size=100)
-    measured = {"start": (2, 0), "read": (0, 0.5), "source_net": (1, 0.1)}
+    measured = {"training_start": (2, 0), "read": (0, 0.5), "source_net": (1, 0.1)}
     measured["source_accuracy"] = (9, 0.25)
     found = seconds(costs(measured, config), "source/0/weights.safetensors")
     assert found == pytest.approx(2 + 0.5 + 1 + 5 * 10 * 0.1 + 1300 / 500 * 0.25)
 
 
 def test_several_runs_of_a_job_start_once():
-    measured = {"start": (2, 0), "source_net": (1, 0)}
+    measured = {"training_start": (2, 0), "source_net": (1, 0)}
     paths = [f"source/{seed}/weights.safetensors" for seed in range(3)]
     assert seconds(costs(measured), *paths) == 2 + 3
 
@@ -253,7 +253,7 @@ def test_a_classifier_costs_its_steps_and_its_looks():
     config["domains"]["demo"]["classification"].update(
         train_sizes=[20, 100], batch_size=60, epochs=10, evaluate_every=4, validation=200, samples=3
     )
-    measured = {"start": (2, 0), "classifier_test": (1, 0.07)}
+    measured = {"training_start": (2, 0), "classifier_test": (1, 0.07)}
 
     def lookup(work):
         if work["work"] == "classifier":
@@ -271,7 +271,7 @@ def test_a_classifier_costs_its_steps_and_its_looks():
 
 
 def test_a_test_costs_its_images_by_samples_and_by_the_mean():
-    measured = {"start": (2, 0), "classifier_test": (1, 0.05), "read": (0, 0.1)}
+    measured = {"test_start": (2, 0), "classifier_test": (1, 0.05), "read": (0, 0.1)}
     run = "classification/{}/dwp/n20/split0/seed0/metrics.json"
     found = seconds(costs(measured), run.format("dwp"))
     # 2 samples: 5 * 50 passes a unit; 600 images by samples, 300 by the mean
@@ -283,12 +283,12 @@ def test_a_test_costs_its_images_by_samples_and_by_the_mean():
 def test_a_fitted_prior_costs_its_epochs_and_a_closed_form_its_start():
     config = tiny_config()
     config["domains"]["demo"]["priors"]["dwp"]["training"]["conv1"].update(epochs=9, batch_size=2)
-    measured = {"start": (2, 0), "prior": (1, 0.5)}
+    measured = {"training_start": (2, 0), "start": (3, 0), "prior": (1, 0.5)}
     found = costs(measured, config)
     # 3 nets, 6 filters, the fifth part dropped: 15 kernels, 3 of them for tests; 8 are measured
     fitted = "priors/fitted/{}/conv1.safetensors"
     assert seconds(found, fitted.format("dwp")) == pytest.approx(2 + 1 + 9 * 12 / 8 * 0.5)
-    assert seconds(found, fitted.format("gaussian-diagonal")) == 2
+    assert seconds(found, fitted.format("gaussian-diagonal")) == 3
     assert not found.bounds
 
 
@@ -321,12 +321,16 @@ def test_kernels_above_a_threshold_are_a_bound_until_they_are_there(project):
 
 def test_fixed_costs_cancel_from_the_seconds_a_unit(monkeypatch):
     now, calls = [0.0], []
-    monkeypatch.setattr("dwp.calibration.time.perf_counter", lambda: now[0])
+
+    def clock():
+        return now[0]
+
+    monkeypatch.setattr("dwp.calibration.time.perf_counter", clock)
 
     def run(units):
         now[0] += 0.3 + 0.01 * units + (5.0 if not calls else 0.0)
         calls.append(units)
 
-    assert seconds_per_unit(run, 8.0) == pytest.approx((0.3, 0.01))
+    assert seconds_per_unit(run, 8.0, clock) == pytest.approx((0.3, 0.01))
     assert now[0] < 9
     assert max(calls) > 20
