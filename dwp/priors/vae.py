@@ -11,6 +11,7 @@ from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import register_kl
 from dwp.priors.posteriors import GaussianKernels
+from dwp.seeds import Source, standard_normal
 
 _LEAST_VARIANCE = 1e-8
 _CHUNK = 1024  # kernels at once: larger blocks of activations fall out of the cache
@@ -70,8 +71,11 @@ class KernelVAE(KernelPrior):
 
         Their difference is an unbiased estimate of a lower bound of log p(w), kernels (n, k, k).
         """
+        shape = (len(kernels), self.latent)
+        return self._elbo_terms(kernels, standard_normal(shape, generator, kernels))
+
+    def _elbo_terms(self, kernels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.encode(kernels)
-        noise = torch.empty_like(mean).normal_(generator=generator)
         codes = mean + variance.sqrt() * noise
         log_likelihood = _log_normal(kernels, *self.decode(codes)).sum((-2, -1))
         return log_likelihood, 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1)
@@ -119,11 +123,14 @@ class KernelVAE(KernelPrior):
 
 
 @register_kl(GaussianKernels, KernelVAE, "upper bound")
-def _kl(posterior: GaussianKernels, prior: KernelVAE, generator: torch.Generator) -> Tensor:
+def _kl(posterior: GaussianKernels, prior: KernelVAE, generator: Source) -> Tensor:
     # KL(q||p) <= -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], one draw of w and of z
     kernels = posterior.sample(generator).flatten(0, -3)  # (n, k, k)
-    parts = [prior.loss(part, generator) for part in kernels.split(_CHUNK)]
-    return torch.cat(parts).view(posterior.mean.shape[:-2]) - posterior.entropy()
+    noise = standard_normal((len(kernels), prior.latent), generator, kernels)
+    chunks = zip(kernels.split(_CHUNK), noise.split(_CHUNK), strict=True)
+    parts = [prior._elbo_terms(*chunk) for chunk in chunks]
+    bound = torch.cat([kl - log_likelihood for log_likelihood, kl in parts])
+    return bound.view(posterior.mean.shape[:-2]) - posterior.entropy()
 
 
 def _variance(raw: Tensor) -> Tensor:

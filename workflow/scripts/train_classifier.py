@@ -8,10 +8,11 @@ import pandas as pd
 import torch
 
 from dwp.data.tensors import ImageTensors
+from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
-from dwp.training.classification import train_classifier
+from dwp.training.classification import train_classifiers
 
 
 @one_line_errors
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, required=True)
     parser.add_argument("--split", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--weights", required=True)
     parser.add_argument("--history", required=True)
     arguments = parser.parse_args()
@@ -35,13 +36,14 @@ def main() -> None:
     layers = [*(arguments.priors or []), *(arguments.init or [])]
     inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
     checkpoint = Path(f"{arguments.weights}.checkpoint")
-    net, records = train_classifier(
+    ((net, records),) = train_classifiers(
         ImageTensors.load(arguments.data),
         arguments.settings,
-        **place,
+        [(arguments.split, arguments.seed)],
+        n=arguments.n,
         priors=load_priors(arguments.priors),
         init=load_priors(arguments.init),
-        device=arguments.device,
+        device=choose_device(arguments.device),
         checkpoint=checkpoint,
         identity={**arguments.settings, **place, "code": arguments.code, "inputs": inputs},
         label=" ".join(Path(arguments.weights).parts[-6:-1]),

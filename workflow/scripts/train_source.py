@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from dwp.data.tensors import ImageTensors
+from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors, write_json
 from dwp.training.source import train_source_net
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--weights", required=True)
     parser.add_argument("--history", required=True)
     parser.add_argument("--metrics", required=True)
@@ -33,7 +34,7 @@ def main() -> None:
         ImageTensors.load(arguments.data),
         settings,
         arguments.seed,
-        device=arguments.device,
+        device=choose_device(arguments.device),
         checkpoint=checkpoint,
         identity={**settings, "code": arguments.code, "inputs": digest([arguments.data])},
     )
