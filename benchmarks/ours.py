@@ -9,7 +9,6 @@ from dwp.nn.bayesian import bayesian_layers, kl_by_layer
 from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.predict import predict
-from dwp.priors.posteriors import GaussianKernels
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training.classification import bayesian_objective
@@ -17,7 +16,10 @@ from dwp.training.source import l2_penalty
 
 
 def _priors() -> dict[str, KernelVAE]:
-    priors = {"conv1": KernelVAE(7, hidden=32, latent=2), "conv2": KernelVAE(5, hidden=64, latent=4)}
+    priors = {
+        "conv1": KernelVAE(7, hidden=32, latent=2),
+        "conv2": KernelVAE(5, hidden=64, latent=4),
+    }
     return {name: prior.requires_grad_(False) for name, prior in priors.items()}
 
 

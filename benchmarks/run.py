@@ -182,9 +182,14 @@ def main() -> None:
             f"{'' if target is None else format(target, '.3f'):>7} {share:8.0%}",
             flush=True,
         )
-    print(f"convolution peak: {peak:.0f} GFLOP/s in single precision, {arguments.threads} thread(s)")
+    print(
+        f"convolution peak: {peak:.0f} GFLOP/s in single precision, {arguments.threads} thread(s)"
+    )
     profiles = {
-        name: {side: w.ask(f"profile {name}") for side, w in zip(("yardstick", "dwp"), workers)}
+        name: {
+            side: w.ask(f"profile {name}")
+            for side, w in zip(("yardstick", "dwp"), workers, strict=True)
+        }
         for name in PROFILED
     }
     for name, sides in profiles.items():

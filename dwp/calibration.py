@@ -25,7 +25,7 @@ from dwp.nn.networks import build_network
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
 from dwp.settings import JOB_ENVIRONMENT
-from dwp.training.classification import train_classifier
+from dwp.training.classification import train_classifiers
 from dwp.training.prior import fit_prior
 from dwp.training.source import accuracy, train_source_net
 
@@ -209,12 +209,11 @@ def _classifier(
 
     def run(units: int) -> object:
         reduced = {"epochs": units, "evaluate_every": units, "validation": classes}
-        return train_classifier(
+        return train_classifiers(
             target,
             {**settings, **reduced},
+            [(0, 0)],
             n=images,
-            split=0,
-            seed=0,
             priors=priors,
             init=init,
             device=device,

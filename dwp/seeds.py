@@ -1,8 +1,13 @@
 """Seeds: every random draw in dwp comes from a generator made here or handed in."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+
+Source = torch.Generator | Sequence[torch.Generator] | None
+"""Where draws come from: one generator, one for each run of a stack, or torch's global one."""
 
 
 def derive_seed(*parts: object) -> int:
@@ -18,3 +23,17 @@ def derive_seed(*parts: object) -> int:
 def generator(*parts: object, device: str = "cpu") -> torch.Generator:
     """Return a fresh generator seeded with `derive_seed(*parts)` on `device`."""
     return torch.Generator(device).manual_seed(derive_seed(*parts))
+
+
+def standard_normal(shape: Sequence[int], source: Source, like: Tensor) -> Tensor:
+    """Return standard normal numbers of a shape, of the type and on the device of `like`.
+
+    With one generator a run, the first dimension holds the runs' equal blocks one after another,
+    and each block is what its run's generator gives for a tensor of the block's shape alone.
+    """
+    numbers = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
+    if source is None or isinstance(source, torch.Generator):
+        return numbers.normal_(generator=source)
+    for block, generator in zip(numbers.view(len(source), -1), source, strict=True):
+        block.normal_(generator=generator)
+    return numbers

@@ -18,7 +18,7 @@ from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training import classification, loop
-from dwp.training.classification import bayesian_objective, train_classifier
+from dwp.training.classification import bayesian_objective, train_classifiers
 from dwp.training.source import l2_penalty
 
 SIZES = {"conv1": 7, "conv2": 5}
@@ -30,6 +30,7 @@ SETTINGS = {
     "learning_rate": 0.01,
     "log_variance": -4.0,
     "kernels_per_step": None,
+    "precision": "float32",
     "samples": 2,
     "validation": 12,
     "evaluate_every": 2,
@@ -72,13 +73,16 @@ def make_priors(kind, layers=("conv1", "conv2")):
 
 
 def train(data, kind, *, init=None, layers=("conv1", "conv2"), settings=None, **options):
-    return train_classifier(
+    place = PLACE | options
+    ((net, records),) = train_classifiers(
         data,
         SETTINGS | (settings or {}),
+        [(place.pop("split"), place.pop("seed"))],
         priors=make_priors(kind, layers),
         init=make_priors(init),
-        **PLACE | options,
+        **place,
     )
+    return net, records
 
 
 def same_state(first, second):
@@ -166,18 +170,17 @@ def begin(monkeypatch, stripes):
 
         def optimise(net, objective, **settings):
             seen.state = {k: v.clone() for k, v in net.state_dict().items()}
-            seen.noise = settings["noise"].get_state()
+            (noise,), (seed,) = settings["noise"], settings["seeds"]
+            seen.noise = noise.get_state()
             seen.batches = list(
-                loop.batches(
-                    settings["n"], settings["batch_size"], settings["steps"], *settings["seed"]
-                )
+                loop.batches(settings["n"], settings["batch_size"], settings["steps"], *seed)
             )
             hook = net.conv1.register_forward_pre_hook(
                 lambda layer, inputs: setattr(seen, "images", inputs[0])
             )
-            objective(torch.arange(settings["n"]))
+            objective(torch.arange(settings["n"])[None])
             hook.remove()
-            return []
+            return [[]]
 
         with monkeypatch.context() as patch:
             patch.setattr(classification, "optimise", optimise)
@@ -303,8 +306,8 @@ def test_recorded_kl_is_that_of_the_whole_layer(stripes, monkeypatch):
     seen = {}
 
     def optimise(net, objective, **settings):
-        seen.update(objective(torch.arange(5))[1])
-        return []
+        seen.update(objective(torch.arange(5)[None])[1])
+        return [[]]
 
     monkeypatch.setattr(classification, "optimise", optimise)
     net, _ = train(stripes, "standard-normal")
@@ -358,14 +361,14 @@ def test_posterior_goes_with_the_prior(runs):
 
 def test_layers_may_have_different_priors(stripes):
     priors = make_priors("log-uniform", ["conv1"]) | make_priors("vae", ["conv2"])
-    net, _ = train_classifier(stripes, SETTINGS, priors=priors, init=None, **PLACE)
+    ((net, _),) = train_classifiers(stripes, SETTINGS, [(0, 0)], n=12, priors=priors, init=None)
     kinds = {name: layer.posterior_kind for name, layer in bayesian_layers(net).items()}
     assert kinds == {"conv1": "multiplicative", "conv2": "additive"}
 
 
 def test_priors_stay_as_they_are(stripes):
     priors = make_priors("vae")
-    train_classifier(stripes, SETTINGS, priors=priors, init=priors, **PLACE)
+    train_classifiers(stripes, SETTINGS, [(0, 0)], n=12, priors=priors, init=priors)
     for name, prior in make_priors("vae").items():
         assert same_state(priors[name], prior)
         assert all(parameter.grad is None for parameter in priors[name].parameters())

@@ -77,23 +77,24 @@ def run(path=None, *, calls=None, every=0.0, steps=STEPS, **options):
 
     def objective(batch):
         seen.append(batch)
-        draws = torch.randn(len(batch), 1, generator=noise)
+        (chosen,) = batch
+        draws = torch.randn(len(chosen), 1, generator=noise)
         if len(seen) == calls:
             raise Interruption
-        loss = (net(inputs[batch]) + draws - targets[batch, :1]).square().mean()
+        loss = (net(inputs[chosen]) + draws - targets[chosen, :1]).square().mean()
         return loss, {"loss": loss.detach(), "noise": draws.mean()}
 
-    records = optimise(
+    (records,) = optimise(
         net,
         objective,
         n=20,
         batch_size=8,
         steps=steps,
         learning_rate=0.05,
-        seed=("test",),
-        noise=noise,
+        seeds=[("test",)],
+        noise=[noise],
         record_every=3,
-        evaluate=lambda done: {"norm": net[0].weight.norm().item(), "done": done},
+        evaluate=lambda done: [{"norm": net[0].weight.norm().item(), "done": done}],
         evaluate_every=4,
         checkpoint=path,
         checkpoint_seconds=every,
@@ -216,8 +217,8 @@ def test_step_size_falls_linearly_to_zero():
         positions.append(net.weight.item())
         return net.weight.sum(), {}
 
-    options = {"n": 1, "batch_size": 1, "steps": 10, "learning_rate": 0.2, "seed": ()}
-    assert optimise(net, objective, **options) == []
+    options = {"n": 1, "batch_size": 1, "steps": 10, "learning_rate": 0.2, "seeds": [()]}
+    assert optimise(net, objective, **options) == [[]]
     positions.append(net.weight.item())
     moves = [before - after for before, after in itertools.pairwise(positions)]
     assert moves == pytest.approx([0.2 * (1 - step / 10) for step in range(10)], rel=1e-6)
@@ -231,7 +232,7 @@ def test_loss_that_is_not_finite_stops(tmp_path, value):
     def objective(batch):
         calls.append(batch)
         factor = value if len(calls) >= 6 else 1.0
-        return factor * net.weight.sum(), {"loss": 0.0}
+        return factor * net.weight.sum(), {"loss": torch.zeros(1)}
 
     with pytest.raises(UserError, match=rf"prior 7: the loss is -?{value} at step 6; lower learn"):
         optimise(
@@ -241,7 +242,7 @@ def test_loss_that_is_not_finite_stops(tmp_path, value):
             batch_size=1,
             steps=100,
             learning_rate=0.1,
-            seed=(),
+            seeds=[()],
             record_every=3,
             label="prior 7",
         )

@@ -361,7 +361,7 @@ REFUSED = {
         "domains.demo.priors",
         ["object", "['dwp']"],
     ),
-    "unknown device": ({"device": "tpu"}, "device", ["['cpu', 'cuda']", "'tpu'"]),
+    "unknown device": ({"device": "tpu"}, "device", ["['auto', 'cpu', 'cuda']", "'tpu'"]),
     "unknown precision": (
         inside({"source_nets.precision": "float16"}),
         "domains.demo.source_nets.precision",

@@ -258,7 +258,7 @@ def test_the_code_of_a_figure_draws_that_figure(project):
     ("setting", "message"),
     [
         ("colour=red", "unknown colour; expected only"),
-        ("device=tpu", "device: expected enum ['cpu', 'cuda']; found 'tpu'"),
+        ("device=tpu", "device: expected enum ['auto', 'cpu', 'cuda']; found 'tpu'"),
         (
             "domains={demo: {data: {source: emnist}}}",
             "domains.demo.data.source: expected one of mnist, notmnist, glyphs, digits",

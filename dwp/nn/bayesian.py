@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dwp.devices import Precision, products
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import kl_divergence
 from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
+from dwp.seeds import Source, standard_normal
 
 PosteriorKind = Literal["additive", "multiplicative"]
 
@@ -34,7 +36,9 @@ class BayesianConv2d(nn.Conv2d):
         **options: as for `torch.nn.Conv2d`.
 
     Attributes:
-        generator: where the noise is drawn from (None: the global generator of torch).
+        generator: where the noise is drawn from.
+        runs: of how many runs the layer holds the filters, one run's after another's (see
+            `dwp.nn.stack`).
         sampling: whether to draw outputs or to use the mean weights.
     """
 
@@ -53,7 +57,8 @@ class BayesianConv2d(nn.Conv2d):
             )
         self.posterior_kind = posterior
         self.log_variance = nn.Parameter(torch.full_like(self.weight, log_variance))
-        self.generator: torch.Generator | None = None
+        self.generator: Source = None
+        self.runs = 1
         self.sampling = True
         self._reused: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
         self._reusing = False
@@ -81,16 +86,13 @@ class BayesianConv2d(nn.Conv2d):
         if not self.sampling:
             return super().forward(inputs)
         mean, deviation = self.moments(inputs)
-        return torch.addcmul(mean, deviation, _noise_like(mean, self.generator))
+        return torch.addcmul(mean, deviation, self._noise(mean))
 
-
-def _noise_like(maps: Tensor, generator: torch.Generator | None) -> Tensor:
-    # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
-    if maps.is_contiguous(memory_format=torch.channels_last):
-        shape = maps.permute(0, 2, 3, 1).shape
-        noise = torch.empty(shape, dtype=maps.dtype, device=maps.device)
-        return noise.normal_(generator=generator).permute(0, 3, 1, 2)
-    return torch.empty_like(maps).normal_(generator=generator)
+    def _noise(self, maps: Tensor) -> Tensor:
+        # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
+        n, channels, *size = maps.shape
+        noise = standard_normal((self.runs, n, *size, channels // self.runs), self.generator, maps)
+        return noise.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 def make_bayesian(
@@ -153,7 +155,7 @@ def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
 
 @contextlib.contextmanager
 def prediction(
-    net: nn.Module, *, sampling: bool = True, generator: torch.Generator | None = None
+    net: nn.Module, *, sampling: bool = True, generator: Source = None
 ) -> Iterator[None]:
     """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
 
@@ -175,17 +177,20 @@ def prediction(
 def kl_by_layer(
     net: nn.Module,
     priors: Mapping[str, KernelPrior],
-    generator: torch.Generator | None = None,
+    generator: Source = None,
     kernels_per_step: int | None = None,
+    precision: Precision = "float32",
 ) -> dict[str, Tensor]:
-    """Return the KL of each Bayesian layer from its prior, in nats.
+    """Return the KL of each Bayesian layer from its prior, in nats: (), or (R,) for R runs.
 
     Args:
-        net: a net with Bayesian layers.
+        net: a net with Bayesian layers, or a stack of R of them (see `dwp.nn.stack`).
         priors: the prior of every Bayesian layer, by the layer's name.
-        generator: for KLs that are estimated, and for the choice of kernels.
+        generator: for KLs that are estimated, and for the choice of kernels; for a stack one for
+            each run, each of which is used as for the run alone.
         kernels_per_step: estimate a layer's KL, without bias, from this many of its kernels, drawn
             without replacement (None: from all). Cheaper, and the gradient is noisier.
+        precision: of the products inside priors that are nets (see `dwp.devices.products`).
 
     Raises:
         UserError: a Bayesian layer has no prior, or a prior no layer.
@@ -198,15 +203,20 @@ def kl_by_layer(
         )
     total = {}
     for name, layer in layers.items():
-        posterior = layer.posterior
-        kernels = layer.weight.shape[0] * layer.weight.shape[1]
+        posterior, runs = layer.posterior, layer.runs
+        kernels = layer.weight.shape[0] * layer.weight.shape[1] // runs
         scale = 1.0
         if kernels_per_step is not None and kernels_per_step < kernels:
-            device = "cpu" if generator is None else generator.device
-            order = torch.randperm(kernels, generator=generator, device=device)
-            posterior = posterior.select(order[:kernels_per_step].to(layer.weight.device))
+            # The places of the largest of random numbers: a choice without replacement
+            numbers = standard_normal((runs, kernels), generator, layer.weight)
+            chosen = numbers.topk(kernels_per_step).indices  # (R, kernels_per_step)
+            first = kernels * torch.arange(runs, device=chosen.device)  # kernel of each run
+            posterior = posterior.select((first[:, None] + chosen).flatten())
             scale = kernels / kernels_per_step
-        total[name] = scale * kl_divergence(posterior, priors[name], generator).sum()
+        prior = priors[name]
+        with products(precision if prior.trained else "float32", layer.weight.device.type):
+            values = kl_divergence(posterior, prior, generator)
+        total[name] = scale * values.view(runs, -1).sum(1).squeeze(0)
     return total
 
 

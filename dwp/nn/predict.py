@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.nn.bayesian import prediction
+from dwp.seeds import Source
 
 
 @torch.no_grad()
@@ -12,23 +13,28 @@ def predict(
     images: Tensor,
     *,
     samples: int,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
     batch_size: int = 50,
+    runs: int = 1,
 ) -> Tensor:
     """Return class probabilities (max(samples, 1), n, classes) of images (n, c, h, w).
 
+    Those of a stack (see `dwp.nn.stack`) are (max(samples, 1), n, R * classes): every run sees the
+    same images.
+
     Args:
-        net: a plain or a Bayesian net.
+        net: a plain or a Bayesian net, or a stack.
         images: inputs in the range the net was trained on.
         samples: draws of the weights, by local reparametrisation; 0: the mean weights, once.
-        generator: where the draws come from.
+        generator: where the draws come from; for a stack one for each run.
         batch_size: images at once; a small one keeps the maps in the cache.
+        runs: the number R of runs in the stack.
     """
     device = next(net.parameters()).device
     parts = []
     for batch in images.split(batch_size):
-        inputs = batch.to(device, memory_format=torch.channels_last)
+        inputs = batch.to(device).repeat(1, runs, 1, 1).to(memory_format=torch.channels_last)
         with prediction(net, sampling=samples > 0, generator=generator):
-            draws = [net(inputs).softmax(1).cpu() for _ in range(max(samples, 1))]
+            draws = [net(inputs).cpu() for _ in range(max(samples, 1))]
         parts.append(torch.stack(draws))
-    return torch.cat(parts, 1)
+    return torch.cat(parts, 1).unflatten(2, (runs, -1)).softmax(3).flatten(2)

@@ -6,11 +6,11 @@ As in `torch.distributions.kl`: a pair that nobody registered raises, and is nev
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from dwp.priors.base import KernelPrior
 from dwp.priors.posteriors import GaussianKernels
+from dwp.seeds import Source
 
 Nature = Literal["exact", "upper bound", "approximation"]
 _REGISTRY: dict[tuple[type, type], tuple[Callable[..., Tensor], Nature]] = {}
@@ -50,7 +50,7 @@ def kl_nature(posterior: GaussianKernels, prior: KernelPrior) -> Nature:
 
 
 def kl_divergence(
-    posterior: GaussianKernels, prior: KernelPrior, generator: torch.Generator | None = None
+    posterior: GaussianKernels, prior: KernelPrior, generator: Source = None
 ) -> Tensor:
     """Return the KL of a posterior from a prior per kernel, in nats (...).
 
@@ -59,7 +59,8 @@ def kl_divergence(
     Args:
         posterior: over kernels (..., k, k).
         prior: over k x k kernels.
-        generator: for pairs whose KL is estimated by sampling.
+        generator: for pairs whose KL is estimated by sampling; one, or one for each run whose
+            kernels the posterior's first dimension holds, in equal blocks.
 
     Raises:
         NotImplementedError: no KL is registered for the pair.

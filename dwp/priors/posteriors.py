@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+
+from dwp.seeds import Source, standard_normal
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class GaussianKernels:
         """Return the differential entropy of each kernel, in nats (...)."""
         return 0.5 * (self.variance.log() + math.log(2 * math.pi * math.e)).sum((-2, -1))
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """Draw every kernel once (..., k, k), differentiably."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
+    def sample(self, generator: Source) -> Tensor:
+        """Draw every kernel once (..., k, k), differentiably; see `dwp.seeds.standard_normal`."""
+        noise = standard_normal(self.mean.shape, generator, self.mean)
         return self.mean + self.variance.sqrt() * noise
 
     def select(self, indices: Tensor) -> "GaussianKernels":

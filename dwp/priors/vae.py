@@ -12,6 +12,7 @@ from dwp.priors.base import KernelPrior
 from dwp.priors.frozen import frozen_stack
 from dwp.priors.kl import register_kl
 from dwp.priors.posteriors import GaussianKernels
+from dwp.seeds import Source, standard_normal
 
 _LEAST_VARIANCE = 1e-8
 _CHUNK = {"cpu": 256, "cuda": 16384}  # kernels at once: in the cache, and enough to fill a GPU
@@ -92,8 +93,10 @@ class KernelVAE(KernelPrior):
 
         Their difference is an unbiased estimate of a lower bound of log p(w), kernels (n, k, k).
         """
-        noise = kernels.new_empty(len(kernels), self.latent).normal_(generator=generator)
-        return self._elbo_terms(kernels, noise)
+        return self._elbo_terms(kernels, self._noise(kernels, generator))
+
+    def _noise(self, kernels: Tensor, generator: Source) -> Tensor:
+        return standard_normal((len(kernels), self.latent), generator, kernels)
 
     def _elbo_terms(self, kernels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.encode(kernels)
@@ -107,7 +110,7 @@ class KernelVAE(KernelPrior):
         A frozen prior (`requires_grad_(False)`) takes memory that does not grow with n: the
         gradient with respect to the kernels is found together with the loss, part by part.
         """
-        noise = kernels.new_empty(len(kernels), self.latent).normal_(generator=generator)
+        noise = self._noise(kernels, generator)
         if self.frozen:
             return _FrozenLoss.apply(kernels, noise, self)
         return self._loss(kernels, noise)
@@ -180,7 +183,7 @@ class _FrozenLoss(torch.autograd.Function):
 
 
 @register_kl(GaussianKernels, KernelVAE, "upper bound")
-def _kl(posterior: GaussianKernels, prior: KernelVAE, generator: torch.Generator) -> Tensor:
+def _kl(posterior: GaussianKernels, prior: KernelVAE, generator: Source) -> Tensor:
     # KL(q||p) <= -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], one draw of w and of z
     kernels = posterior.sample(generator).flatten(0, -3)  # (n, k, k)
     return prior.loss(kernels, generator).view(posterior.mean.shape[:-2]) - posterior.entropy()

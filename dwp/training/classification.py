@@ -1,7 +1,7 @@
 """Training a net on few examples under a prior over its kernels."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,12 @@ from torch.nn import functional as F
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
+from dwp.devices import products
 from dwp.nn.bayesian import bayesian_layers, initialise_from, kl_by_layer
 from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.predict import predict
+from dwp.nn.stack import stack, unstack
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
 from dwp.training.loop import optimise
@@ -25,112 +27,146 @@ def bayesian_objective(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss N/B * (summed cross-entropy) + sum of the layers' KL, and its first term.
 
-    Both are in nats; their negative is an unbiased estimate of the variational lower bound.
+    Both are in nats (R,); their negative is an unbiased estimate of the variational lower bound.
 
     Args:
-        logits: (batch, classes).
-        targets: (batch,).
-        n: size N of the training set.
-        kl: of each Bayesian layer, in nats.
+        logits: of R runs (R, batch, classes).
+        targets: (R, batch).
+        n: size N of a run's training set.
+        kl: of each Bayesian layer, in nats (R,).
     """
-    data = n / len(targets) * F.cross_entropy(logits, targets, reduction="sum")
+    data = n * cross_entropy(logits, targets)
     return data + sum(kl.values()), data
 
 
-def train_classifier(
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy (R,) of logits (R, batch, classes), in nats an example."""
+    values = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
+    return values.view(targets.shape).mean(-1)
+
+
+def train_classifiers(
     target: ImageTensors,
     settings: Mapping[str, Any],
+    runs: Sequence[tuple[int, int]],
     *,
     n: int,
-    split: int,
-    seed: int,
     priors: Mapping[str, KernelPrior] | None,
     init: Mapping[str, KernelPrior] | None,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
-    label: str = "classifier",
-) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train one net on a stratified subset of the target data set.
+    label: str = "classifiers",
+) -> list[tuple[nn.Module, list[dict[str, float]]]]:
+    """Train nets on stratified subsets of the target data set, all together as one stack.
 
-    Runs that share `init`, `split` and `seed` start from the same weights and see the same
-    images, whatever their prior.
+    A run's result does not depend on the others but for rounding: its weights, its batches and its
+    noise are its own. Runs that share `init`, split and seed start from the same weights and see
+    the same images, whatever their prior.
 
     Args:
         target: the target data set.
         settings: `network`, `filters`, `epochs`, `batch_size`, `learning_rate`, `log_variance`,
-            `kernels_per_step`, `validation`, `samples`, `evaluate_every` (epochs), `l2` (for a net
+            `kernels_per_step`, `precision` (of the KL's products; see `dwp.devices.products`),
+            `validation`, `samples`, `evaluate_every` (epochs), `l2` (for a net
             without priors).
-        n: training examples.
-        split: which subset of the training set.
-        seed: of the initial weights, the batches and the noise.
+        runs: (split, seed) of each run: which subset of the training set, and the seed of the
+            initial weights, the batches and the noise.
+        n: training examples of a run.
         priors: of the layers to be Bayesian, by name; None trains a deterministic net on the mean
             cross-entropy plus `l2` times the sum of squares of the convolutions.
         init: what the kernels of named layers start from; None: Xavier-normal.
         device: where to train.
-        checkpoint: see `dwp.training.loop.optimise`.
+        checkpoint: see `dwp.training.loop.optimise`; one file for all runs.
+        deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
 
     Returns:
-        The net, and the records over time: the terms of the loss, and `validation_accuracy` and
-        `validation_nll` (mean nats) of the ensemble of weight samples.
+        For each run the net, and the records over time: the terms of the loss, and
+        `validation_accuracy` and `validation_nll` (mean nats) of the ensemble of weight samples.
+
+    Raises:
+        UserError: the training set is too small, or a loss is not finite.
+        OutOfTime: the deadline has passed.
     """
     classes = int(target.train_targets.max()) + 1
-    net = build_classifier(settings, classes, priors)
-    start = generator("classification", "initial", split, seed)
-    initialise_xavier(net, start)
-    if init is not None:
-        initialise_from(net, init, start)
-    net.to(device, memory_format=torch.channels_last)
+    nets, images, targets = [], [], []
+    for split, seed in runs:
+        net = build_classifier(settings, classes, priors)
+        start = generator("classification", "initial", split, seed)
+        initialise_xavier(net, start)
+        if init is not None:
+            initialise_from(net, init, start)
+        nets.append(net.to(device, memory_format=torch.channels_last))
+        chosen, held_out = few_shot_subset(target.train_targets, n, split, settings["validation"])
+        images.append(to_unit(target.train_images[chosen]))
+        targets.append(target.train_targets[chosen])
+    images = torch.stack(images).to(device)  # (R, n, c, h, w)
+    targets = torch.stack(targets).to(device)  # (R, n)
+    stacked = stack(nets).to(memory_format=torch.channels_last)
     if priors is not None:
         priors = {name: prior.to(device) for name, prior in priors.items()}
-
-    chosen, held_out = few_shot_subset(target.train_targets, n, split, settings["validation"])
-    images = to_unit(target.train_images[chosen])
-    images = images.to(device, memory_format=torch.channels_last)
-    targets = target.train_targets[chosen].to(device)
-    noise = generator("classification", "noise", split, seed, device=device)
-    for layer in bayesian_layers(net).values():
+    noise = [generator("classification", "noise", *run, device=device) for run in runs]
+    for layer in bayesian_layers(stacked).values():
         layer.generator = noise
+    run_numbers = torch.arange(len(runs), device=device)[:, None]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = net(images[batch])
+        chosen = run_numbers, batch.to(device)
+        inputs = images[chosen].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
+        logits = stacked(inputs.to(memory_format=torch.channels_last))
+        logits = logits.unflatten(1, (len(runs), -1)).transpose(0, 1)  # (R, batch, classes)
         if priors is None:
-            data = F.cross_entropy(logits, targets[batch])
-            return data + settings["l2"] * l2_penalty(net), {"train_nll": data.detach()}
-        kl = kl_by_layer(net, priors, noise, settings["kernels_per_step"])
-        loss, data = bayesian_objective(logits, targets[batch], n, kl)
+            data = cross_entropy(logits, targets[chosen])
+            penalty = settings["l2"] * l2_penalty(stacked, len(runs))
+            return data + penalty, {"train_nll": data.detach()}
+        kl = kl_by_layer(
+            stacked, priors, noise, settings["kernels_per_step"], settings["precision"]
+        )
+        loss, data = bayesian_objective(logits, targets[chosen], n, kl)
         scalars = {f"kl_{name}": value.detach() for name, value in kl.items()}
         return loss, {"loss": loss.detach(), "train_nll": data.detach() / n, **scalars}
 
-    validation = to_unit(target.train_images[held_out])
+    validation = to_unit(target.train_images[held_out])  # the same for all splits
     truth = target.train_targets[held_out]
     samples = settings["samples"] if priors is not None else 0
 
-    def evaluate(step: int) -> dict[str, float]:
-        draws = generator("classification", "validation", split, seed, step, device=device)
-        probabilities = predict(net, validation, samples=samples, generator=draws).mean(0)
-        return {
-            "validation_accuracy": float((probabilities.argmax(1) == truth).float().mean()),
-            "validation_nll": float(F.nll_loss(probabilities.clamp_min(1e-30).log(), truth)),
-        }
+    def evaluate(step: int) -> list[dict[str, float]]:
+        draws = [generator("classification", "validation", *r, step, device=device) for r in runs]
+        predictions = predict(
+            stacked, validation, samples=samples, generator=draws, runs=len(runs)
+        ).mean(0)
+        return [
+            {
+                "validation_accuracy": float((probabilities.argmax(1) == truth).float().mean()),
+                "validation_nll": float(F.nll_loss(probabilities.clamp_min(1e-30).log(), truth)),
+            }
+            for probabilities in predictions.chunk(len(runs), 1)
+        ]
 
     per_epoch = -(-n // settings["batch_size"])
-    records = optimise(
-        net,
-        objective,
-        n=n,
-        batch_size=settings["batch_size"],
-        steps=settings["epochs"] * per_epoch,
-        learning_rate=settings["learning_rate"],
-        seed=("classification", split, seed),
-        noise=noise,
-        record_every=settings["evaluate_every"] * per_epoch,
-        evaluate=evaluate,
-        evaluate_every=settings["evaluate_every"] * per_epoch,
-        checkpoint=checkpoint,
-        identity=identity,
-        label=label,
-    )
-    return net, records
+    whole = "float32" if settings["precision"] == "float32" else "tfloat32"
+    with products(whole, device):
+        records = optimise(
+            stacked,
+            objective,
+            n=n,
+            batch_size=settings["batch_size"],
+            steps=settings["epochs"] * per_epoch,
+            learning_rate=settings["learning_rate"],
+            seeds=[("classification", *run) for run in runs],
+            noise=noise,
+            record_every=settings["evaluate_every"] * per_epoch,
+            evaluate=evaluate,
+            evaluate_every=settings["evaluate_every"] * per_epoch,
+            checkpoint=checkpoint,
+            deadline=deadline,
+            identity=identity,
+            label=label,
+            names=[f"split {split}, seed {seed}" for split, seed in runs],
+        )
+    for net, state in zip(nets, unstack(stacked, len(runs)), strict=True):
+        net.load_state_dict(state)
+    return list(zip(nets, records, strict=True))

@@ -1,9 +1,10 @@
 """The one training loop: Adam with a linearly decaying step size, records, resume, progress."""
 
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from tqdm import tqdm
 from dwp.errors import UserError
 from dwp.files import load_tensors, save_tensors
 from dwp.seeds import generator as make_generator
+
+
+class OutOfTime(Exception):
+    """Training has reached its deadline; it goes on from its checkpoint when started again."""
 
 
 class _Lines:
@@ -71,84 +76,103 @@ def batches(n: int, batch_size: int, steps: int, *seed: object, start: int = 0) 
 
 def optimise(
     model: nn.Module,
-    objective: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor | float]]],
+    objective: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]],
     *,
     n: int,
     batch_size: int,
     steps: int,
     learning_rate: float,
-    seed: tuple,
-    noise: torch.Generator | None = None,
+    seeds: Sequence[tuple],
+    noise: Sequence[torch.Generator] = (),
     record_every: int = 0,
-    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    evaluate: Callable[[int], Sequence[Mapping[str, float]]] | None = None,
     evaluate_every: int = 0,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 120.0,
+    deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "training",
-) -> list[dict[str, float]]:
+    names: Sequence[str] | None = None,
+) -> list[list[dict[str, float]]]:
     """Minimise an objective with Adam, the step size falling linearly to 0 over all steps.
+
+    R runs train together: the sum of their losses is minimised. Adam moves every number by its own
+    gradient alone, so that runs with parameters of their own do not influence each other.
 
     Args:
         model: its parameters with `requires_grad` are trained.
-        objective: takes the indices of a batch and returns the loss and scalars to record.
-        n: number of training examples.
+        objective: takes the indices of each run's batch (R, batch) and returns the loss and scalars
+            to record, each a tensor with one number for each run.
+        n: number of training examples of a run.
         batch_size: examples a step (`n` if smaller).
         steps: number of steps.
         learning_rate: step size at step 0.
-        seed: parts of the seed of the batch order.
-        noise: the generator the objective draws from; its state goes into the checkpoint.
+        seeds: for each of the R runs, the parts of the seed of its batch order.
+        noise: the generators the objective draws from; their states go into the checkpoint.
         record_every: record the objective's scalars every so many steps (0: never), and at the
             last.
-        evaluate: called with the number of steps done; what it returns is recorded. It must not
-            draw from `noise`.
+        evaluate: called with the number of steps done; what it returns for each run is recorded. It
+            must not draw from `noise`.
         evaluate_every: call `evaluate` every so many steps (0: never), and at the last.
         checkpoint: file to resume from, bit for bit, and to save to while training; whoever has
             written the results removes it.
         checkpoint_seconds: least time between two checkpoints.
+        deadline: the `time.monotonic()` after which to save a checkpoint and stop.
         identity: what tells the run from others (its settings, code and inputs), as JSON would
             give it back; a checkpoint of another run is ignored.
         label: name shown with the progress.
+        names: of the runs, to tell which of them fails; None: the label says it.
 
     Returns:
-        The records: dictionaries with `step` and the recorded scalars.
+        The records of each run: dictionaries with `step` and the recorded scalars.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: a loss is not finite.
+        OutOfTime: the deadline has passed before the last step.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=learning_rate)
-    records: list[dict[str, float]] = []
+    records: list[list[dict[str, float]]] = [[] for _ in seeds]
     first = 0
     if checkpoint is not None and Path(checkpoint).exists():
         state = _load_checkpoint(checkpoint, identity)
         if state is not None:
             first, records = _restore(state, model, optimiser, parameters, noise)
     saved = time.monotonic()
-    indices = batches(n, batch_size, steps, *seed, start=first)
+    indices = zip(
+        *(batches(n, batch_size, steps, *seed, start=first) for seed in seeds), strict=True
+    )
     for step, batch in enumerate(progress(indices, label, first, steps), start=first):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * (1 - step / steps)
-        loss, scalars = objective(batch)
+        losses, scalars = objective(torch.stack(batch))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        losses.sum().backward()
         optimiser.step()
         done = step + 1
         if record_every and (done % record_every == 0 or done == steps):
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"{label}: the loss is {loss.item()} at step {done}; lower learning_rate"
-                )
-            records.append({"step": done, **{k: float(v) for k, v in scalars.items()}})
+            for run, loss in enumerate(losses.detach().flatten().tolist()):
+                if not math.isfinite(loss):
+                    place = f"{label}, {names[run]}" if names else label
+                    raise UserError(
+                        f"{place}: the loss is {loss} at step {done}; lower learning_rate"
+                    )
+            values = {name: value.flatten().tolist() for name, value in scalars.items()}
+            for run, own in enumerate(records):
+                own.append({"step": done, **{name: value[run] for name, value in values.items()}})
         look = evaluate_every and (done % evaluate_every == 0 or done == steps)
         if evaluate is not None and look:
-            records.append({"step": done, **evaluate(done)})
-        due = time.monotonic() - saved > checkpoint_seconds
-        if checkpoint is not None and due and done < steps:
+            for own, found in zip(records, evaluate(done), strict=True):
+                own.append({"step": done, **found})
+        now = time.monotonic()
+        late = deadline is not None and now > deadline
+        if checkpoint is not None and (late or now - saved > checkpoint_seconds) and done < steps:
             settings = {"identity": identity, "done": done, "records": records}
             tensors = _state(model, optimiser, parameters, noise)
             save_tensors(checkpoint, tensors, kind="checkpoint", settings=settings)
             saved = time.monotonic()
+        if late and done < steps:
+            raise OutOfTime(f"{label}: stopped at its deadline after {done} of {steps} steps")
     return records
 
 
@@ -157,8 +181,8 @@ def _state(model, optimiser, parameters, noise) -> dict[str, Tensor]:
     for number, parameter in enumerate(parameters):
         for name, value in optimiser.state[parameter].items():
             tensors[f"adam/{number}/{name}"] = value
-    if noise is not None:
-        tensors["noise"] = noise.get_state()
+    for number, source in enumerate(noise):
+        tensors[f"noise/{number}"] = source.get_state()
     return tensors
 
 
@@ -182,6 +206,6 @@ def _restore(state, model, optimiser, parameters, noise) -> tuple[int, list]:
             for k, v in tensors.items()
             if k.startswith(prefix)
         }
-    if noise is not None:
-        noise.set_state(tensors["noise"])
+    for number, source in enumerate(noise):
+        source.set_state(tensors[f"noise/{number}"])
     return settings["done"], settings["records"]

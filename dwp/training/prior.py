@@ -70,19 +70,19 @@ def fit_prior(
     noise = generator("prior", "noise", seed, device=device)
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = prior.loss(kernels[batch], noise).mean()
+        loss = prior.loss(kernels[batch[0]], noise).mean()
         return loss, {"loss": loss.detach()}
 
     per_epoch = -(-len(kernels) // training["batch_size"])
-    records = optimise(
+    (records,) = optimise(
         prior,
         objective,
         n=len(kernels),
         batch_size=training["batch_size"],
         steps=training["epochs"] * per_epoch,
         learning_rate=training["learning_rate"],
-        seed=("prior", seed),
-        noise=noise,
+        seeds=[("prior", seed)],
+        noise=[noise],
         record_every=per_epoch,
         checkpoint=checkpoint,
         identity=identity,

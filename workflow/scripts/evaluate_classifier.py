@@ -8,6 +8,7 @@ import torch
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
+from dwp.devices import choose_device, products
 from dwp.errors import one_line_errors
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.files import load_tensors, write_json
@@ -26,33 +27,35 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
     parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    device = choose_device(arguments.device)
 
     target = ImageTensors.load(arguments.data)
     classes = int(target.train_targets.max()) + 1
     test = (to_unit(target.test_images), target.test_targets)
     strange = to_unit(ImageTensors.load(arguments.out_of_domain).test_images)
-    priors = load_priors(arguments.priors, arguments.device)
+    priors = load_priors(arguments.priors, device)
     for place in arguments.runs:
         folder = Path(arguments.folder.format(**place))
         with naming(" ".join(folder.parts[-5:])):
             tensors, run = load_tensors(folder / "weights.safetensors", kind="classifier")
             net = build_classifier(run, classes, priors)
             net.load_state_dict(tensors)
-            net.to(arguments.device, memory_format=torch.channels_last)
+            net.to(device, memory_format=torch.channels_last)
             n, split, seed = run["n"], run["split"], run["seed"]
             chosen, _ = few_shot_subset(target.train_targets, n, split, run["validation"])
-            metrics = evaluate_classifier(
-                net,
-                priors,
-                train=(to_unit(target.train_images[chosen]), target.train_targets[chosen]),
-                test=test,
-                out_of_domain=strange,
-                samples=arguments.settings["samples"] if priors else 0,
-                generator=generator("evaluation", split, seed, device=arguments.device),
-            )
+            with products("float32", device):
+                metrics = evaluate_classifier(
+                    net,
+                    priors,
+                    train=(to_unit(target.train_images[chosen]), target.train_targets[chosen]),
+                    test=test,
+                    out_of_domain=strange,
+                    samples=arguments.settings["samples"] if priors else 0,
+                    generator=generator("evaluation", split, seed, device=device),
+                )
             write_json(folder / "metrics.json", metrics)
 
 

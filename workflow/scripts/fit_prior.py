@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, load_tensors
 from dwp.training.prior import fit_prior
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--kernel-size", type=int, required=True)
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--prior", required=True)
     parser.add_argument("--history", required=True)
     arguments = parser.parse_args()
@@ -37,7 +38,7 @@ def main() -> None:
         kernels,
         settings["arguments"],
         settings["training"],
-        device=arguments.device,
+        device=choose_device(arguments.device),
         checkpoint=checkpoint,
         identity={**settings, "code": arguments.code, "inputs": inputs},
         label=f"{settings['kind']} prior",

@@ -1,6 +1,8 @@
 """Train nets on a few target images under one prior."""
 
 import argparse
+import contextlib
+import itertools
 import json
 from pathlib import Path
 
@@ -8,11 +10,12 @@ import pandas as pd
 import torch
 
 from dwp.data.tensors import ImageTensors
+from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
 from dwp.runs import kept, naming
-from dwp.training.classification import train_classifier
+from dwp.training.classification import train_classifiers
 
 
 @one_line_errors
@@ -25,38 +28,50 @@ def main() -> None:
     parser.add_argument("--code", required=True, help="what other code made is made again")
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
     parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    device = choose_device(arguments.device)
 
     target = ImageTensors.load(arguments.data)
     priors, init = load_priors(arguments.priors), load_priors(arguments.init)
     layers = [*(arguments.priors or []), *(arguments.init or [])]
     inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
     names = ("weights.safetensors", "history.csv")
-    for run in arguments.runs:
-        folder = Path(arguments.folder.format(**run))
-        label = " ".join(folder.parts[-5:])
-        settings = {**arguments.settings, **run}
-        identity = {**settings, "code": arguments.code, "inputs": inputs}
-        checkpoint = folder / "weights.safetensors.checkpoint"
-        with naming(label), kept(folder, names, identity) as place:
-            if place is None:
-                print(f"{label}: finished before")
-            else:
-                net, records = train_classifier(
+    for group in _groups(arguments.runs, device):
+        with contextlib.ExitStack() as stack:
+            todo = []
+            for run in group:
+                folder = Path(arguments.folder.format(**run))
+                label = " ".join(folder.parts[-5:])
+                settings = {**arguments.settings, **run}
+                identity = {**settings, "code": arguments.code, "inputs": inputs}
+                place = stack.enter_context(kept(folder, names, identity))
+                if place is None:
+                    print(f"{label}: finished before")
+                else:
+                    todo.append((run, place, label, settings, identity))
+            if not todo:
+                continue
+            runs, places, labels, settings, identities = zip(*todo, strict=True)
+            checkpoint = places[0].parent / "weights.safetensors.checkpoint"
+            label = labels[0] if len(todo) == 1 else f"{labels[0]} and {len(todo) - 1} others"
+            with naming(label):
+                trained = train_classifiers(
                     target,
                     arguments.settings,
-                    **run,
+                    [(run["split"], run["seed"]) for run in runs],
+                    n=runs[0]["n"],
                     priors=priors,
                     init=init,
-                    device=arguments.device,
+                    device=device,
                     checkpoint=checkpoint,
-                    identity=identity,
+                    identity={"runs": list(identities)},
                     label=label,
                 )
+            for (net, records), place, header in zip(trained, places, settings, strict=True):
                 weights = place / "weights.safetensors"
-                save_tensors(weights, net.state_dict(), kind="classifier", settings=settings)
+                save_tensors(weights, net.state_dict(), kind="classifier", settings=header)
                 rows = [
                     {"step": record["step"], "metric": name, "value": value}
                     for record in records
@@ -66,6 +81,14 @@ def main() -> None:
                 with atomic(place / "history.csv") as path:
                     pd.DataFrame(rows).to_csv(path, index=False)
         checkpoint.unlink(missing_ok=True)
+
+
+def _groups(runs: list[dict[str, int]], device: str) -> list[list[dict[str, int]]]:
+    """The runs to train together: on a GPU all of one size, where launches of kernels dominate."""
+    if device == "cpu":
+        return [[run] for run in runs]
+    by_size = itertools.groupby(sorted(runs, key=lambda run: run["n"]), key=lambda run: run["n"])
+    return [list(group) for _, group in by_size]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from dwp.data.tensors import ImageTensors
+from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors, write_json
 from dwp.runs import kept, naming
@@ -22,9 +23,10 @@ def main() -> None:
     parser.add_argument("--code", required=True, help="what other code made is made again")
     parser.add_argument("--folder", required=True, help="folder of a net, with {seed}")
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    device = choose_device(arguments.device)
 
     data = ImageTensors.load(arguments.data)
     inputs = digest([arguments.data])
@@ -43,7 +45,7 @@ def main() -> None:
                     data,
                     settings,
                     seed,
-                    device=arguments.device,
+                    device=device,
                     checkpoint=checkpoint,
                     identity=identity,
                 )

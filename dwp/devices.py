@@ -1,0 +1,95 @@
+"""The device to compute on, and the precision of products there."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dwp.errors import UserError
+
+Precision = Literal["float32", "tfloat32", "bfloat16"]
+
+_taken: dict[str, int] = {}  # lock files that this process holds, by the device's UUID
+
+
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
+    """Return the device to compute on, "cpu" or "cuda:<number>".
+
+    Processes of one user on one machine take different GPUs as long as there are free ones, each
+    for its life; after that they share the one with most free memory. Products of float32 numbers
+    become full ones in this process (see `products`).
+
+    Args:
+        name: "auto" for a GPU if there is one.
+
+    Raises:
+        UserError: "cuda" without a GPU.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise UserError("device: expected a GPU for 'cuda', found none; set it to auto or cpu")
+    _allow_tfloat32(False)
+    devices = _visible_devices()
+    for device, uuid in devices.items():
+        if uuid in _taken or _take(uuid):
+            return device
+    return max(devices, key=_free_memory)
+
+
+def _visible_devices() -> dict[str, str]:
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return {name: str(torch.cuda.get_device_properties(name).uuid) for name in names}
+
+
+def _free_memory(device: str) -> int:
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def _take(uuid: str) -> bool:
+    # The system drops the lock when the process ends, however it ends
+    path = Path(tempfile.gettempdir()) / f"dwp-{os.getuid()}-{uuid}.lock"
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    _taken[uuid] = file
+    return True
+
+
+@contextlib.contextmanager
+def products(precision: Precision, device: str) -> Iterator[None]:
+    """Within the block, matrix products and convolutions run in a precision.
+
+    Gradients must be computed within it as well: TF32 is a switch of the moment.
+
+    Args:
+        precision: "float32": in full (torch by itself lets cuDNN use TF32); "tfloat32": in TF32
+            on a GPU that has it, else as float32; "bfloat16": products of float32 numbers in half
+            precision, everything else as it is (`torch.autocast`).
+        device: where they run.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    _allow_tfloat32(precision == "tfloat32")
+    half = torch.autocast(
+        torch.device(device).type,
+        torch.bfloat16,
+        enabled=precision == "bfloat16",
+        cache_enabled=False,  # it would keep copies of weights that training changes
+    )
+    try:
+        with half:
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def _allow_tfloat32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed

@@ -1,0 +1,137 @@
+"""Which device a process takes, and the precision of products there."""
+
+import multiprocessing
+import os
+import signal
+import tempfile
+
+import pytest
+import torch
+
+from dwp import devices
+from dwp.devices import choose_device, products
+from dwp.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def switches():
+    """Leave torch's switches as they were."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+# The choice
+
+
+def test_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
+    with pytest.raises(UserError, match=r"^device: expected a GPU for 'cuda', found none; set .*"):
+        choose_device("cuda")
+
+
+@pytest.fixture
+def gpus(monkeypatch, tmp_path):
+    """Pretend that there are two GPUs, of which the second has more memory left."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices, "_visible_devices", lambda: {"cuda:0": "A", "cuda:1": "B"})
+    monkeypatch.setattr(devices, "_free_memory", {"cuda:0": 1, "cuda:1": 2}.get)
+    monkeypatch.setattr(devices, "_taken", {})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield
+    for file in devices._taken.values():
+        os.close(file)
+
+
+@pytest.fixture
+def start(gpus):
+    """Start a process that chooses a device and lives on; give it and what it chose."""
+    context, processes = multiprocessing.get_context("fork"), []
+
+    def live(pipe):
+        pipe.send(choose_device("auto"))
+        signal.pause()
+
+    def call():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=live, args=(theirs,))
+        process.start()
+        processes.append(process)
+        assert ours.poll(60)
+        return process, ours.recv()
+
+    yield call
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def test_processes_take_different_gpus_and_then_share(start):
+    assert [start()[1] for _ in range(4)] == ["cuda:0", "cuda:1", "cuda:1", "cuda:1"]
+
+
+def test_a_killed_process_leaves_its_gpu(start):
+    first, device = start()
+    assert device == "cuda:0"
+    assert start()[1] == "cuda:1"
+    first.kill()
+    first.join()
+    assert start()[1] == "cuda:0"
+
+
+def test_other_numbers_of_the_same_gpus(start, monkeypatch):
+    # CUDA_VISIBLE_DEVICES=1,0 swaps the numbers, not the devices.
+    assert start()[1] == "cuda:0"
+    monkeypatch.setattr(devices, "_visible_devices", lambda: {"cuda:0": "B", "cuda:1": "A"})
+    assert [start()[1] for _ in range(2)] == ["cuda:0", "cuda:1"]  # B; then the one to share
+
+
+def test_a_process_keeps_its_gpu(gpus):
+    assert [choose_device(name) for name in ("auto", "cuda", "auto")] == ["cuda:0"] * 3
+    assert choose_device("cpu") == "cpu"
+
+
+def test_a_gpu_multiplies_in_full_by_default(gpus):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    choose_device("auto")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+# The precision
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(
+    ("precision", "allowed"), [("float32", False), ("tfloat32", True), ("bfloat16", False)]
+)
+def test_tfloat32_only_when_asked_for(before, precision, allowed):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = before
+    with products(precision, "cpu"):
+        assert torch.backends.cudnn.allow_tf32 is allowed
+        assert torch.backends.cuda.matmul.allow_tf32 is allowed
+    assert torch.backends.cudnn.allow_tf32 is before
+    assert torch.backends.cuda.matmul.allow_tf32 is before
+
+
+@pytest.mark.parametrize("precision", ["float32", "tfloat32", "bfloat16"])
+def test_products_on_a_cpu(precision):
+    factors = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    with products(precision, "cpu"):
+        product, total = factors[0] @ factors[1], factors[0] + factors[1]
+    half = precision == "bfloat16"
+    assert product.dtype == (torch.bfloat16 if half else torch.float32)
+    assert total.dtype == torch.float32
+    exact = factors[0].double() @ factors[1].double()
+    error = (product.double() / exact - 1).abs().max()
+    assert (1e-3 < error < 2e-2) if half else (error < 1e-6)
+
+
+def test_weights_may_change_within_the_block():
+    weight = torch.ones(4, 4, requires_grad=True)
+    with products("bfloat16", "cpu"):
+        assert (torch.eye(4) @ weight).sum() == 16
+        with torch.no_grad():
+            weight.mul_(2)
+        assert (torch.eye(4) @ weight).sum() == 32

@@ -1,0 +1,396 @@
+"""A stack of nets computes, draws and trains what its nets do alone."""
+
+import copy
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from dwp.data.tensors import ImageTensors
+from dwp.errors import UserError
+from dwp.nn.bayesian import bayesian_layers, kl_by_layer, make_bayesian, prediction
+from dwp.nn.networks import MnistNet, initialise_xavier
+from dwp.nn.predict import predict
+from dwp.nn.stack import stack, unstack
+from dwp.priors import KINDS, prior_class
+from dwp.priors.vae import KernelVAE
+from dwp.seeds import generator, standard_normal
+from dwp.training import loop
+from dwp.training.classification import train_classifiers
+from dwp.training.loop import OutOfTime, optimise
+from dwp.training.source import l2_penalty
+
+RUNS = 3
+SIZES = {"conv1": 7, "conv2": 5}
+WITH_KL = [kind for kind in KINDS if kind != "empirical"]
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=generator("tensor", seed, *shape))
+
+
+def make_prior(kind, kernel_size):
+    if kind == "vae":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(kernel_size)
+            return KernelVAE(kernel_size, hidden=2, latent=2).requires_grad_(False)
+    if not prior_class(kind).needs_kernels:
+        return prior_class(kind)(kernel_size)
+    return prior_class(kind).fit(0.2 * randn(100, kernel_size, kernel_size))
+
+
+def make_priors(kind):
+    """The priors of a net's layers; None, as of a deterministic net, for no kind."""
+    if kind is None:
+        return None
+    return {name: make_prior(kind, size) for name, size in SIZES.items()}
+
+
+def make_nets(posterior=None, runs=RUNS):
+    """Different nets of one architecture, Bayesian if they have a kind of posterior."""
+    nets = []
+    for run in range(runs):
+        net = MnistNet([4, 6])
+        if posterior is not None:
+            make_bayesian(net, posterior=posterior, log_variance=-3.0)
+        initialise_xavier(net, generator("net", run))
+        for number, parameter in enumerate(net.parameters()):
+            parameter.data += 0.1 * randn(*parameter.shape, seed=(run, number))
+        nets.append(net.to(memory_format=torch.channels_last))
+    return nets
+
+
+def make_stack(nets):
+    return stack(nets).to(memory_format=torch.channels_last)
+
+
+def sources(runs=RUNS):
+    return [generator("noise", run) for run in range(runs)]
+
+
+def channels_last(images):
+    return images.to(memory_format=torch.channels_last)
+
+
+def by_run(outputs, runs=RUNS):
+    return outputs.chunk(runs, 1)
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+# Noise
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (3, 7), (3, 2, 17, 4), (9, 1, 5, 5), (3000, 2)])
+def test_every_run_has_the_noise_it_has_alone(shape):
+    together, alone = sources(), sources()
+    for _ in range(2):  # and its generator is left in the same state
+        found = standard_normal(shape, together, torch.empty(0))
+        block = (shape[0] // RUNS, *shape[1:])
+        for noise, source in zip(found.chunk(RUNS), alone, strict=True):
+            assert torch.equal(noise, standard_normal(block, source, torch.empty(0)))
+    assert found.is_contiguous()
+
+
+def test_a_single_generator_may_be_in_a_list():
+    first, second = (standard_normal((4, 5), s, randn(1)) for s in ([generator(0)], generator(0)))
+    assert torch.equal(first, second)
+    assert standard_normal((4, 5), None, randn(1).double()).dtype == torch.double
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_noise_of_a_layer_is_that_of_its_runs(layout):
+    # Means of 0 and variances of 1 leave the noise alone.
+    nets = make_nets("additive")
+    stacked = make_stack(nets).to(memory_format=layout)
+    for net in [*nets, stacked]:
+        layer = net.conv2
+        with torch.no_grad():
+            layer.weight.zero_(), layer.bias.zero_(), layer.log_variance.zero_()
+            layer.log_variance += math.log(1 / 100)
+    ones = torch.ones(2, 4, 9, 9)
+    with prediction(stacked, generator=sources()):
+        found = stacked.conv2(ones.repeat(1, RUNS, 1, 1).to(memory_format=layout))
+    for net, source, noise in zip(nets, sources(), by_run(found), strict=True):
+        with prediction(net, generator=source):
+            assert torch.equal(noise, net.conv2(channels_last(ones)))
+
+
+# The net
+
+
+@pytest.mark.parametrize("posterior", [None, "additive", "multiplicative"])
+def test_forward_is_that_of_the_nets(posterior):
+    nets, images = make_nets(posterior), randn(5, RUNS, 28, 28)
+    stacked = make_stack(nets)
+    with prediction(stacked, sampling=False):
+        found = stacked(channels_last(images))
+    assert found.shape == (5, RUNS * 10)
+    for net, x, logits in zip(nets, by_run(images), by_run(found), strict=True):
+        with prediction(net, sampling=False):
+            close(logits, net(x))
+
+
+@pytest.mark.parametrize("posterior", ["additive", "multiplicative"])
+def test_samples_are_those_of_the_nets(posterior):
+    nets, images = make_nets(posterior), randn(5, RUNS, 28, 28)
+    stacked = make_stack(nets)
+    with prediction(stacked, generator=sources()):
+        draws = [stacked(channels_last(images)) for _ in range(2)]
+    assert not torch.allclose(*draws)
+    for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
+        with prediction(net, generator=source):
+            for draw in draws:
+                close(by_run(draw)[run], net(channels_last(by_run(images)[run])))
+
+
+def test_predictions_are_those_of_the_nets():
+    nets, images = make_nets("additive"), randn(7, 1, 28, 28).sigmoid()
+    stacked, options = make_stack(nets), {"samples": 3, "batch_size": 4}
+    found = predict(stacked, images, generator=sources(), runs=RUNS, **options)
+    assert found.shape == (3, 7, RUNS * 10)
+    for net, source, probabilities in zip(nets, sources(), found.chunk(RUNS, 2), strict=True):
+        close(probabilities, predict(net, images, generator=source, **options))
+
+
+class Branches(nn.Module):
+    """Groups, strides, nesting, and layers without a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular", bias=False)
+        self.block = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2, groups=2), nn.Dropout(0))
+        self.last = nn.Sequential(nn.Flatten(), nn.Linear(6 * 9, 3, bias=False), nn.Tanh())
+
+    def forward(self, images):
+        return self.last(self.block(self.first(images)))
+
+
+def test_other_architectures():
+    nets, images = [Branches() for _ in range(RUNS)], randn(5, 2 * RUNS, 8, 8)
+    found = stack(nets)(images)
+    for net, x, outputs in zip(nets, by_run(images), by_run(found), strict=True):
+        close(outputs, net(x))
+
+
+def test_unstacking_gives_the_weights_back():
+    nets = make_nets("additive")
+    states = [copy.deepcopy(net.state_dict()) for net in nets]
+    stacked = make_stack(nets)
+    for layer in bayesian_layers(stacked).values():
+        assert layer.runs == RUNS
+    with torch.no_grad():
+        for parameter in stacked.parameters():
+            parameter *= 2
+    fresh = make_nets("additive", runs=1)[0]
+    for net, state, found in zip(nets, states, unstack(stacked, RUNS), strict=True):
+        fresh.load_state_dict(found)
+        assert list(found) == list(state)
+        for name, value in state.items():
+            assert torch.equal(fresh.state_dict()[name], 2 * value)
+            assert torch.equal(net.state_dict()[name], value)  # the stack is a copy
+
+
+def test_frozen_weights_stay_frozen():
+    nets = make_nets()
+    for net in nets:
+        net.conv1.requires_grad_(False)
+    frozen = [name for name, p in stack(nets).named_parameters() if not p.requires_grad]
+    assert frozen == ["conv1.weight", "conv1.bias"]
+
+
+def test_a_single_net_is_its_own_stack():
+    net = make_nets("additive", runs=1)[0]
+    assert stack([net]) is net
+    (state,) = unstack(net, 1)
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm2d(2), nn.PReLU(), nn.ConvTranspose2d(2, 2, 3), nn.LayerNorm(8)]
+)
+def test_layers_that_cannot_be_stacked(layer):
+    nets = [nn.Sequential(nn.Conv2d(2, 2, 1), copy.deepcopy(layer)) for _ in range(2)]
+    with pytest.raises(UserError, match=f"layer '1': .* found {type(layer).__name__}; train one"):
+        stack(nets)
+
+
+# The KL and the penalty
+
+
+@pytest.mark.parametrize("count", [None, 5])
+@pytest.mark.parametrize("kind", WITH_KL)
+def test_kl_and_its_gradient_are_those_of_the_nets(kind, count, monkeypatch):
+    monkeypatch.setattr("dwp.priors.vae._CHUNK", 7)  # chunks that do not end with a run
+    priors = make_priors(kind)
+    nets = make_nets(priors["conv1"].posterior_kind)
+    stacked = make_stack(nets)
+    found = kl_by_layer(stacked, priors, sources(), count)
+    sum(value.sum() for value in found.values()).backward()
+    for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
+        expected = kl_by_layer(net, priors, source, count)
+        sum(expected.values()).backward()
+        assert expected["conv1"].shape == ()
+        for name, value in expected.items():
+            assert found[name].shape == (RUNS,)
+            torch.testing.assert_close(found[name][run], value, rtol=1e-5, atol=1e-3)
+        for name, parameter in net.named_parameters():
+            whole = stacked.get_parameter(name).grad
+            assert (whole is None) is (parameter.grad is None)
+            if whole is not None:
+                close(whole.chunk(RUNS)[run], parameter.grad)
+    assert stacked.conv2.log_variance.grad.abs().max() > 0.01
+
+
+def test_l2_penalty_of_every_run():
+    nets = make_nets()
+    expected = torch.cat([l2_penalty(net) for net in nets])
+    assert len(expected.unique()) == RUNS
+    close(l2_penalty(make_stack(nets), RUNS), expected)
+
+
+# Training
+
+SETTINGS = {
+    "network": "mnist",
+    "filters": [2, 3],
+    "epochs": 10,
+    "batch_size": 8,
+    "learning_rate": 0.003,
+    "log_variance": -4.0,
+    "kernels_per_step": None,
+    "precision": "float32",
+    "samples": 2,
+    "validation": 12,
+    "evaluate_every": 5,
+    "l2": 0.01,
+}
+PLACES = [(0, 0), (1, 0), (0, 1)]  # (split, seed)
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = generator("data")
+    images = torch.randint(0, 256, (90, 1, 28, 28), generator=random).to(torch.uint8)
+    targets = torch.arange(90) % 3
+    images[targets == 1, :, ::2] = 0
+    return ImageTensors(images, targets, images[:6], targets[:6])
+
+
+def train(data, kind, places, *, settings=None, **options):
+    """Train for 20 steps, the second of each two of 4 examples."""
+    return train_classifiers(
+        data,
+        SETTINGS | (settings or {}),
+        places,
+        n=12,
+        priors=make_priors(kind),
+        init=make_priors("gaussian-full"),
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [(None, None), *((kind, None) for kind in WITH_KL), ("vae", 2)]
+)
+def test_training_together_is_training_alone(data, kind, count):
+    settings = {"kernels_per_step": count}
+    together = train(data, kind, PLACES, settings=settings)
+    assert len(together) == len(PLACES)
+    for place, (net, records) in zip(PLACES, together, strict=True):
+        ((expected, history),) = train(data, kind, [place], settings=settings)
+        assert len(records) == len(history) == 4
+        for found, record in zip(records, history, strict=True):
+            assert found == pytest.approx(record, rel=1e-4)
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    first, second, third = (net.conv1.weight for net, _ in together)
+    assert (first - second).abs().max() > 0.01
+    assert (first - third).abs().max() > 0.01
+
+
+def same(first, second):
+    """Whether the runs of two stacks are the same to the bit."""
+    return all(
+        records == history and all(map(torch.equal, net.parameters(), other.parameters()))
+        for (net, records), (other, history) in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", [None, "vae"])
+def test_a_stack_resumes_bit_for_bit(tmp_path, data, kind):
+    whole = train(data, kind, PLACES)
+    options = {"checkpoint": tmp_path / "checkpoint", "identity": {"runs": "abc"}}
+    stops = 0
+    while True:
+        try:
+            # A deadline that has passed: one step each time, and no work lost.
+            resumed = train(data, kind, PLACES, deadline=-math.inf, **options)
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == 19
+    assert same(resumed, whole)
+    other = train(data, kind, PLACES[::-1], **options | {"identity": {"runs": "cba"}})
+    assert not same(other, whole)
+
+
+def test_the_deadline(tmp_path, monkeypatch):
+    # The clock ticks with every reading.
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    net, path, steps = nn.Linear(1, 1), tmp_path / "checkpoint", []
+
+    def objective(batch):
+        steps.append(batch)
+        return net.weight.sum(), {}
+
+    options = {"n": 1, "batch_size": 1, "steps": 6, "learning_rate": 0.1, "seeds": [()]}
+    with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 6 steps$"):
+        optimise(net, objective, deadline=3.5, checkpoint=path, label="a run", **options)
+    assert path.exists()
+    assert len(steps) == 4
+    # A run that ends with its last step is a whole one, however late.
+    optimise(net, objective, deadline=5.5, checkpoint=path, **options | {"steps": 5})
+    assert len(steps) == 5
+
+
+def test_a_loss_that_is_not_finite_names_its_run(data):
+    net = nn.Linear(1, 3)
+
+    def objective(batch):
+        losses = net.weight[:, 0] * torch.tensor([1.0, math.nan, 1.0])
+        return losses, {"loss": losses.detach()}
+
+    with pytest.raises(UserError, match=r"^three, second: the loss is nan at step 2; lower"):
+        optimise(
+            net,
+            objective,
+            n=1,
+            batch_size=1,
+            steps=4,
+            learning_rate=0.1,
+            seeds=[(0,), (1,), (2,)],
+            record_every=2,
+            label="three",
+            names=["first", "second", "third"],
+        )
+
+
+def test_batches_of_the_runs_are_their_own():
+    seen, net = [], nn.Linear(1, 1)
+
+    def objective(batch):
+        seen.append(batch)
+        return net.weight.sum(), {}
+
+    options = {"n": 10, "batch_size": 4, "steps": 6, "learning_rate": 0.1}
+    optimise(net, objective, seeds=[("a",), ("b",)], **options)
+    assert [tuple(batch.shape) for batch in seen] == [(2, 4), (2, 4), (2, 2)] * 2
+    for run, name in enumerate("ab"):
+        for found, expected in zip(seen, loop.batches(10, 4, 6, name), strict=True):
+            assert torch.equal(found[run], expected)
