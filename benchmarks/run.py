@@ -147,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="default: 1, as the workflow's jobs")
     parser.add_argument("--rounds", type=int, default=7, help="times each side is timed")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--output", type=Path, default=Path("results/benchmark.json"))
     parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -158,6 +159,8 @@ def main() -> None:
     rows = []
     print(f"{'':40} {'yardstick':>10} {'dwp':>9} {'ratio':>6} {'target':>7} {'of peak':>8}")
     for name, (_, _, target) in CASES.items():
+        if arguments.only not in name:
+            continue
         flops = workers[0].ask(f"flops {name}")
         times = [[], []]
         for _ in range(arguments.rounds):

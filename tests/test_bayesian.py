@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dwp.devices import products
 from dwp.errors import UserError
 from dwp.nn.bayesian import (
     BayesianConv2d,
@@ -290,9 +291,7 @@ def test_prediction_restores_what_it_found():
     net.conv1.generator, net.conv2.sampling = own, False
 
     def state():
-        return [
-            (m.sampling, m.generator, m._reused, m._reusing) for m in bayesian_layers(net).values()
-        ]
+        return [(m.sampling, m.generator, m._draws) for m in bayesian_layers(net).values()]
 
     before = state()
     with prediction(net, sampling=True, generator=generator(1)):
@@ -314,11 +313,50 @@ def test_reused_moments_change_nothing(monkeypatch):
         expected = [net(images) for _ in range(4)]
         assert len(calls) == 4 * 4  # mean and variance of two layers
         calls.clear()
-        with prediction(net, generator=generator("same")):
-            found = [net(images) for _ in range(4)]
+        found = []
+        with prediction(net, generator=generator("same")) as draws:
+            for draws.sample in range(4):
+                found.append(net(images))
         assert len(calls) == 4 * 2 + 2  # the first layer's once
     for first, second in zip(expected, found, strict=True):
         assert torch.equal(first, second)
+
+
+def test_a_sample_has_one_noise_in_all_passes_and_samples_have_their_own():
+    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(3, 1, 28, 28)
+    with torch.no_grad(), prediction(net, generator=generator("noise")) as draws:
+        first = net(images)
+        again = net(images.clone())
+        fewer = net(images[:2])
+        draws.sample = 1
+        other = net(images)
+    assert torch.equal(first, again)
+    torch.testing.assert_close(fewer, first[:2])
+    assert not torch.isclose(first, other).any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_predictions_have_the_distribution_of_passes_with_noise_of_their_own(precision):
+    net = make_bayesian(make_net(), log_variance=-4.0).eval()
+    images = randn(6, 1, 28, 28).sigmoid()
+    samples = 2000
+    with torch.no_grad():
+        for layer in bayesian_layers(net).values():
+            layer.generator = generator("passes")
+        expected = torch.stack([net(images).softmax(1) for _ in range(samples)])
+    with products(precision, "cpu"):
+        found = predict(
+            net, images, samples=samples, generator=generator("predict"), batch_size=2
+        ).float()
+    error = (expected.var(0) + found.var(0)).div(samples).sqrt()
+    assert ((found.mean(0) - expected.mean(0)).abs() < 4.5 * error + 2e-3).all()
+    ratio = found.std(0) / expected.std(0)
+    assert (ratio - 1).abs().max() < 0.15
+    # two samples of one image are independent
+    a, b = found[0::2].flatten(1), found[1::2].flatten(1)
+    a, b = a - a.mean(0), b - b.mean(0)
+    correlation = (a * b).mean(0) / (a.std(0) * b.std(0))
+    assert correlation.abs().max() < 5 / (samples / 2) ** 0.5
 
 
 def test_other_images_are_not_taken_for_the_reused():

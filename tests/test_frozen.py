@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck
 
+from dwp.devices import products
 from dwp.priors import kl_divergence
 from dwp.priors.frozen import frozen_stack
 from dwp.priors.posteriors import GaussianKernels
@@ -89,3 +90,20 @@ def test_a_gradient_for_the_prior_is_still_there_when_it_is_trained():
     prior.loss(kernels, generator("noise")).sum().backward()
     assert kernels.grad is not None
     assert all(parameter.grad is not None for parameter in prior.parameters())
+
+
+def test_dense_products_in_half_precision_give_the_gradient_up_to_their_rounding(monkeypatch):
+    monkeypatch.setattr("dwp.priors.vae._has_amx", lambda: True)
+    prior = make(5)
+    kernels = 0.3 * torch.randn(300, 5, 5, generator=generator("kernels"))
+    results = []
+    for precision in ("float32", "bfloat16"):
+        values = kernels.clone().requires_grad_()
+        with products(precision, "cpu"):
+            loss = prior.loss(values, generator("noise"))
+            loss.sum().backward()
+        assert loss.dtype == values.grad.dtype == torch.float
+        results.append((loss.detach(), values.grad))
+    (loss, gradient), (half_loss, half_gradient) = results
+    assert 0 < (half_gradient - gradient).norm() < 0.1 * gradient.norm()
+    assert (half_loss - loss).mean().abs() < 0.01 * loss.mean().abs()

@@ -139,12 +139,14 @@ def test_forward_is_that_of_the_nets(posterior):
 def test_samples_are_those_of_the_nets(posterior):
     nets, images = make_nets(posterior), randn(5, RUNS, 28, 28)
     stacked = make_stack(nets)
-    with prediction(stacked, generator=sources()):
-        draws = [stacked(channels_last(images)) for _ in range(2)]
-    assert not torch.allclose(*draws)
+    drawn = []
+    with prediction(stacked, generator=sources()) as draws:
+        for draws.sample in range(2):
+            drawn.append(stacked(channels_last(images)))
+    assert not torch.allclose(*drawn)
     for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
-        with prediction(net, generator=source):
-            for draw in draws:
+        with prediction(net, generator=source) as draws:
+            for draws.sample, draw in enumerate(drawn):
                 close(by_run(draw)[run], net(channels_last(by_run(images)[run])))
 
 

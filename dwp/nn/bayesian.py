@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -60,8 +61,7 @@ class BayesianConv2d(nn.Conv2d):
         self.generator: Source = None
         self.runs = 1
         self.sampling = True
-        self._reused: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
-        self._reusing = False
+        self._draws: Draws | None = None
 
     @property
     def posterior(self) -> GaussianKernels:
@@ -72,13 +72,16 @@ class BayesianConv2d(nn.Conv2d):
 
     def moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the outputs given inputs (n, in, h, w)."""
-        if self._reusing and self._reused is not None and self._reused[0] is inputs:
-            return self._reused[1]
+        if self._draws is not None and self._draws.inputs.get(self) is inputs:
+            return self._draws.moments[self]
         mean = self._conv_forward(inputs, self.weight, self.bias)
         variance = self._conv_forward(inputs.square(), self.posterior.variance, None)
+        if mean.is_contiguous(memory_format=torch.channels_last):
+            # with one input channel torch may lay it out otherwise, and all that follows is slow
+            variance = variance.contiguous(memory_format=torch.channels_last)
         moments = mean, (variance + _LEAST_VARIANCE).sqrt()
-        if self._reusing:
-            self._reused = inputs, moments
+        if self._draws is not None:
+            self._draws.inputs[self], self._draws.moments[self] = inputs, moments
         return moments
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -89,6 +92,15 @@ class BayesianConv2d(nn.Conv2d):
         return torch.addcmul(mean, deviation, self._noise(mean))
 
     def _noise(self, maps: Tensor) -> Tensor:
+        if self._draws is None:
+            return self._fresh_noise(maps)
+        key = self, self._draws.sample
+        known = self._draws.noise.get(key)
+        if known is None or len(known) < len(maps) or known.shape[1:] != maps.shape[1:]:
+            known = self._draws.noise[key] = self._fresh_noise(maps)
+        return known[: len(maps)]
+
+    def _fresh_noise(self, maps: Tensor) -> Tensor:
         # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
         n, channels, *size = maps.shape
         noise = standard_normal((self.runs, n, *size, channels // self.runs), self.generator, maps)
@@ -153,25 +165,47 @@ def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
     return {n: m for n, m in net.named_modules() if isinstance(m, BayesianConv2d)}
 
 
+@dataclass
+class Draws:
+    """What the Bayesian layers of a net share while it predicts; see `prediction`.
+
+    Attributes:
+        sample: the number of the weight sample that the next pass is one of.
+        noise: of each layer and sample.
+        inputs: the tensor that each layer was given last.
+        moments: of each layer's outputs for that tensor.
+    """
+
+    sample: int = 0
+    noise: dict[tuple[nn.Module, int], Tensor] = field(default_factory=dict)
+    inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    moments: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
 @contextlib.contextmanager
 def prediction(
     net: nn.Module, *, sampling: bool = True, generator: Source = None
-) -> Iterator[None]:
+) -> Iterator[Draws]:
     """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
+
+    The noise of a sample is drawn once: passes that belong to the same `sample` (to be set) share
+    it, the first image of one with the first of another. For every image the outputs of the
+    samples are independent draws from their distribution, as ever; what is shared makes images of
+    different passes depend on each other, as they do under weights drawn once.
 
     A layer that is given the very same input tensor again reuses the moments of its outputs: the
     first layer's do not depend on the weight sample. Weights must not change within the block.
     """
     layers = bayesian_layers(net).values()
     before = [(layer.sampling, layer.generator) for layer in layers]
+    draws = Draws()
     for layer in layers:
-        layer.sampling, layer.generator, layer._reusing = sampling, generator, True
+        layer.sampling, layer.generator, layer._draws = sampling, generator, draws
     try:
-        yield
+        yield draws
     finally:
         for layer, (sampled, source) in zip(layers, before, strict=True):
-            layer.sampling, layer.generator = sampled, source
-            layer._reused, layer._reusing = None, False
+            layer.sampling, layer.generator, layer._draws = sampled, source, None
 
 
 def kl_by_layer(

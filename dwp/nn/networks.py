@@ -16,7 +16,8 @@ from dwp.errors import UserError
 class MnistNet(nn.Module):
     """The paper's net for 28 x 28 grey images: two convolutions and a linear layer.
 
-    conv 7x7, leaky ReLU, max-pool 2, conv 5x5, leaky ReLU, max-pool 2, linear; no padding.
+    conv 7x7, max-pool 2, leaky ReLU, conv 5x5, max-pool 2, leaky ReLU, linear; no padding. A leaky
+    ReLU before a max-pool, as in the paper, gives the same numbers at four times the work.
 
     Args:
         filters: number of filters of the two convolutions ([256, 512] for the paper's source
@@ -37,8 +38,8 @@ class MnistNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, 1, 28, 28) in [0, 1]."""
-        maps = self.pool(self.activation(self.conv1(images)))  # (batch, first, 11, 11)
-        maps = self.pool(self.activation(self.conv2(maps)))  # (batch, second, 3, 3)
+        maps = self.activation(self.pool(self.conv1(images)))  # (batch, first, 11, 11)
+        maps = self.activation(self.pool(self.conv2(maps)))  # (batch, second, 3, 3)
         return self.classifier(maps.flatten(1))
 
 

@@ -19,6 +19,10 @@ def predict(
 ) -> Tensor:
     """Return class probabilities (max(samples, 1), n, classes) of images (n, c, h, w).
 
+    The draws of a sample are shared between batches (see `dwp.nn.bayesian.prediction`): for each
+    image the samples are independent and have the distribution of any others; the images of
+    different batches are not independent of each other given the net.
+
     Those of a stack (see `dwp.nn.stack`) are (max(samples, 1), n, R * classes): every run sees the
     same images.
 
@@ -32,9 +36,11 @@ def predict(
     """
     device = next(net.parameters()).device
     parts = []
-    for batch in images.split(batch_size):
-        inputs = batch.to(device).repeat(1, runs, 1, 1).to(memory_format=torch.channels_last)
-        with prediction(net, sampling=samples > 0, generator=generator):
-            draws = [net(inputs).cpu() for _ in range(max(samples, 1))]
-        parts.append(torch.stack(draws))
+    with prediction(net, sampling=samples > 0, generator=generator) as draws:
+        for batch in images.split(batch_size):
+            inputs = batch.to(device).repeat(1, runs, 1, 1).to(memory_format=torch.channels_last)
+            logits = []
+            for draws.sample in range(max(samples, 1)):
+                logits.append(net(inputs).cpu())
+            parts.append(torch.stack(logits))
     return torch.cat(parts, 1).unflatten(2, (runs, -1)).softmax(3).flatten(2)

@@ -15,7 +15,8 @@ from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import Source, standard_normal
 
 _LEAST_VARIANCE = 1e-8
-_CHUNK = {"cpu": 256, "cuda": 16384}  # kernels at once: in the cache, and enough to fill a GPU
+# Kernels at once: in the cache, enough for the matrix units in half precision, and to fill a GPU
+_CHUNK = {"cpu": 256, "cpu, half": 1024, "cuda": 16384}
 
 
 class KernelVAE(KernelPrior):
@@ -77,14 +78,16 @@ class KernelVAE(KernelPrior):
             (self.encoder, self.latent_mean, self.latent_variance),
             (self.decoder, self.kernel_mean, self.kernel_variance),
         )[side]
-        if maps.device.type == "cpu" and self.frozen and not torch.is_autocast_enabled("cpu"):
+        half = torch.is_autocast_enabled("cpu")
+        if maps.device.type == "cpu" and self.frozen and (not half or _has_amx()):
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
             if self._stacks.get("key") != key:
                 self._stacks = {"key": key}
-            if side not in self._stacks:
-                self._stacks[side] = frozen_stack(layers, heads, maps.shape[-1])
-            if self._stacks[side] is not None:
-                return self._stacks[side](maps)
+            if (side, half) not in self._stacks:
+                dtype = torch.bfloat16 if half else None
+                self._stacks[side, half] = frozen_stack(layers, heads, maps.shape[-1], dtype)
+            if self._stacks[side, half] is not None:
+                return self._stacks[side, half](maps)
         features = layers(maps.contiguous(memory_format=torch.channels_last))
         return torch.cat([head(features) for head in heads], 1).to(maps)
 
@@ -152,7 +155,7 @@ class KernelVAE(KernelPrior):
     @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         codes = torch.randn((n, self.latent), generator=generator, device=generator.device)
-        parts = codes.split(_CHUNK.get(codes.device.type, len(codes)))
+        parts = codes.split(_chunk(codes))
         means, variances = zip(*map(self.decode, parts), strict=True)
         return torch.cat(means), torch.cat(variances)
 
@@ -162,7 +165,7 @@ class _FrozenLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, kernels: Tensor, noise: Tensor, prior: KernelVAE) -> Tensor:
-        size = _CHUNK.get(kernels.device.type, len(kernels))
+        size = _chunk(kernels)
         losses, gradients = [], []
         for part, draws in zip(kernels.split(size), noise.split(size), strict=True):
             part = part.detach().requires_grad_(ctx.needs_input_grad[0])
@@ -187,6 +190,16 @@ def _kl(posterior: GaussianKernels, prior: KernelVAE, generator: Source) -> Tens
     # KL(q||p) <= -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], one draw of w and of z
     kernels = posterior.sample(generator).flatten(0, -3)  # (n, k, k)
     return prior.loss(kernels, generator).view(posterior.mean.shape[:-2]) - posterior.entropy()
+
+
+def _chunk(values: Tensor) -> int:
+    half = torch.is_autocast_enabled("cpu") and values.device.type == "cpu"
+    return _CHUNK.get("cpu, half" if half else values.device.type, len(values))
+
+
+def _has_amx() -> bool:
+    """Whether the processor has matrix units for bfloat16 (Intel's AMX)."""
+    return torch.cpu._is_amx_tile_supported()
 
 
 def _variance(raw: Tensor) -> Tensor:
