@@ -14,7 +14,7 @@ import tempfile
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,22 +30,28 @@ from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import NETWORKS, build_network
 from dwp.priors import prior_class
 from dwp.settings import DETERMINISTIC, XAVIER
+from dwp.variants import as_text, variants
 
 CALIBRATION_SECONDS = 35.0
 
+_RUN = r"classification/(?P<prior>[^/]+)/[^/]+/(?P<variant>[^/]+)"
 STAGES = {
     "data": r"data/(?:(?P<role>source|target)\.safetensors|checked\.json)",
     "source nets": r"source/\d+/weights\.safetensors",
     "kernels": r"kernels/(?:collected|released)/(?P<layer>[^/]+)\.safetensors",
     "priors": r"priors/(?P<place>fitted|released)/(?P<prior>[^/]+)/(?P<layer>[^/]+)\.safetensors",
     "scores": r"priors/scores/(?P<prior>[^/]+)/(?P<layer>[^/]+)\.json",
-    "classification": r"classification/(?P<prior>[^/]+)/[^/]+/n(?P<n>\d+)/.+/weights\.safetensors",
-    "test": r"classification/(?P<prior>[^/]+)/[^/]+/n\d+/.+/metrics\.json",
+    "classification": rf"{_RUN}/n(?P<n>\d+)/.+/weights\.safetensors",
+    "test": rf"{_RUN}/n\d+/.+/metrics\.json",
     "tables": r"tables/[^/]+\.csv",
     "figures": r"figures/[^/]+\.pdf",
 }
 """Stages in order, by the file that a run of them makes, below `results/<name>/<domain>/`."""
 
+# Settings of a run that do not change what a step costs, and those that a test has no use for:
+# works that differ in nothing else are measured once.
+_FREE = ("epochs", "learning_rate", "log_variance", "validation", "evaluate_every")
+_UNTESTED = (*_FREE, "batch_size", "kernels_per_step", "precision")
 _TRAINING = ("source nets", "priors", "classification", "test")  # on a GPU if there is one
 _MOST_SCORED = 2000  # kernels in the measurement of a score
 _PRIOR_BATCHES = 4  # batches in the measurement of a prior's epoch
@@ -178,9 +184,9 @@ class Costs:
         if run.stage == "scores":
             return self._score(run.domain, **run.details)
         if run.stage == "classification":
-            return self._classifier(run.domain, run.details["prior"], int(run.details["n"]))
+            return self._classifier(run.domain, **run.details)
         if run.stage == "test":
-            return self._test(run.domain, run.details["prior"])
+            return self._test(run.domain, **run.details)
         return 0.0
 
     def _read(self, data: Mapping[str, Any]) -> float:
@@ -220,14 +226,15 @@ class Costs:
         more = (kernels + 1001) / (some + 1001)  # 1,001: the places that a score tells beside
         return more * (fixed + self.config["domains"][domain]["importance_samples"] * sample)
 
-    def _classifier(self, domain: str, prior: str, n: int) -> float:
-        settings = self.config["domains"][domain]["classification"]
+    def _classifier(self, domain: str, prior: str, variant: str, n: str) -> float:
+        section = self.config["domains"][domain]["classification"]
+        settings = self._variant(domain, prior, variant)
         batch = settings["batch_size"]
-        sizes = [min(size, batch) for size in settings["train_sizes"]]
-        init = settings["inits"][0]
+        sizes = [min(size, batch) for size in section["train_sizes"]]
+        init = section["inits"][0]
         work = {
             "work": "classifier",
-            **self._net(domain, prior),
+            **self._net(domain, prior, variant, _FREE),
             "init": None if init == XAVIER else self._layers(domain, init),
         }
         least, most = (self.measured({**work, "images": f(sizes)}) for f in (min, max))
@@ -236,23 +243,23 @@ class Costs:
         def step(images: int) -> float:
             return least[1] + slope * (images - min(sizes))
 
-        full, rest = divmod(n, batch)
+        full, rest = divmod(int(n), batch)
         epoch = full * step(batch) + (step(rest) if rest else 0.0)
         looks = -(-settings["epochs"] // settings["evaluate_every"])
-        look = self._predictions(domain, prior)[1] * settings["validation"]
+        look = self._predictions(domain, prior, variant)[1] * settings["validation"]
         read = self._read(self.data[domain]["target"])
         return read + least[0] + settings["epochs"] * epoch + looks * look
 
-    def _test(self, domain: str, prior: str) -> float:
-        fixed, look, mean = self._predictions(domain, prior)
+    def _test(self, domain: str, prior: str, variant: str) -> float:
+        fixed, look, mean = self._predictions(domain, prior, variant)
         source, target = (self.data[domain][role] for role in ("source", "target"))
         images = target["test"] + source["test"]
         read = self._read(source) + self._read(target)
         return read + fixed + look * images + mean * target["test"]
 
-    def _predictions(self, domain: str, prior: str) -> tuple[float, float, float]:
+    def _predictions(self, domain: str, prior: str, variant: str) -> tuple[float, float, float]:
         """Return a test's fixed seconds, and the seconds an image by samples and by the mean."""
-        work = self._net(domain, prior)
+        work = self._net(domain, prior, variant, _UNTESTED)
         fixed, unit = self.measured({"work": "classifier_test", **work})
         if work["priors"] is None:
             return fixed, unit / (2 * IMAGES), 0.0
@@ -260,10 +267,15 @@ class Costs:
         mean = unit / (passes * IMAGES)
         return fixed, work["settings"]["samples"] * mean, mean
 
-    def _net(self, domain: str, prior: str) -> dict[str, Any]:
+    def _variant(self, domain: str, prior: str, variant: str) -> dict[str, Any]:
         section = self.config["domains"][domain]
-        varied = ("priors", "inits", "train_sizes", "splits", "seeds", "epochs", "runs_per_job")
-        settings = {k: v for k, v in section["classification"].items() if k not in varied}
+        deterministic = section["priors"][prior]["kind"] == DETERMINISTIC
+        return variants(section["classification"], deterministic=deterministic)[variant]
+
+    def _net(self, domain: str, prior: str, variant: str, free: Sequence[str]) -> dict[str, Any]:
+        section = self.config["domains"][domain]
+        settings = self._variant(domain, prior, variant)
+        settings |= {k: section["classification"][k] for k in free if k in settings}
         priors = None
         if section["priors"][prior]["kind"] != DETERMINISTIC:
             layers = settings["bayesian_layers"]
@@ -463,13 +475,14 @@ def plan(config_file: str, cores: Sequence[int], gpus: int | None = None) -> str
         )
         took = time.perf_counter() - start
     measured = dict(zip(needed, results, strict=True))
+    differing = _differing(needed.values())
     costs = Costs(config, due, lambda work: measured[_key(work)], data, device)
     seconds = _seconds(due, costs)
     text = table(due, everything, seconds, costs.bounds, cores=cores, gpus=gpus, before=planning)
     notes.append(
         f"Calibrated in {took:.0f} s, {processes} process{'es' if processes > 1 else ''} at once"
         f" on {usable_cores()} core{'s' if usable_cores() > 1 else ''} of this machine: "
-        + "; ".join(_describe(work, measured[key]) for key, work in needed.items())
+        + "; ".join(_describe(work, measured[key], differing) for key, work in needed.items())
         + "."
     )
     if device == "cpu" and share < 0.9:
@@ -591,9 +604,24 @@ def _key(work: Work) -> str:
     return json.dumps(work, sort_keys=True)
 
 
-def _describe(work: Work, seconds: Seconds) -> str:
-    """Return what was measured, in words."""
+def _differing(works: Iterable[Work]) -> set[tuple[str, str]]:
+    """Return the (work, setting) that have several values among the works."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for work in works:
+        for name, value in work.get("settings", {}).items():
+            values.setdefault((work["work"], name), set()).add(as_text(value))
+    return {place for place, found in values.items() if len(found) > 1}
+
+
+def _describe(work: Work, seconds: Seconds, differing: Collection[tuple[str, str]]) -> str:
+    """Return what was measured, in words, with the settings that tell it from the like."""
     fixed, unit = seconds
+    settings = [
+        f"{name} {as_text(value)}"
+        for name, value in work.get("settings", {}).items()
+        if (work["work"], name) in differing
+    ]
+    told = f" ({', '.join(settings)})" if settings else ""
     priors = work.get("priors")
     kind = "deterministic" if not priors else next(iter(priors.values()))["kind"]
     return {
@@ -602,8 +630,8 @@ def _describe(work: Work, seconds: Seconds) -> str:
         "test_start": lambda: f"one that tests {_short(fixed)}",
         "figure": lambda: f"a figure {_short(fixed)}",
         "read": lambda: f"reading {Path(work['data']).stem} {_short(unit)}",
-        "source_net": lambda: f"a step of a source net {_short(unit)}",
-        "source_accuracy": lambda: f"its prediction of 500 images {_short(unit)}",
+        "source_net": lambda: f"a step of a source net{told} {_short(unit)}",
+        "source_accuracy": lambda: f"its prediction of 500 images{told} {_short(unit)}",
         "prior": lambda: (
             f"an epoch of a {work['size']}x{work['size']} {work['kind']} on {work['kernels']} "
             f"kernels {_short(unit)}"
@@ -612,8 +640,8 @@ def _describe(work: Work, seconds: Seconds) -> str:
             f"a {work['size']}x{work['size']} {work['kind']}'s density of {work['kernels']} "
             f"kernels {_short(unit)} a sample"
         ),
-        "classifier": lambda: f"a step of {kind} on {work['images']} images {_short(unit)}",
-        "classifier_test": lambda: f"{kind} tested on {2 * IMAGES} images {_short(unit)}",
+        "classifier": lambda: f"a step of {kind} on {work['images']} images{told} {_short(unit)}",
+        "classifier_test": lambda: f"{kind} tested on {2 * IMAGES} images{told} {_short(unit)}",
     }[work["work"]]()
 
 

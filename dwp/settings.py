@@ -9,6 +9,7 @@ from dwp.data import DATASETS
 from dwp.errors import UserError
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
+from dwp.variants import combinations
 
 DETERMINISTIC = "deterministic"
 """The `kind` of an entry of `priors` that stands for a point estimate."""
@@ -69,7 +70,8 @@ def _check_numbers(place: str, value: object) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise UserError(f"{place}: expected a finite number, found {value}")
-        if place.rpartition(".")[2] not in _FRACTIONAL and ".layers." not in place:
+        names = place.split(".")[-2:]  # a number of a list stands in a place of its own
+        if not set(names) & set(_FRACTIONAL) and ".layers." not in place:
             raise UserError(f"{place}: expected an integer, found {value}")
 
 
@@ -162,13 +164,18 @@ def _check_classification(
         _one_of(f"{place}.priors", name, can_regularise)
     for name in section["inits"]:
         _one_of(f"{place}.inits", name, can_start)
-    for layer in section["bayesian_layers"]:
-        _one_of(f"{place}.bayesian_layers", layer, network_layers)
-    if section["evaluate_every"] > section["epochs"]:
-        raise UserError(
-            f"{place}.evaluate_every: expected at most epochs ({section['epochs']}), found "
-            f"{section['evaluate_every']}"
-        )
+    both = sorted(set(section.get("vary", {})) & set(section.get("tune", {})))
+    if both:
+        raise UserError(f"{place}: {', '.join(both)} in both vary and tune; expected one of them")
+    for values in combinations(section):
+        run = {**section, **values}
+        for layer in run["bayesian_layers"]:
+            _one_of(f"{place}.bayesian_layers", layer, network_layers)
+        if run["evaluate_every"] > run["epochs"]:
+            raise UserError(
+                f"{place}.evaluate_every: expected at most epochs ({run['epochs']}), found "
+                f"{run['evaluate_every']}"
+            )
 
 
 def _one_of(place: str, found: object, allowed: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """The plan of a run: what is due, what it costs, when it happens, against cases done by hand."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -138,10 +139,10 @@ Building DAG of jobs...
 [Tue Nov 24 05:04:06 2026]
 rule classifier_dwp_xavier_0:
     input: {RESULTS}/data/target.safetensors, {RESULTS}/data/checked.json
-    output: {RESULTS}/classification/dwp/xavier/n20/split0/seed0/weights.safetensors, \
-{RESULTS}/classification/dwp/xavier/n20/split0/seed0/history.csv, \
-{RESULTS}/classification/dwp/xavier/n50/split0/seed0/weights.safetensors, \
-{RESULTS}/classification/dwp/xavier/n50/split0/seed0/history.csv
+    output: {RESULTS}/classification/dwp/xavier/base/n20/split0/seed0/weights.safetensors, \
+{RESULTS}/classification/dwp/xavier/base/n20/split0/seed0/history.csv, \
+{RESULTS}/classification/dwp/xavier/base/n50/split0/seed0/weights.safetensors, \
+{RESULTS}/classification/dwp/xavier/base/n50/split0/seed0/history.csv
     jobid: 29
     reason: Missing output files
     threads: 3
@@ -162,7 +163,9 @@ def test_a_job_may_do_several_runs():
     assert job.threads == 3
     runs = runs_of(job)
     assert [run.stage for run in runs] == ["classification"] * 2
-    assert [run.details for run in runs] == [{"prior": "dwp", "n": n} for n in ("20", "50")]
+    assert [run.details for run in runs] == [
+        {"prior": "dwp", "variant": "base", "n": n} for n in ("20", "50")
+    ]
 
 
 def test_nothing_due_is_no_job():
@@ -262,7 +265,7 @@ def test_a_classifier_costs_its_steps_and_its_looks():
         return measured.get(work["work"], (0, 0))
 
     found = Costs(config, [], lookup, DATA)
-    run = "classification/dwp/dwp/n{}/split0/seed0/weights.safetensors"
+    run = "classification/dwp/dwp/base/n{}/split0/seed0/weights.safetensors"
     # a unit of the test is 2 * 50 images by 3 samples and 50 by the mean: 7 * 50 passes
     looks = 3 * 200 * 3 * 0.07 / (7 * 50)
     assert seconds(found, run.format(20)) == pytest.approx(2 + 0.5 + 10 * 0.01 + looks)
@@ -270,9 +273,41 @@ def test_a_classifier_costs_its_steps_and_its_looks():
     assert seconds(found, run.format(100)) == pytest.approx(2 + 0.5 + 10 * (0.03 + 0.02) + looks)
 
 
+def test_variants_cost_what_their_settings_do():
+    config = tiny_config()
+    config["domains"]["demo"]["classification"].update(
+        train_sizes=[20],
+        vary={"epochs": [4, 40], "kernels_per_step": [None, 2]},
+        tune={"learning_rate": [0.003, 0.1]},
+    )
+    works = []
+
+    def lookup(work):
+        works.append(json.dumps(work, sort_keys=True))
+        if work["work"] == "classifier":
+            return (0, 0.01) if work["settings"]["kernels_per_step"] == 2 else (0, 0.03)
+        return 0, 0
+
+    found = Costs(config, [], lookup, DATA)
+    run = "classification/dwp/dwp/{}/n20/split0/seed0/{}"
+    for variant, expected in {
+        "base": 4 * 0.03,
+        "learning_rate-0.1": 4 * 0.03,
+        "epochs-40": 40 * 0.03,
+        "epochs-40,kernels_per_step-2,learning_rate-0.1": 40 * 0.01,
+    }.items():
+        cost = seconds(found, run.format(variant, "weights.safetensors"))
+        assert cost == pytest.approx(expected), variant
+        seconds(found, run.format(variant, "metrics.json"))
+    # what the variants share is measured once
+    nets = [work for work in set(works) if '"work": "classifier"' in work]
+    tests = [work for work in set(works) if '"work": "classifier_test"' in work]
+    assert (len(nets), len(tests)) == (2, 1)
+
+
 def test_a_test_costs_its_images_by_samples_and_by_the_mean():
     measured = {"test_start": (2, 0), "classifier_test": (1, 0.05), "read": (0, 0.1)}
-    run = "classification/{}/dwp/n20/split0/seed0/metrics.json"
+    run = "classification/{}/dwp/base/n20/split0/seed0/metrics.json"
     found = seconds(costs(measured), run.format("dwp"))
     # 2 samples: 5 * 50 passes a unit; 600 images by samples, 300 by the mean
     assert found == pytest.approx(2 + 1 + 0.2 + (600 * 2 + 300) * 0.05 / 250)

@@ -49,6 +49,22 @@ def history(splits=(0, 1)) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+VARIED = ["kernels_per_step", "precision"]
+
+
+def varied(table) -> pd.DataFrame:
+    """The table once for each of six variants, each a tenth above the one before."""
+    kernels = pd.CategoricalDtype(["none", "1024", "512"], ordered=True)
+    number = "mean" if "mean" in table else "value"
+    parts = [
+        table.assign(kernels_per_step=k, precision=p, **{number: table[number] * (1 + i / 10)})
+        for i, (k, p) in enumerate(
+            (k, p) for k in kernels.categories for p in ("bfloat16", "float32")
+        )
+    ]
+    return pd.concat(parts).astype({"kernels_per_step": kernels})
+
+
 PAPER = pd.DataFrame(
     {
         "dataset": ["mnist", "mnist", "cifar10"],
@@ -67,6 +83,7 @@ def figures() -> dict[str, Figure]:
     return {
         "fewshot": fewshot(summary(), "ensemble_accuracy", PAPER),
         "fewshot-two": fewshot(summary(("dwp", "xavier")), "ensemble_accuracy"),
+        "fewshot-varied": fewshot(varied(summary()), "ensemble_accuracy", PAPER, VARIED),
         "history": against_steps(history(), "valid_nll"),
         "kernels": kernels_beside_samples(kernels(40), {"dwp": kernels(40)}),
         "latent": latent_space(kernels(9).unflatten(0, (3, 3)), (-2, 2, -2, 2), torch.randn(9, 2)),
@@ -173,6 +190,25 @@ def test_fewshot_panels_share_the_axis(drawn):
     first, second = drawn["fewshot-two"].axes
     assert first.get_title() == "DWP initialisation"
     assert first.get_ylim() == second.get_ylim()
+
+
+def test_variants_have_panels_of_their_own_in_the_order_of_the_config(drawn):
+    panels = drawn["fewshot-varied"].axes
+    assert [panel.get_title().splitlines()[1:] for panel in panels] == [
+        [f"kernels per step {kernels}", f"precision {precision}"]
+        for kernels in ("none", "1024", "512")
+        for precision in ("bfloat16", "float32")
+    ]
+    means = [panel.containers[0].lines[0].get_ydata()[0] for panel in panels]
+    np.testing.assert_allclose(means, 0.8 * (1 + np.arange(6) / 10))
+    assert len({panel.get_subplotspec().rowspan.start for panel in panels}) == 2
+    assert [panel.get_ylabel() != "" for panel in panels] == [True, False, False] * 2
+
+    steps = against_steps(varied(history()), "valid_nll", VARIED)
+    inits = [panel.get_title().splitlines()[0] for panel in steps.axes]
+    assert inits == ["DWP initialisation"] * 6 + ["Xavier initialisation"] * 6
+    ends = [panel.lines[0].get_ydata()[0] for panel in steps.axes]
+    np.testing.assert_allclose(ends, np.tile(2.05 * (1 + np.arange(6) / 10), 2))
 
 
 def test_fewshot_draws_only_the_authors_matching_numbers(drawn):

@@ -13,6 +13,7 @@ from dwp.errors import UserError
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS
 from dwp.settings import check_settings, describe_refusal
+from dwp.variants import NOT_OF_A_RUN
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -70,6 +71,11 @@ def test_the_schema_is_one():
     Draft202012Validator.check_schema(SCHEMA)
 
 
+def test_every_setting_of_a_run_may_be_varied():
+    settings = SCHEMA["$defs"]["classification"]["properties"]
+    assert set(SCHEMA["$defs"]["listed"]["properties"]) == set(settings) - set(NOT_OF_A_RUN)
+
+
 ALLOWED = {
     "a prior as an init": {"classification.inits": ["xavier", "standard-normal", "dwp"]},
     "kernels as an init": {
@@ -77,6 +83,18 @@ ALLOWED = {
         "classification.inits": ["source-kernels"],
     },
     "one Bayesian layer": {"classification.bayesian_layers": ["conv2"]},
+    "values to compare and to choose among": {
+        "classification.vary": {
+            "filters": [[16, 16], [32, 128]],
+            "kernels_per_step": [None, 4],
+            "precision": ["float32", "bfloat16"],
+        },
+        "classification.tune": {"learning_rate": [0.01, 0.001], "epochs": [EPOCHS, 2 * EPOCHS]},
+        "classification.tune_by": "validation_accuracy",
+    },
+    "a look at the end of each": {
+        "classification.vary": {"epochs": [10 * EPOCHS], "evaluate_every": [10 * EPOCHS]},
+    },
     "a look at the end alone": {"classification.evaluate_every": EPOCHS},
     "another data set": {"data.source": "notmnist", "data.target": "mnist"},
     "no kernels for a prior that fits none": {
@@ -176,6 +194,34 @@ BROKEN = {
         {"classification.evaluate_every": EPOCHS + 1},
         "classification.evaluate_every",
         [f"at most epochs ({EPOCHS})", f"found {EPOCHS + 1}"],
+    ),
+    "evaluation after the end of some": (
+        {"classification.vary": {"epochs": [EPOCHS, 10]}},
+        "classification.evaluate_every",
+        ["at most epochs (10)"],
+    ),
+    "evaluation after the end of one combination": (
+        {
+            "classification.vary": {"epochs": [EPOCHS, 10 * EPOCHS]},
+            "classification.tune": {"evaluate_every": [EPOCHS, 10 * EPOCHS]},
+        },
+        "classification.evaluate_every",
+        [f"at most epochs ({EPOCHS})", f"found {10 * EPOCHS}"],
+    ),
+    "both varied and tuned": (
+        {"classification.vary": {"epochs": [100]}, "classification.tune": {"epochs": [200]}},
+        "classification",
+        ["epochs in both vary and tune"],
+    ),
+    "a varied whole number with a point": (
+        {"classification.vary": {"epochs": [EPOCHS, 300.0]}},
+        "classification.vary.epochs.1",
+        ["an integer"],
+    ),
+    "an unknown layer among varied ones": (
+        {"classification.vary": {"bayesian_layers": [["conv1"], ["conv3"]]}},
+        "classification.bayesian_layers",
+        ["conv1", "conv2", "'conv3'"],
     ),
     "vae without training": (
         {"priors.dwp.training": REMOVED},
@@ -426,6 +472,46 @@ REFUSED = {
         inside({"classification.priors": ["dwp", "dwp"]}),
         "domains.demo.classification.priors",
         ["uniqueItems", "['dwp', 'dwp']"],
+    ),
+    "an unknown setting to vary": (
+        inside({"classification.vary": {"learning_rat": [0.1]}}),
+        "domains.demo.classification.vary",
+        ["unknown learning_rat", "learning_rate"],
+    ),
+    "a list of the grid to vary": (
+        inside({"classification.vary": {"splits": [[0], [1]]}}),
+        "domains.demo.classification.vary",
+        ["unknown splits"],
+    ),
+    "a value that does not fit its setting": (
+        inside({"classification.tune": {"learning_rate": [0.1, 0]}}),
+        "domains.demo.classification.tune.learning_rate.1",
+        ["exclusiveMinimum 0", "0"],
+    ),
+    "a list that does not fit its setting": (
+        inside({"classification.vary": {"filters": [[16, 16], 16]}}),
+        "domains.demo.classification.vary.filters.1",
+        ["array", "16"],
+    ),
+    "one value to vary, and no list": (
+        inside({"classification.vary": {"epochs": 200}}),
+        "domains.demo.classification.vary.epochs",
+        ["array", "200"],
+    ),
+    "a value twice": (
+        inside({"classification.vary": {"epochs": [200, 200]}}),
+        "domains.demo.classification.vary.epochs",
+        ["uniqueItems"],
+    ),
+    "nothing to tune": (
+        inside({"classification.tune": {}}),
+        "domains.demo.classification.tune",
+        ["{}"],
+    ),
+    "a choice by test data": (
+        inside({"classification.tune_by": "ensemble_nll"}),
+        "domains.demo.classification.tune_by",
+        ["validation_nll", "validation_accuracy"],
     ),
     "no seeds": (
         inside({"classification.seeds": []}),

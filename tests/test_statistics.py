@@ -6,8 +6,18 @@ import pandas as pd
 import pytest
 
 from dwp.errors import UserError
-from dwp.evaluation.statistics import compare_with_paper, paired_tests, read_paper, summarise
+from dwp.evaluation.statistics import (
+    choose,
+    compare_with_paper,
+    holm,
+    keep_chosen,
+    paired_tests,
+    read_paper,
+    summarise,
+    with_holm,
+)
 
+DWP = {"prior": "dwp"}
 BY = ["domain", "prior", "init", "n", "metric"]
 
 
@@ -49,10 +59,12 @@ def test_paired_test_of_known_sample():
         runs(
             *(("dwp", split, 0, value) for split, value in enumerate([0.1, 0.5, 0.3])),
             *(("normal", split, 0, value) for split, value in enumerate([0.2, 0.7, 0.6])),
-        )
+        ),
+        DWP,
     )
     (row,) = table.to_dict("records")
-    assert (row["prior"], row["reference"], row["splits"]) == ("normal", "dwp", 3)
+    assert (row["prior"], row["compared"], row["reference"]) == ("normal", "prior", "dwp")
+    assert row["splits"] == 3
     assert row["difference"] == pytest.approx(0.2)
     # Differences 0.1, 0.2, 0.3: t = 0.2 / (0.1 / sqrt(3)) = 2 sqrt(3), 2 degrees of freedom.
     t = 2 * math.sqrt(3)
@@ -62,8 +74,8 @@ def test_paired_test_of_known_sample():
 
 def test_pairing_ignores_unmatched_splits():
     matched = [("dwp", 0, 0, 0.1), ("dwp", 1, 0, 0.3), ("normal", 0, 0, 0.2), ("normal", 1, 0, 0.5)]
-    expected = paired_tests(runs(*matched))
-    found = paired_tests(runs(*matched, ("dwp", 2, 0, 9.0), ("normal", 3, 0, -9.0)))
+    expected = paired_tests(runs(*matched), DWP)
+    found = paired_tests(runs(*matched, ("dwp", 2, 0, 9.0), ("normal", 3, 0, -9.0)), DWP)
     pd.testing.assert_frame_equal(found, expected)
     assert found["splits"].item() == 2
 
@@ -77,7 +89,8 @@ def test_pairing_keeps_settings_apart():
                 runs(("dwp", 0, 0, 0.9), ("normal", 0, 0, 0.8), n=100),
                 runs(("normal", 0, 0, 0.1), init="xavier"),  # no reference there
             ]
-        )
+        ),
+        DWP,
     )
     assert list(table["n"]) == [50, 100]
     assert set(table["init"]) == {"dwp"}
@@ -87,7 +100,139 @@ def test_pairing_keeps_settings_apart():
 
 def test_paired_tests_need_the_reference():
     with pytest.raises(ValueError, match="'flow'"):
-        paired_tests(runs(("dwp", 0, 0, 0.5)), "flow")
+        paired_tests(runs(("dwp", 0, 0, 0.5)), {"prior": "flow"})
+
+
+VARIED = {"precision": ["float32", "bfloat16"], "kernels_per_step": ["none", "512"]}
+MATCH = ["domain", "init", "n", "metric"]
+
+
+def varied(values, metric="elbo"):
+    """Runs of one prior, from the values of each split by precision and kernels a step."""
+    tables = [
+        runs(*(("dwp", split, 0, v) for split, v in enumerate(of_splits)), metric=metric).assign(
+            precision=precision, kernels_per_step=kernels
+        )
+        for (precision, kernels), of_splits in values.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    for name, texts in VARIED.items():
+        table[name] = pd.Categorical(table[name], texts, ordered=True)
+    return table
+
+
+def test_a_setting_is_tested_with_everything_else_alike():
+    table = varied(
+        {
+            ("float32", "none"): [10.0, 20.0],
+            ("bfloat16", "none"): [10.5, 21.0],
+            ("float32", "512"): [7.0, 16.0],
+            ("bfloat16", "512"): [7.0, 16.0],
+        }
+    )
+    found = paired_tests(table, {"precision": "float32"}, [*MATCH, "prior", "kernels_per_step"])
+    assert found[["kernels_per_step", "precision", "reference"]].to_numpy().tolist() == [
+        ["none", "bfloat16", "float32"],
+        ["512", "bfloat16", "float32"],
+    ]
+    assert found["difference"].tolist() == [0.75, 0.0]
+    assert found["p"].isna().tolist() == [False, True]  # no difference at all: no test
+    reference = {name: texts[0] for name, texts in VARIED.items()}
+    both = paired_tests(table, reference, [*MATCH, "prior"])
+    assert set(both["compared"]) == {"precision, kernels_per_step"}
+    assert set(both["reference"]) == {"float32, none"}
+    assert both["difference"].tolist() == [-3.5, 0.75, -3.5]
+
+
+def test_holm_by_hand():
+    p = pd.Series([0.01, 0.04, math.nan, 0.03, 0.005], index=list("abcde"))
+    # sorted: 0.005 * 4, 0.01 * 3, 0.03 * 2, and 0.04 * 1, which must not fall below the third
+    expected = pd.Series([0.03, 0.06, math.nan, 0.06, 0.02], index=list("abcde"))
+    pd.testing.assert_series_equal(holm(p), expected)
+    assert holm(pd.Series([0.6, 0.9])).tolist() == [1.0, 1.0]
+
+
+def test_tests_of_other_metrics_and_other_choices_are_corrected_apart():
+    tests = pd.DataFrame(
+        [
+            ("nll", "prior", "validation", 0.01),
+            ("nll", "prior", "validation", 0.02),
+            ("nll", "prior", "test", 0.01),
+            ("elbo", "prior", "validation", 0.01),
+            ("nll", "precision", "validation", 0.01),
+        ],
+        columns=["metric", "compared", "chosen_by", "p"],
+        index=[0, 0, 1, 1, 2],  # as after a concatenation
+    )
+    assert with_holm(tests)["p_holm"].tolist() == [0.02, 0.02, 0.01, 0.01, 0.01]
+
+
+def tuned(metric, values, rates=("0.1", "0.01"), prior="dwp"):
+    """Runs of one prior, from the values of each split by learning rate."""
+    table = pd.concat(
+        [
+            runs(
+                *((prior, split, 0, v) for split, v in enumerate(of_splits)), metric=metric
+            ).assign(learning_rate=rate)
+            for rate, of_splits in values.items()
+        ],
+        ignore_index=True,
+    )
+    table["learning_rate"] = pd.Categorical(table["learning_rate"], rates, ordered=True)
+    return table
+
+
+TUNED_BY = ["domain", "prior", "init", "n"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "expected"),
+    [
+        ("validation_nll", {"0.1": [1.0, 4.0], "0.01": [2.0, 2.0]}, "0.01"),
+        ("validation_accuracy", {"0.1": [0.5, 0.9], "0.01": [0.6, 0.7]}, "0.1"),
+        ("validation_nll", {"0.01": [1.0, 2.0], "0.1": [2.0, 1.0]}, "0.1"),  # the config's first
+        ("validation_accuracy", {"0.01": [0.5], "0.1": [0.5]}, "0.1"),
+        ("validation_nll", {"0.1": [0.0, math.nan], "0.01": [9.0, 9.0]}, "0.01"),
+    ],
+)
+def test_the_best_mean_over_splits_is_chosen(metric, values, expected):
+    (row,) = choose(tuned(metric, values), TUNED_BY, ["learning_rate"], metric).to_dict("records")
+    assert row == {"domain": "mnist", "prior": "dwp", "init": "dwp", "n": 50} | {
+        "learning_rate": expected
+    }
+
+
+def test_every_prior_has_its_own_choice():
+    metric = "validation_nll"
+    table = pd.concat(
+        [
+            tuned(metric, {"0.1": [1.0], "0.01": [2.0]}),
+            tuned(metric, {"0.1": [2.0], "0.01": [1.0]}, prior="normal"),
+        ]
+    )
+    found = choose(table, TUNED_BY, ["learning_rate"], metric)
+    assert found[["prior", "learning_rate"]].to_numpy().tolist() == [
+        ["dwp", "0.1"],
+        ["normal", "0.01"],
+    ]
+
+
+def test_the_choice_by_test_images_stands_beside_that_by_validation_images():
+    table = pd.concat(
+        [
+            tuned("validation_nll", {"0.1": [1.0, 1.0], "0.01": [2.0, 2.0]}),
+            tuned("ensemble_nll", {"0.1": [5.0, 6.0], "0.01": [3.0, 4.0]}),
+        ]
+    )
+    kept = keep_chosen(table, TUNED_BY, ["learning_rate"], "validation_nll")
+    nll = kept[kept["metric"] == "ensemble_nll"]
+    assert nll[["chosen_by", "learning_rate", "split", "value"]].to_numpy().tolist() == [
+        ["validation", "0.1", 0, 5.0],
+        ["validation", "0.1", 1, 6.0],
+        ["test", "0.01", 0, 3.0],
+        ["test", "0.01", 1, 4.0],
+    ]
+    assert len(kept) == 8
 
 
 def summary(*rows):

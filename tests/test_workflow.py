@@ -200,6 +200,17 @@ def test_a_setting_of_bayesian_nets_leaves_the_deterministic_ones(project):
     assert project.due()["classifiers"] == 2
 
 
+def test_another_value_runs_only_the_nets_that_have_it(project):
+    settings = project.config["domains"]["demo"]["classification"]
+    settings["vary"] = {"learning_rate": [settings["learning_rate"], 0.01]}
+    settings["tune"] = {"log_variance": [settings["log_variance"], -8.0]}
+    project.write_config()
+    due = project.due()
+    # of two Bayesian nets three more combinations; the deterministic one has no log-variance
+    assert due.pop("classifiers") == 2 * 3 + 1
+    assert set(due) == {"run_tables", "summary_tables", "fewshot_figure", "steps_figure"}
+
+
 def test_more_splits_run_only_the_jobs_that_have_them(project):
     project.config["domains"]["demo"]["classification"]["splits"] = [0, 1, 2, 3]
     project.write_config()
@@ -275,7 +286,7 @@ def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished, setting, 
     assert "rule " not in output
 
 
-RUN = "results/tiny/demo/classification/standard-normal/dwp/n{}/split{}/seed0/{}"
+RUN = "results/tiny/demo/classification/standard-normal/dwp/base/n{}/split{}/seed0/{}"
 
 
 def nets(project: Project, *runs: tuple[int, int]) -> list[tuple[int, bytes]]:
@@ -295,7 +306,7 @@ def test_neither_a_failure_nor_a_metric_nor_a_larger_grid_trains_a_finished_net_
     assert status != 0
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert errors[0].startswith("error: standard-normal dwp n100000 split0 seed0: ")
+    assert errors[0].startswith("error: standard-normal dwp base n100000 split0 seed0: ")
     assert not (copy.folder / RUN.format(10, 0, "weights.safetensors")).exists()
 
     settings.update(train_sizes=[10, 20])

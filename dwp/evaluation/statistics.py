@@ -1,12 +1,13 @@
 """Statistics over data splits, and the comparison with the authors' numbers.
 
 A tidy table of runs has one row per measured number: `domain`, `prior` (the method's name),
-`init`, `n` (training examples), `split`, `seed`, `metric` (its name) and `value`. Splits are the
-unit of replication: seeds of one split share its data, so they are averaged first.
+`init`, one column of each varied or tuned setting, `n` (training examples), `split`, `seed`,
+`metric` (its name) and `value`. Splits are the unit of replication: seeds of one split share its
+data, so they are averaged first.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,20 @@ from dwp.errors import UserError
 
 CONFIDENCE = 0.95
 _PAPER_COLUMNS = ("dataset", "prior", "num_examples", "accuracy")
+
+
+def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Read a table of runs or a summary of one, written by `dwp.plots.tables.to_csv`.
+
+    Args:
+        path: the CSV file.
+        settings: values of the varied and tuned settings, as text; the columns of that name
+            become categories in this order, which tables and figures of them keep.
+    """
+    table = pd.read_csv(path, dtype=dict.fromkeys(settings, str))
+    for name, values in settings.items():
+        table[name] = pd.Categorical(table[name], values, ordered=True)
+    return table
 
 
 def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
@@ -32,7 +47,7 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
         interval of the mean). `std` and `interval` are NaN for one split.
     """
     by = list(by)
-    groups = _split_means(runs, by, value).groupby(by, dropna=False)[value]
+    groups = _split_means(runs, by, value).groupby(by, dropna=False, observed=True)[value]
     table = pd.DataFrame(
         {
             "mean": groups.mean(skipna=False),
@@ -48,9 +63,59 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
     return table.reset_index()
 
 
+def choose(
+    runs: pd.DataFrame, by: Sequence[str], tuned: Sequence[str], metric: str
+) -> pd.DataFrame:
+    """Choose the values of tuned settings whose runs have the best mean over splits of a metric.
+
+    The best is the largest accuracy, the smallest of anything else; of equal ones the first in
+    order of the values; one with a failed run (NaN) only where all have one.
+
+    Args:
+        runs: a tidy table of runs.
+        by: columns whose combinations each get a choice of their own.
+        tuned: columns of the settings to choose.
+        metric: its name in the column `metric`.
+
+    Returns:
+        One row per combination of `by`: the columns `by` and `tuned`.
+    """
+    table = summarise(runs[runs["metric"] == metric], [*by, *tuned])
+    ranked = table.sort_values("mean", ascending=not metric.endswith("accuracy"), kind="stable")
+    return ranked.drop_duplicates(list(by))[[*by, *tuned]].sort_index().reset_index(drop=True)
+
+
+def keep_chosen(
+    runs: pd.DataFrame, by: Sequence[str], tuned: Sequence[str], metric: str
+) -> pd.DataFrame:
+    """Keep the runs with the chosen values of tuned settings, once for each way to choose.
+
+    Args:
+        runs: a tidy table of runs.
+        by: see `choose`.
+        tuned: see `choose`.
+        metric: `validation_accuracy` or `validation_nll`.
+
+    Returns:
+        The kept runs, with the column `chosen_by`: "validation", chosen by `metric`; "test",
+        chosen by the same metric of the ensemble on the very test images that the runs are then
+        reported on, as the authors did: too good to be true by as much as choosing gains.
+    """
+    ways = {"validation": metric, "test": metric.replace("validation", "ensemble")}
+    kept = pd.concat(
+        [
+            runs.merge(choose(runs, by, tuned, which), on=[*by, *tuned]).assign(chosen_by=way)
+            for way, which in ways.items()
+        ],
+        ignore_index=True,
+    )
+    kept["chosen_by"] = pd.Categorical(kept["chosen_by"], list(ways), ordered=True)
+    return kept
+
+
 def paired_tests(
     runs: pd.DataFrame,
-    reference_method: str = "dwp",
+    reference: Mapping[str, str],
     match: Sequence[str] = ("domain", "init", "n", "metric"),
     value: str = "value",
 ) -> pd.DataFrame:
@@ -58,42 +123,70 @@ def paired_tests(
 
     Args:
         runs: a tidy table of runs.
-        reference_method: name in the column `prior` that the others are compared with.
+        reference: the columns that tell methods apart, with the reference's values: the prior
+            in `{"prior": "dwp"}`.
         match: columns that must agree for two runs to be compared.
         value: column to compare.
 
     Returns:
         One row per method and combination of `match` that shares a split with the reference:
-        the columns `match`, `prior`, `reference`, `splits` (matched ones), `difference` (mean of
-        method minus reference), `interval` (half width of its 95 % interval) and `p` (two-sided,
-        not corrected for multiple tests). `interval` and `p` are NaN for one split.
+        the columns `match`, those that tell methods apart, `compared` (their names), `reference`
+        (its values), `splits` (matched ones), `difference` (mean of method minus reference),
+        `interval` (half width of its 95 % interval) and `p` (two-sided, not corrected for
+        multiple tests: see `with_holm`). `interval` and `p` are NaN for one split, and where
+        method and reference are alike in all.
 
     Raises:
         ValueError: no run has the reference method.
     """
-    match = list(match)
-    means = _split_means(runs, [*match, "prior"], value)
-    is_reference = means["prior"] == reference_method
+    match, compared = list(match), list(reference)
+    means = _split_means(runs, [*match, *compared], value)
+    is_reference = (means[compared] == pd.Series(reference)).all(axis=1)
+    told = ", ".join(compared), ", ".join(reference.values())
     if not is_reference.any():
-        raise ValueError(f"no run has the prior '{reference_method}'")
+        raise ValueError(f"no run has the {told[0]} '{told[1]}'")
     pairs = means[~is_reference].merge(
-        means[is_reference].drop(columns="prior"),
+        means[is_reference].drop(columns=compared),
         on=[*match, "split"],
         suffixes=("", "_reference"),
     )
     rows = []
-    for key, group in pairs.groupby([*match, "prior"], dropna=False):
-        ours, reference = group[value], group[f"{value}_reference"]
+    for key, group in pairs.groupby([*match, *compared], dropna=False, observed=True):
+        differences = group[value] - group[f"{value}_reference"]
         interval = p = np.nan
-        if len(group) > 1:
-            test = stats.ttest_rel(ours, reference)
+        if len(group) > 1 and differences.any():
+            test = stats.ttest_1samp(differences, 0.0)
             limits = test.confidence_interval(CONFIDENCE)
             interval, p = (limits.high - limits.low) / 2, test.pvalue
-        difference = (ours - reference).mean(skipna=False)
-        rows.append((*key, reference_method, len(group), difference, interval, p))
-    return pd.DataFrame(
-        rows, columns=[*match, "prior", "reference", "splits", "difference", "interval", "p"]
-    )
+        rows.append((*key, *told, len(group), differences.mean(skipna=False), interval, p))
+    columns = [*match, *compared, "compared", "reference"]
+    return pd.DataFrame(rows, columns=[*columns, "splits", "difference", "interval", "p"])
+
+
+def with_holm(tests: pd.DataFrame) -> pd.DataFrame:
+    """Add the column `p_holm` to paired tests: p corrected for multiple tests.
+
+    The tests that are corrected together are those of one metric, of what was compared and, after
+    tuning, of one way to choose.
+    """
+    tests = tests.reset_index(drop=True)
+    family = ["metric", "compared", *(["chosen_by"] if "chosen_by" in tests else [])]
+    return tests.assign(p_holm=tests.groupby(family, observed=True)["p"].transform(holm))
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """Correct p-values by Holm's step-down method (1979); NaN stays and does not count.
+
+    The chance of one false rejection or more among all tests is then at most the level, whatever
+    their dependence. (`scipy.stats.false_discovery_control` bounds the share of false ones
+    instead.)
+
+    Args:
+        p: p-values with distinct index labels.
+    """
+    ordered = p.dropna().sort_values()
+    corrected = ordered * np.arange(len(ordered), 0, -1)
+    return corrected.cummax().clip(upper=1.0).reindex(p.index)
 
 
 def read_paper(path: str | os.PathLike) -> pd.DataFrame:
@@ -157,4 +250,5 @@ def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFra
 
 def _split_means(runs: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """Average the seeds of each split: the columns `by`, `split` and `value`."""
-    return runs.groupby([*by, "split"], dropna=False)[value].mean(skipna=False).reset_index()
+    groups = runs.groupby([*by, "split"], dropna=False, observed=True)[value]
+    return groups.mean(skipna=False).reset_index()

@@ -1,5 +1,7 @@
 """Few-shot classification: a metric against the number of training examples."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,24 +24,30 @@ _LARGEST_SPREAD = 0.6  # of all priors together, as a share of the gap between n
 
 
 @styled
-def fewshot(summary: pd.DataFrame, metric: str, paper: pd.DataFrame | None = None) -> Figure:
-    """Draw a metric against n: a line per prior, a panel per initialisation.
+def fewshot(
+    summary: pd.DataFrame,
+    metric: str,
+    paper: pd.DataFrame | None = None,
+    vary: Sequence[str] = (),
+) -> Figure:
+    """Draw a metric against n: a line per prior, a panel per initialisation and variant.
 
     Error bars are 95 % intervals over splits (none for one split). Priors are shifted sideways
     by a fixed factor of n, so that their bars do not overlap.
 
     Args:
         summary: the columns `prior`, `init`, `n`, `metric`, `mean`, `interval` (half width, NaN
-            for none); one `domain` at most.
+            for none) and `vary`; one `domain` at most.
         metric: which rows to draw.
         paper: the authors' accuracies (`read_paper`), drawn hollow and dashed in every panel, as
             far as prior, n and domain occur in `summary`; only where `metric` is an accuracy.
+        vary: settings whose combinations have panels of their own.
 
     Raises:
         ValueError: no row has the metric, or several domains.
     """
     rows = rows_of_metric(summary, metric, alone=["domain"])
-    priors, inits, counts = in_order(rows["prior"]), sorted(set(rows["init"])), _counts(rows)
+    priors, counts = in_order(rows["prior"]), _counts(rows)
     gap = np.diff(np.log(counts)).min() if len(counts) > 1 else np.log(2)
     width = np.log(counts[-1] / counts[0]) + gap
     step = min(_STEP * width, _LARGEST_SPREAD * gap / len(priors))
@@ -47,8 +55,8 @@ def fewshot(summary: pd.DataFrame, metric: str, paper: pd.DataFrame | None = Non
     factor = dict(zip(priors, np.exp(shifts), strict=True))
     authors = _authors(rows, metric, paper)
 
-    figure, axes = panels(inits, height=2.4)
-    for panel, init in zip(axes, inits, strict=True):
+    figure, drawn = panels(rows, vary, height=2.4, label=metric_label(metric))
+    for panel, part in drawn:
         for prior in priors:
             colour, marker, _ = look(prior)
             of_paper = authors[authors["prior"] == prior].sort_values("num_examples")
@@ -62,7 +70,7 @@ def fewshot(summary: pd.DataFrame, metric: str, paper: pd.DataFrame | None = Non
                 linestyle=(0, (3, 2)),
                 linewidth=0.7,
             )
-            ours = rows[(rows["prior"] == prior) & (rows["init"] == init)].sort_values("n")
+            ours = part[part["prior"] == prior].sort_values("n")
             panel.errorbar(
                 ours["n"] * factor[prior],
                 ours["mean"],
@@ -77,8 +85,7 @@ def fewshot(summary: pd.DataFrame, metric: str, paper: pd.DataFrame | None = Non
         panel.set_xticks(counts, [f"{count:,}" for count in counts])
         panel.xaxis.set_minor_locator(NullLocator())
         panel.set_xlabel("training examples")
-    axes[0].set_ylabel(metric_label(metric))
-    limit_fractions(axes[0], metric)
+    limit_fractions(drawn[0][0], metric)
     legend_below(figure, _handles(priors, with_authors=not authors.empty))
     return figure
 

@@ -1,5 +1,7 @@
 """Training curves."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,28 +20,31 @@ from dwp.plots.style import (
 
 
 @styled
-def against_steps(history: pd.DataFrame, metric: str) -> Figure:
-    """Draw a metric against the optimisation step: a line per prior, a panel per initialisation.
+def against_steps(history: pd.DataFrame, metric: str, vary: Sequence[str] = ()) -> Figure:
+    """Draw a metric against the optimisation step.
+
+    A line per prior, a panel per initialisation and variant.
 
     Lines are means over splits; bands are one standard deviation over splits to either side (no
     band for one split).
 
     Args:
-        history: the columns `prior`, `init`, `n`, `split`, `seed`, `step`, `metric`, `value`;
-            one `n` and at most one `domain`.
+        history: the columns `prior`, `init`, `n`, `split`, `seed`, `step`, `metric`, `value`
+            and `vary`; one `n` and at most one `domain`.
         metric: which rows to draw.
+        vary: settings whose combinations have panels of their own.
 
     Raises:
         ValueError: no row has the metric, or several n or domains.
     """
     rows = rows_of_metric(history, metric, alone=["domain", "n"])
-    table = summarise(rows, ["prior", "init", "step"])
-    priors, inits = in_order(table["prior"]), sorted(set(table["init"]))
+    table = summarise(rows, ["prior", "init", *vary, "step"])
+    priors = in_order(table["prior"])
 
-    figure, axes = panels(inits, height=2.3)
-    for panel, init in zip(axes, inits, strict=True):
+    figure, drawn = panels(table, vary, height=2.3, label=metric_label(metric))
+    for panel, part in drawn:
         for prior in priors:
-            curve = table[(table["prior"] == prior) & (table["init"] == init)]
+            curve = part[part["prior"] == prior]
             colour = look(prior).colour
             panel.plot(curve["step"], curve["mean"], color=colour)
             low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
@@ -48,8 +53,7 @@ def against_steps(history: pd.DataFrame, metric: str) -> Figure:
         panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.xaxis.get_major_locator().set_params(nbins=5, integer=True)
         panel.set_xlabel("optimisation step")
-    axes[0].set_ylabel(metric_label(metric))
-    limit_fractions(axes[0], metric)
+    limit_fractions(drawn[0][0], metric)
     looks = map(look, priors)
     legend_below(figure, [Line2D([], [], color=one.colour, label=one.label) for one in looks])
     return figure

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +78,7 @@ _WORDS = {
     "auroc": "AUROC",
     "brier": "Brier score",
 }
+_PANELS_A_ROW = 3
 _FRACTIONS = ("accuracy", "ece", "auroc")
 
 
@@ -123,20 +124,38 @@ def rows_of_metric(frame: pd.DataFrame, metric: str, alone: Iterable[str]) -> pd
     return rows
 
 
-def panels(inits: list[str], height: float) -> tuple[Figure, list[Axes]]:
-    """An empty figure with a titled panel per initialisation, sharing the y axis.
+def panels(
+    frame: pd.DataFrame, vary: Sequence[str], height: float, label: str
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """An empty figure with a panel per initialisation and combination of varied settings.
+
+    Panels share the y axis, at most three in a row, and have titles that say what they are of.
 
     Args:
-        inits: initialisations, one per panel; one panel makes a single-column figure.
-        height: of the figure without a legend, in inches.
+        frame: what will be drawn: the columns `init` and `vary`.
+        vary: varied settings.
+        height: of a row of panels, in inches.
+        label: of the y axis.
+
+    Returns:
+        The figure, and each panel with its rows of `frame`; one panel makes a single-column figure.
     """
-    width = SINGLE_COLUMN if len(inits) == 1 else DOUBLE_COLUMN
-    figure = Figure(figsize=(width, height), layout="constrained")
+    parts = list(frame.groupby(["init", *vary], observed=True))
+    rows = -(-len(parts) // _PANELS_A_ROW)
+    columns = -(-len(parts) // rows)
+    height += 0.15 * len(vary)  # for the titles
+    width = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+    figure = Figure(figsize=(width, rows * height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08)  # inches; tick labels reach into the gap
-    axes = list(figure.subplots(1, len(inits), sharey=True, squeeze=False)[0])
-    for panel, init in zip(axes, inits, strict=True):
-        panel.set_title(init_label(init))
-    return figure, axes
+    axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for unused in axes[len(parts) :]:
+        unused.remove()
+    for number, ((init, *values), _) in enumerate(parts):
+        settings = [f"{n.replace('_', ' ')} {v}" for n, v in zip(vary, values, strict=True)]
+        axes[number].set_title("\n".join([init_label(init), *settings]))
+        if number % columns == 0:
+            axes[number].set_ylabel(label)
+    return figure, [(panel, part) for panel, (_, part) in zip(axes, parts, strict=False)]
 
 
 def limit_fractions(axes: Axes, metric: str) -> None:

@@ -29,9 +29,9 @@ for domain, first, runs in run_jobs():
             folder=run_folder,
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, runs=runs: as_json(runs),
-            settings=lambda w: as_json(run_settings(w.domain, w.prior)),
+            settings=lambda w: as_json(run_settings(w.domain, w.prior, w.variant)),
             code=lambda w: code("train_classifier.py", *run_modules(w)),
-            test_settings=lambda w: as_json(test_settings(w.domain)),
+            test_settings=lambda w: as_json(test_settings(w.domain, w.prior, w.variant)),
             test_code=lambda w: code("evaluate_classifier.py", *run_modules(w)),
         shell:
             "(python $SCRIPTS/train_classifier.py --data {input.target}"

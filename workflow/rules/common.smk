@@ -21,6 +21,7 @@ from dwp.settings import (
     check_settings,
     describe_refusal,
 )
+from dwp.variants import GRID, as_text, combinations, variant_name, variants
 
 try:
     validate(config, "../schemas/config.schema.yaml")
@@ -35,17 +36,11 @@ except UserError as error:
 ROOT = Path(workflow.basedir)
 RESULTS = f"results/{config['name']}"
 LOGS = f"logs/{config['name']}"
-RUN = f"{RESULTS}/{{domain}}/classification/{{prior}}/{{init}}/n{{n}}/split{{split}}/seed{{seed}}"
-RUN_LOG = f"{LOGS}/{{domain}}/classification/{{prior}}/{{init}}"
+RUN_OF = "{domain}/classification/{prior}/{init}/{variant}"
+RUN = f"{RESULTS}/{RUN_OF}/n{{n}}/split{{split}}/seed{{seed}}"
+RUN_LOG = f"{LOGS}/{RUN_OF}"
 TABLES = f"{RESULTS}/{{domain}}/tables"
 FIGURES = f"{RESULTS}/{{domain}}/figures"
-GRID = {
-    "prior": "priors",
-    "init": "inits",
-    "n": "train_sizes",
-    "split": "splits",
-    "seed": "seeds",
-}
 GPU = 0 if config["device"] == "cpu" else 1
 
 
@@ -55,6 +50,7 @@ wildcard_constraints:
     layer="[^/_.]+",
     prior="[^/]+",
     init="[^/]+",
+    variant="[^/]+",
     n="[0-9]+",
     split="[0-9]+",
     seed="[0-9]+",
@@ -138,19 +134,17 @@ def is_deterministic(domain, prior):
     return prior_section(domain, prior)["kind"] == DETERMINISTIC
 
 
-def run_settings(domain, prior):
+def run_settings(domain, prior, variant):
     section = config["domains"][domain]
-    settings = without(section["classification"], *GRID.values(), "runs_per_job")
-    if is_deterministic(domain, prior):
-        bayesian = ("kernels_per_step", "log_variance", "samples", "bayesian_layers")
-        settings = without(settings, *bayesian) | {
-            "l2": prior_section(domain, prior)["l2"]
-        }
+    deterministic = is_deterministic(domain, prior)
+    settings = variants(section["classification"], deterministic=deterministic)[variant]
+    if deterministic:
+        settings["l2"] = prior_section(domain, prior)["l2"]
     return {"network": section["network"], **settings}
 
 
-def test_settings(domain):
-    return {"samples": config["domains"][domain]["classification"]["samples"]}
+def test_settings(domain, prior, variant):
+    return {"samples": run_settings(domain, prior, variant).get("samples", 0)}
 
 
 def prior_module(domain, prior):
@@ -186,7 +180,7 @@ def fitted_kernels(w):
 def run_priors(w):
     if is_deterministic(w.domain, w.prior):
         return []
-    layers = config["domains"][w.domain]["classification"]["bayesian_layers"]
+    layers = run_settings(w.domain, w.prior, w.variant)["bayesian_layers"]
     return [prior_file(w.domain, w.prior, layer) for layer in layers]
 
 
@@ -217,7 +211,8 @@ def table(name, caption):
 
 
 # Jobs: one rule for every job's worth of runs, since the outputs of one rule must all have the same
-# wildcards. Only the priors and the inits stay wildcards; a job is called after its first run.
+# wildcards. The priors, the inits and the variants of the settings stay wildcards; a job is called
+# after its first run.
 
 
 def chunks(items, size):
@@ -238,7 +233,7 @@ def source_files(name, seeds):
 
 
 def run_jobs():
-    """The domain and the places (n, split, seed) of every job's runs of one prior and init."""
+    """The domain and the places (n, split, seed) of every job's runs of one prior, init and variant."""
     for domain, section in config["domains"].items():
         section = section["classification"]
         axes = {place: section[GRID[place]] for place in ("n", "split", "seed")}
@@ -249,14 +244,14 @@ def run_jobs():
 
 def run_files(name, runs):
     """A file of every run of a job."""
-    rest = {place: f"{{{place}}}" for place in ("domain", "prior", "init")}
+    rest = {place: f"{{{place}}}" for place in ("domain", "prior", "init", "variant")}
     return [f"{RUN}/{name}".format(**rest, **run) for run in runs]
 
 
 def run_folder(w):
-    """The folder of a run of one prior and init, its other places in braces."""
+    """The folder of a run of one prior, init and variant, its other places in braces."""
     rest = {place: f"{{{place}}}" for place in ("n", "split", "seed")}
-    return RUN.format(domain=w.domain, prior=w.prior, init=w.init, **rest)
+    return RUN.format(**w, **rest)
 
 
 # Results: which tables and figures a config asks for.
@@ -265,6 +260,50 @@ def run_folder(w):
 def run_grid(domain):
     section = config["domains"][domain]["classification"]
     return {place: section[key] for place, key in GRID.items()}
+
+
+def run_variants(domain):
+    """Of every prior, the variants of its runs, each with the listed values that it stands for."""
+    section = config["domains"][domain]["classification"]
+    return {
+        prior: [
+            [
+                variant_name(
+                    section, values, deterministic=is_deterministic(domain, prior)
+                ),
+                {name: as_text(value) for name, value in values.items()},
+            ]
+            for values in combinations(section)
+        ]
+        for prior in section["priors"]
+    }
+
+
+def tune_by(domain):
+    """The metric that tuned settings are chosen by."""
+    section = config["domains"][domain]["classification"]
+    return section.get("tune_by", "validation_nll")
+
+
+def all_runs(domain, name):
+    """A file of every run of a domain."""
+    grid = run_grid(domain)
+    return [
+        path
+        for prior in grid.pop("prior")
+        for which in dict(run_variants(domain)[prior])
+        for path in expand(
+            f"{RUN}/{name}", domain=domain, prior=prior, variant=which, **grid
+        )
+    ]
+
+
+def listed_values(domain, key):
+    """The values of the settings of `vary` or `tune`, as they stand in tables."""
+    section = config["domains"][domain]["classification"].get(key, {})
+    return {
+        name: [as_text(value) for value in values] for name, values in section.items()
+    }
 
 
 def has_kernels(domain, layer):

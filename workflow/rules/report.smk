@@ -1,11 +1,7 @@
 rule run_tables:
     input:
-        metrics=lambda w: expand(
-            f"{RUN}/metrics.json", domain=w.domain, **run_grid(w.domain)
-        ),
-        history=lambda w: expand(
-            f"{RUN}/history.csv", domain=w.domain, **run_grid(w.domain)
-        ),
+        metrics=lambda w: all_runs(w.domain, "metrics.json"),
+        history=lambda w: all_runs(w.domain, "history.csv"),
     output:
         metrics=f"{TABLES}/classification.csv",
         history=f"{TABLES}/classification_history.csv",
@@ -14,10 +10,11 @@ rule run_tables:
     params:
         runs=lambda w: RUN,
         grid=lambda w: as_json(run_grid(w.domain)),
+        variants=lambda w: as_json(run_variants(w.domain)),
         code=code("tabulate_runs.py"),
     shell:
         "python $SCRIPTS/tabulate_runs.py --runs {params.runs:q} --grid {params.grid:q}"
-        " --domain {wildcards.domain} --metrics {output.metrics} --history {output.history}"
+        " --variants {params.variants:q} --domain {wildcards.domain} --metrics {output.metrics} --history {output.history}"
         " 2>&1 | tee {log}"
 
 
@@ -35,9 +32,13 @@ rule summary_tables:
     params:
         paper=Path(ENVIRONMENT["PAPER"]).read_text(),
         reference=lambda w: reference_prior(w.domain),
+        vary=lambda w: as_json(listed_values(w.domain, "vary")),
+        tune=lambda w: as_json(listed_values(w.domain, "tune")),
+        tune_by=lambda w: tune_by(w.domain),
         code=code("summarise_runs.py"),
     shell:
         "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER"
+        " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text} 2>&1 | tee {log}"
 
@@ -69,23 +70,28 @@ rule fewshot_figure:
         f"{LOGS}/{{domain}}/figures/fewshot_{{metric}}.log",
     params:
         paper=Path(ENVIRONMENT["PAPER"]).read_text(),
+        vary=lambda w: as_json(listed_values(w.domain, "vary")),
         code=code("plot_runs.py"),
     shell:
-        "python $SCRIPTS/plot_runs.py --summary {input} --paper $PAPER"
+        "python $SCRIPTS/plot_runs.py --summary {input} --paper $PAPER --vary {params.vary:q}"
         " --metric ensemble_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
 
 
 rule steps_figure:
     input:
-        f"{TABLES}/classification_history.csv",
+        history=f"{TABLES}/classification_history.csv",
+        summary=f"{TABLES}/classification_summary.csv",
     output:
         **figure("steps_{metric}_n{n}", "steps"),
     log:
         f"{LOGS}/{{domain}}/figures/steps_{{metric}}_n{{n}}.log",
     params:
+        vary=lambda w: as_json(listed_values(w.domain, "vary")),
+        tune=lambda w: as_json(listed_values(w.domain, "tune")),
         code=code("plot_runs.py"),
     shell:
-        "python $SCRIPTS/plot_runs.py --history {input} --n {wildcards.n}"
+        "python $SCRIPTS/plot_runs.py --summary {input.summary} --history {input.history}"
+        " --n {wildcards.n} --vary {params.vary:q} --tune {params.tune:q}"
         " --metric validation_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
 
 

@@ -39,7 +39,7 @@ def main() -> None:
     priors = load_priors(arguments.priors, device)
     for place in arguments.runs:
         folder = Path(arguments.folder.format(**place))
-        with naming(" ".join(folder.parts[-5:])):
+        with naming(" ".join(folder.parts[-6:])):
             tensors, run = load_tensors(folder / "weights.safetensors", kind="classifier")
             net = build_classifier(run, classes, priors)
             net.load_state_dict(tensors)

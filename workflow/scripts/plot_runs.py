@@ -1,11 +1,10 @@
 """Draw one metric of the few-shot nets: against the number of examples, or against steps."""
 
 import argparse
-
-import pandas as pd
+import json
 
 from dwp.errors import one_line_errors
-from dwp.evaluation.statistics import read_paper
+from dwp.evaluation.statistics import read_paper, read_runs
 from dwp.plots.fewshot import fewshot
 from dwp.plots.history import against_steps
 from dwp.plots.style import save
@@ -14,20 +13,27 @@ from dwp.plots.style import save
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--summary", help="draw against the number of examples")
-    source.add_argument("--history", help="draw against steps")
+    parser.add_argument("--summary", required=True)
+    parser.add_argument("--history", help="draw this against steps, not the summary against n")
+    parser.add_argument("--vary", type=json.loads, default={}, help="values to compare")
+    parser.add_argument("--tune", type=json.loads, default={}, help="values chosen among")
     parser.add_argument("--paper", help="the authors' numbers")
     parser.add_argument("--n", type=int, help="training examples of the histories to draw")
     parser.add_argument("--metric", required=True)
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
-    if arguments.summary:
-        paper = read_paper(arguments.paper) if arguments.paper else None
-        figure = fewshot(pd.read_csv(arguments.summary), arguments.metric, paper)
+    vary, tune = arguments.vary, arguments.tune
+    summary = read_runs(arguments.summary, {**vary, **tune})
+    if "chosen_by" in summary:
+        summary = summary[summary["chosen_by"] == "validation"]
+    if arguments.history:
+        history = read_runs(arguments.history, {**vary, **tune})
+        runs = ["domain", "prior", "init", *vary, "n", *tune]
+        chosen = history[history["n"] == arguments.n].merge(summary[runs].drop_duplicates())
+        figure = against_steps(chosen, arguments.metric, list(vary))
     else:
-        history = pd.read_csv(arguments.history)
-        figure = against_steps(history[history["n"] == arguments.n], arguments.metric)
+        paper = read_paper(arguments.paper) if arguments.paper else None
+        figure = fewshot(summary, arguments.metric, paper, list(vary))
     save(figure, arguments.outputs)
 
 

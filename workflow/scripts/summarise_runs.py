@@ -1,11 +1,20 @@
 """Summarise the runs of a domain over splits, test them, and hold them against the paper."""
 
 import argparse
+import json
 
 import pandas as pd
 
 from dwp.errors import one_line_errors
-from dwp.evaluation.statistics import compare_with_paper, paired_tests, read_paper, summarise
+from dwp.evaluation.statistics import (
+    compare_with_paper,
+    keep_chosen,
+    paired_tests,
+    read_paper,
+    read_runs,
+    summarise,
+    with_holm,
+)
 from dwp.plots.tables import to_csv, to_markdown
 
 _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_auroc")
@@ -15,6 +24,9 @@ _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", required=True)
+    parser.add_argument("--vary", type=json.loads, required=True, help="values to compare")
+    parser.add_argument("--tune", type=json.loads, required=True, help="values to choose among")
+    parser.add_argument("--tune-by", required=True, help="validation metric to choose by")
     parser.add_argument("--paper", required=True)
     parser.add_argument("--reference", required=True, help="the prior to test against")
     parser.add_argument("--summary", required=True)
@@ -23,17 +35,33 @@ def main() -> None:
     parser.add_argument("--table", required=True, help="the main metrics as Markdown")
     arguments = parser.parse_args()
 
-    runs = pd.read_csv(arguments.runs)
-    summary = summarise(runs, ["domain", "prior", "init", "n", "metric"])
+    vary, tune = arguments.vary, arguments.tune
+    runs = read_runs(arguments.runs, {**vary, **tune})
+    by = ["domain", "prior", "init", *vary, "n"]
+    if tune:
+        runs = keep_chosen(runs, by, list(tune), arguments.tune_by)
+        by.append("chosen_by")
+    by.append("metric")
+    summary = summarise(runs, [*by[:-1], *tune, "metric"])
     to_csv(summary, arguments.summary)
-    to_csv(paired_tests(runs, arguments.reference), arguments.tests)
+
+    references = {name: values[0] for name, values in vary.items()}
+    compared = [{"prior": arguments.reference}, *({name: references[name]} for name in vary)]
+    if len(vary) > 1:
+        compared.append(references)  # all of them at once
+    tests = [
+        paired_tests(runs, reference, [name for name in by if name not in reference])
+        for reference in compared
+    ]
+    to_csv(with_holm(pd.concat(tests)), arguments.tests)
 
     paper = read_paper(arguments.paper)
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
+    apart = [name for name in by if name not in ("domain", "prior", "n", "metric")]
     comparison = pd.concat(
         [
-            compare_with_paper(rows, paper).assign(init=init)
-            for init, rows in accuracy.groupby("init")
+            compare_with_paper(rows, paper).assign(**dict(zip(apart, key, strict=True)))
+            for key, rows in accuracy.groupby(apart, observed=True)
         ]
     )
     to_csv(comparison, arguments.comparison)
@@ -41,7 +69,7 @@ def main() -> None:
 
     main_rows = summary[summary["metric"].isin(_REPORTED)]
     wide = main_rows.pivot(
-        index=["n", "init", "prior"], columns="metric", values=["mean", "interval"]
+        index=["n", *apart, "prior", *tune], columns="metric", values=["mean", "interval"]
     )
     wide = wide.reindex(columns=[(part, m) for m in _REPORTED for part in ("mean", "interval")])
     wide.columns = [m if part == "mean" else f"+- ({m})" for part, m in wide.columns]

@@ -1,4 +1,7 @@
-"""Gather the metrics and the histories of all runs of a domain into two tidy tables."""
+"""Gather the metrics and the histories of all runs of a domain into two tidy tables.
+
+What the last look at the validation images saw is a metric too.
+"""
 
 import argparse
 import itertools
@@ -16,6 +19,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", required=True, help="folder of a run, with {places}")
     parser.add_argument("--grid", type=json.loads, required=True, help="values of each place")
+    parser.add_argument(
+        "--variants",
+        type=json.loads,
+        required=True,
+        help="of each prior: folder and listed values of each combination of them",
+    )
     parser.add_argument("--domain", required=True)
     parser.add_argument("--metrics", required=True)
     parser.add_argument("--history", required=True)
@@ -24,10 +33,15 @@ def main() -> None:
     metrics, histories = [], []
     for values in itertools.product(*arguments.grid.values()):
         run = {"domain": arguments.domain, **dict(zip(arguments.grid, values, strict=True))}
-        folder = arguments.runs.format(**run)
-        content = read_json(f"{folder}/metrics.json")
-        metrics += [{**run, "metric": name, "value": value} for name, value in content.items()]
-        histories.append(pd.read_csv(f"{folder}/history.csv").assign(**run))
+        for variant, listed in arguments.variants[run["prior"]]:
+            folder = arguments.runs.format(variant=variant, **run)
+            history = pd.read_csv(f"{folder}/history.csv")
+            looks = history[history["metric"].str.startswith("validation_")]
+            content = dict(looks[["metric", "value"]].itertuples(index=False))  # the last wins
+            content |= read_json(f"{folder}/metrics.json")
+            row = {**run, **listed}
+            metrics += [{**row, "metric": name, "value": value} for name, value in content.items()]
+            histories.append(history.assign(**row))
     to_csv(pd.DataFrame(metrics), arguments.metrics)
     to_csv(pd.concat(histories), arguments.history)
 
