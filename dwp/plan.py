@@ -49,6 +49,7 @@ STAGES = {
 _TRAINING = ("source nets", "priors", "classification", "test")  # on a GPU if there is one
 _MOST_SCORED = 2000  # kernels in the measurement of a score
 _PRIOR_BATCHES = 4  # batches in the measurement of a prior's epoch
+_MOST_FITTED = 2000  # kernels in the measurement of a fit that iterates
 
 
 @dataclass(frozen=True)
@@ -199,13 +200,18 @@ class Costs:
 
     def _prior(self, domain: str, prior: str, layer: str, place: str) -> float:
         section = self.config["domains"][domain]["priors"][prior]
-        if not prior_class(section["kind"]).trained:
+        kind = prior_class(section["kind"])
+        if not (kind.trained or kind.iterative):
             return 0.0  # closed forms take less than the start of the job
         kernels, _ = self._kernels(domain, layer, "priors")
-        training = dict(section["training"][layer])
-        epochs, kernels = training.pop("epochs"), min(training.pop("kernels", kernels), kernels)
-        some = min(kernels, _PRIOR_BATCHES * training["batch_size"])
         work = self._prior_kind(domain, prior, layer)
+        training, epochs = None, 1
+        if kind.trained:
+            training = dict(section["training"][layer])
+            epochs, kernels = training.pop("epochs"), min(training.pop("kernels", kernels), kernels)
+            some = min(kernels, _PRIOR_BATCHES * training["batch_size"])
+        else:  # a covariance needs more kernels than weights, whatever little is known yet
+            some = max(min(kernels, _MOST_FITTED), 4 * work["size"] ** 2)
         work |= {"work": "prior", "training": training, "kernels": some, "device": self.device}
         fixed, epoch = self.measured(work)
         return fixed + epochs * kernels / some * epoch
@@ -605,8 +611,8 @@ def _describe(work: Work, seconds: Seconds) -> str:
         "source_net": lambda: f"a step of a source net {_short(unit)}",
         "source_accuracy": lambda: f"its prediction of 500 images {_short(unit)}",
         "prior": lambda: (
-            f"an epoch of a {work['size']}x{work['size']} {work['kind']} on {work['kernels']} "
-            f"kernels {_short(unit)}"
+            f"{'an epoch' if work['training'] else 'the fit'} of a {work['size']}x{work['size']} "
+            f"{work['kind']} on {work['kernels']} kernels {_short(unit)}"
         ),
         "prior_score": lambda: (
             f"a {work['size']}x{work['size']} {work['kind']}'s density of {work['kernels']} "

@@ -143,6 +143,7 @@ def run_settings(domain, prior):
     settings = without(section["classification"], *GRID.values(), "runs_per_job")
     if is_deterministic(domain, prior):
         bayesian = ("kernels_per_step", "log_variance", "samples", "bayesian_layers")
+        bayesian += ("kl_temperature", "kl_estimator", "kl_bound", "latent_samples")
         settings = without(settings, *bayesian) | {
             "l2": prior_section(domain, prior)["l2"]
         }
