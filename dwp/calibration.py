@@ -181,9 +181,7 @@ def _source_accuracy(settings: dict, shape: list[int], classes: int, device: str
     return lambda units: [accuracy(net, images, targets) for _ in range(units)]
 
 
-def _prior(
-    kind: str, size: int, arguments: dict, training: dict | None, kernels: int, device: str
-):
+def _prior(kind: str, size: int, arguments: dict, training: dict | None, kernels: int, device: str):
     """Units: epochs over a number of kernels, or fits of a kind that is not trained in epochs."""
     some = _kernels(kernels, size)
     if training is None:

@@ -90,8 +90,8 @@ def nearest(
         samples: how many are drawn; of more test kernels as many are chosen.
 
     Returns:
-        Under `nearest_sample`, of the samples, and `nearest_test`, of the test kernels: `median` and
-        lower `decile` of the Euclidean distance to the nearest training kernel.
+        `median` and lower `decile` of the Euclidean distance to the nearest training kernel: under
+        `nearest_sample` of the samples, under `nearest_test` of the test kernels.
 
     Raises:
         UserError: kernels are of another size, or the prior is improper.
@@ -107,7 +107,7 @@ def nearest(
 
 
 def _distance_to_nearest(kernels: Tensor, others: Tensor) -> Tensor:
-    """Return the Euclidean distance (n,) of kernels (n, k, k) to the nearest of others (m, k, k)."""
+    """Return the Euclidean distance (n,) of kernels (n, k, k) to the nearest of (m, k, k)."""
     parts = kernels.flatten(1).split(_PART)
     # Not by products of matrices, which lose a small distance to rounding
     mode = "donot_use_mm_for_euclid_dist"

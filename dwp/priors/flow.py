@@ -1,8 +1,11 @@
 """A normalising flow over kernels: the explicit alternative to the Deep Weight Prior."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from zuko.flows import RealNVP
+from zuko.transforms import MonotonicAffineTransform
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
@@ -11,14 +14,17 @@ from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
 
 _LEAST_SPREAD = 1e-6  # of a direction, relative to the mean square of a weight
+_LEAST_SCALE = 0.5  # of a layer, and 2 the most: else the density is absurd away from the kernels
 
 
 class Flow(KernelPrior):
-    """Affine coupling layers on whitened kernels (Dinh et al. 2017, "Density estimation using RealNVP").
+    """Affine coupling layers on whitened kernels.
 
     The whitening is fixed and fitted to the kernels before training, and is part of the density.
     Untrained, the layers are the identity, so that training starts from the full-covariance
     Gaussian. It overfits few kernels: watch its score on the test kernels.
+
+    Dinh et al., "Density estimation using Real NVP", ICLR 2017.
 
     Args:
         kernel_size: k.
@@ -41,7 +47,12 @@ class Flow(KernelPrior):
         self.register_buffer("mean", torch.zeros(d))
         self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the covariance
         self.register_buffer("whitening", torch.eye(d))  # its inverse
-        self.flow = RealNVP(d, transforms=transforms, hidden_features=[hidden, hidden])
+        self.flow = RealNVP(
+            d,
+            transforms=transforms,
+            hidden_features=[hidden, hidden],
+            univariate=partial(MonotonicAffineTransform, slope=_LEAST_SCALE),
+        )
         for transform in self.flow.transform.transforms:
             nn.init.zeros_(transform.hyper[-1].weight)
             nn.init.zeros_(transform.hyper[-1].bias)

@@ -118,7 +118,7 @@ class KernelVAE(KernelPrior):
     def _log_weights(
         self, kernels: Tensor, mean: Tensor, variance: Tensor, noise: Tensor
     ) -> Tensor:
-        """Return log p(w|z) p(z) / r(z|w) (n, S) for codes of r's moments and noise (n, S, latent)."""
+        """Return log p(w|z) p(z) / r(z|w) (n, S), z of r's moments and noise (n, S, latent)."""
         codes = _codes(mean, variance, noise)
         # z minus its mean, over its deviation, is the noise
         log_ratio = 0.5 * (noise.square() - codes.square() + variance.log()[:, None]).sum(2)

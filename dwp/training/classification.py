@@ -29,7 +29,7 @@ def bayesian_objective(
     kl: Mapping[str, Tensor],
     temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss N/B * (summed cross-entropy) + T * (sum of the layers' KL), and its first term.
+    """Return the loss N/B * (summed cross-entropy) + T * (sum of the KLs), and its first term.
 
     Both are in nats (R,). At T = 1 the loss is minus an unbiased estimate of the variational lower
     bound; below it the prior pulls less than it should by Bayes' rule, above it more.
