@@ -24,7 +24,7 @@ def tiny_config() -> dict:
     config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
     config["name"] = "tiny"
     domain = config["domains"]["demo"]
-    domain["source_nets"].update(count=3, filters=[6, 4], epochs=1)
+    domain["source_nets"].update(count=3, runs_per_job=1, filters=[6, 4], epochs=1)
     for training in domain["priors"]["dwp"]["training"].values():
         training["epochs"] = 2
     domain["importance_samples"] = 2
@@ -80,13 +80,13 @@ def test_a_plan_counts_what_is_due_and_what_is_cached(project, monkeypatch):
         "demo: data": (0, 3),
         "demo: source nets": (2, 1),
         "demo: kernels": (2, 0),
-        "demo: priors": (14, 0),  # seven kinds, two layers
+        "demo: priors": (12, 0),  # six kinds, two layers: nothing asks for the improper one
         "demo: scores": (12, 0),  # all but the improper kind
         "demo: classification": (12, 0),  # two priors, two sizes, three splits
         "demo: test": (12, 0),
         "demo: tables": (6, 0),
         "demo: figures": (11, 0),
-        "all": (71, 4),
+        "all": (69, 4),
     }
     hours = {stage: float(row[3]) for stage, row in rows.items()}
     assert hours.pop("all") == pytest.approx(sum(hours.values()), abs=0.006)
@@ -101,7 +101,7 @@ def test_a_plan_counts_what_is_due_and_what_is_cached(project, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"device": "tpu"}, "device: expected enum ['cpu', 'cuda']; found 'tpu'"),
+        ({"device": "tpu"}, "device: expected enum ['auto', 'cpu', 'cuda']; found 'tpu'"),
         ({"colour": "red"}, "the config: unknown colour; expected only"),
     ],
 )
