@@ -23,6 +23,7 @@ from dwp.files import digest
 from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import build_network
 from dwp.priors import KernelPrior
+from dwp.priors.kl import DEFAULT, Estimation
 from dwp.seeds import generator
 from dwp.settings import JOB_ENVIRONMENT
 from dwp.training.classification import train_classifiers
@@ -180,9 +181,11 @@ def _source_accuracy(settings: dict, shape: list[int], classes: int, device: str
     return lambda units: [accuracy(net, images, targets) for _ in range(units)]
 
 
-def _prior(kind: str, size: int, arguments: dict, training: dict, kernels: int, device: str):
-    """Units: epochs over a number of kernels."""
+def _prior(kind: str, size: int, arguments: dict, training: dict | None, kernels: int, device: str):
+    """Units: epochs over a number of kernels, or fits of a kind that is not trained in epochs."""
     some = _kernels(kernels, size)
+    if training is None:
+        return lambda units: [fit_prior(kind, size, some, arguments, None) for _ in range(units)]
     return lambda units: fit_prior(
         kind, size, some, arguments, {**training, "epochs": units}, device=device
     )
@@ -243,6 +246,7 @@ def _classifier_test(
             out_of_domain=several,
             samples=settings["samples"] if priors else 0,
             generator=draws,
+            estimation=Estimation.of(settings) if priors else DEFAULT,
         )
 
     return run
@@ -275,7 +279,8 @@ def _kernels(n: int, size: int) -> Tensor:
 
 def _made_up_prior(kind: str, size: int, arguments: dict) -> KernelPrior:
     training = {"epochs": 1, "batch_size": 100, "learning_rate": 1e-3, "seed": 0}
-    return fit_prior(kind, size, _kernels(100, size), arguments, training)[0]
+    some = _kernels(max(100, 2 * size**2, arguments.get("components", 1)), size)
+    return fit_prior(kind, size, some, arguments, training)[0]
 
 
 def _made_up_priors(priors: dict | None, device: str) -> dict[str, KernelPrior] | None:

@@ -50,11 +50,19 @@ STAGES = {
 
 # Settings of a run that do not change what a step costs, and those that a test has no use for:
 # works that differ in nothing else are measured once.
-_FREE = ("epochs", "learning_rate", "log_variance", "validation", "evaluate_every")
+_FREE = (
+    "epochs",
+    "learning_rate",
+    "log_variance",
+    "kl_temperature",
+    "validation",
+    "evaluate_every",
+)
 _UNTESTED = (*_FREE, "batch_size", "kernels_per_step", "precision")
 _TRAINING = ("source nets", "priors", "classification", "test")  # on a GPU if there is one
 _MOST_SCORED = 2000  # kernels in the measurement of a score
 _PRIOR_BATCHES = 4  # batches in the measurement of a prior's epoch
+_MOST_FITTED = 2000  # kernels in the measurement of a fit that iterates
 
 
 @dataclass(frozen=True)
@@ -205,13 +213,18 @@ class Costs:
 
     def _prior(self, domain: str, prior: str, layer: str, place: str) -> float:
         section = self.config["domains"][domain]["priors"][prior]
-        if not prior_class(section["kind"]).trained:
+        kind = prior_class(section["kind"])
+        if not (kind.trained or kind.iterative):
             return 0.0  # closed forms take less than the start of the job
         kernels, _ = self._kernels(domain, layer, "priors")
-        training = dict(section["training"][layer])
-        epochs, kernels = training.pop("epochs"), min(training.pop("kernels", kernels), kernels)
-        some = min(kernels, _PRIOR_BATCHES * training["batch_size"])
         work = self._prior_kind(domain, prior, layer)
+        training, epochs = None, 1
+        if kind.trained:
+            training = dict(section["training"][layer])
+            epochs, kernels = training.pop("epochs"), min(training.pop("kernels", kernels), kernels)
+            some = min(kernels, _PRIOR_BATCHES * training["batch_size"])
+        else:  # a covariance needs more kernels than weights, whatever little is known yet
+            some = max(min(kernels, _MOST_FITTED), 4 * work["size"] ** 2)
         work |= {"work": "prior", "training": training, "kernels": some, "device": self.device}
         fixed, epoch = self.measured(work)
         return fixed + epochs * kernels / some * epoch
@@ -633,8 +646,8 @@ def _describe(work: Work, seconds: Seconds, differing: Collection[tuple[str, str
         "source_net": lambda: f"a step of a source net{told} {_short(unit)}",
         "source_accuracy": lambda: f"its prediction of 500 images{told} {_short(unit)}",
         "prior": lambda: (
-            f"an epoch of a {work['size']}x{work['size']} {work['kind']} on {work['kernels']} "
-            f"kernels {_short(unit)}"
+            f"{'an epoch' if work['training'] else 'the fit'} of a {work['size']}x{work['size']} "
+            f"{work['kind']} on {work['kernels']} kernels {_short(unit)}"
         ),
         "prior_score": lambda: (
             f"a {work['size']}x{work['size']} {work['kind']}'s density of {work['kernels']} "

@@ -1,6 +1,5 @@
 """Checks of a workflow's config that its schema cannot express: names that must exist."""
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -56,7 +55,10 @@ def check_settings(config: Mapping[str, Any]) -> None:
         _check_domain(f"domains.{name}", domain)
 
 
-_FRACTIONAL = ("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction")
+_FRACTIONAL = (
+    *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
+    "kl_temperature",
+)
 
 
 def _check_numbers(place: str, value: object) -> None:
@@ -111,8 +113,11 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
     fitted = [layer for layer in layers if layer not in released]
     if section["kind"] == DETERMINISTIC:
         expected = {"l2"}
-    elif prior_class(section["kind"]).trained:
-        expected = {"layers", "training"} if fitted else set()
+    else:
+        kind = prior_class(section["kind"])
+        if fitted:
+            expected |= {"layers"} if kind.choices() else set()
+            expected |= {"training"} if kind.trained else set()
         expected |= {"released"} if released else set()
     found = set(section) - {"kind"}
     if found != expected:
@@ -130,19 +135,21 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
         for layer in fitted:
             if layer not in section[key]:
                 raise UserError(f"{place}.{key}: expected {layer} as well")
-    kind = prior_class(section["kind"])
-    parameters = dict(inspect.signature(kind).parameters)
-    parameters.pop("kernel_size")
+    choices = kind.choices()
+    needed = {name for name, choice in choices.items() if choice.default is choice.empty}
+    optional = "".join(f", optionally {name}" for name in sorted(set(choices) - needed))
     for layer, arguments in section.get("layers", {}).items():
-        if set(arguments) != set(parameters):
+        if not needed <= set(arguments) <= set(choices):
             raise UserError(
-                f"{place}.layers.{layer}: expected {', '.join(sorted(parameters))}; found "
+                f"{place}.layers.{layer}: expected {', '.join(sorted(needed))}{optional}; found "
                 f"{', '.join(sorted(arguments)) or 'nothing'}"
             )
         for name, value in arguments.items():
-            if parameters[name].annotation is int and not isinstance(value, int):
-                setting = f"{place}.layers.{layer}.{name}"
+            setting = f"{place}.layers.{layer}.{name}"
+            if choices[name].annotation is int and not isinstance(value, int):
                 raise UserError(f"{setting}: expected an integer, found {value}")
+            if value == 0 and name != "seed":
+                raise UserError(f"{setting}: expected a number above 0, found {value}")
     if kind.needs_kernels:
         for layer in fitted:
             if not layers[layer]:

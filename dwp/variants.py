@@ -19,7 +19,16 @@ GRID = {
 }
 """What a run is told by beside its settings, and the setting that lists it."""
 
-BAYESIAN_SETTINGS = ("kernels_per_step", "log_variance", "samples", "bayesian_layers")
+BAYESIAN_SETTINGS = (
+    "kernels_per_step",
+    "kl_temperature",
+    "kl_estimator",
+    "kl_bound",
+    "latent_samples",
+    "log_variance",
+    "samples",
+    "bayesian_layers",
+)
 """Settings without a meaning for nets without a prior."""
 
 NOT_OF_A_RUN = (*GRID.values(), "runs_per_job", "vary", "tune", "tune_by")

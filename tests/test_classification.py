@@ -12,9 +12,9 @@ from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
 from dwp.evaluation.classifier import evaluate_classifier
-from dwp.nn.bayesian import bayesian_layers, kl_by_layer
+from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
 from dwp.nn.predict import predict
-from dwp.priors import prior_class
+from dwp.priors import Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training import classification, loop
@@ -31,6 +31,10 @@ SETTINGS = {
     "log_variance": -4.0,
     "kernels_per_step": None,
     "precision": "float32",
+    "kl_temperature": 1.0,
+    "kl_estimator": "exact",
+    "kl_bound": "elbo",
+    "latent_samples": 1,
     "samples": 2,
     "validation": 12,
     "evaluate_every": 2,
@@ -100,6 +104,10 @@ def test_objective_by_hand():
     # 10 examples, of which two are here: -log 1/2 and -log 1/4.
     assert data.item() == pytest.approx(10 / 2 * (math.log(2) + math.log(4)), rel=1e-6)
     assert loss.item() == pytest.approx(data.item() + 5.25, rel=1e-6)
+    # A temperature is a factor of the KL alone.
+    tempered, same = bayesian_objective(logits, torch.tensor([0, 1]), 10, kl, 0.2)
+    assert same == data
+    assert tempered.item() == pytest.approx(data.item() + 0.2 * 5.25, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
@@ -315,6 +323,51 @@ def test_recorded_kl_is_that_of_the_whole_layer(stripes, monkeypatch):
         assert seen[f"kl_{name}"].item() == pytest.approx(value.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("settings", "estimation"),
+    [
+        ({"kl_temperature": 0.1}, {}),
+        ({"kl_estimator": "monte-carlo"}, {"estimator": "monte-carlo"}),
+        ({"kl_bound": "importance-weighted", "latent_samples": 4},) * 2,
+        ({"latent_samples": 4},) * 2,
+    ],
+)
+@pytest.mark.parametrize("kind", ["vae", "standard-normal"])
+def test_the_kl_of_a_step_is_as_the_settings_say(stripes, monkeypatch, kind, settings, estimation):
+    seen = {}
+
+    def optimise(net, objective, *, noise, **_):
+        with prediction(net, sampling=False):  # so that the KL draws first
+            seen["loss"], scalars = objective(torch.arange(5)[None])
+        seen.update(scalars)
+        return [[]]
+
+    monkeypatch.setattr(classification, "optimise", optimise)
+    net, _ = train(stripes, kind, settings=settings)
+    estimation = {name.removeprefix("kl_"): value for name, value in estimation.items()}
+    place = PLACE["split"], PLACE["seed"]
+    expected = kl_by_layer(
+        net,
+        make_priors(kind),
+        generator("classification", "noise", *place),
+        estimation=Estimation(**estimation),
+    )
+    for name, value in expected.items():  # of temperature 1
+        assert seen[f"kl_{name}"].item() == pytest.approx(value.item(), rel=1e-6)
+    total = 12 * seen["train_nll"] + settings.get("kl_temperature", 1.0) * sum(expected.values())
+    assert seen["loss"].item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_a_low_temperature_leaves_more_to_the_data(stripes, runs):
+    cold, _ = train(stripes, "standard-normal", settings={"kl_temperature": 1e-3})
+    warm = runs["standard-normal"][0]
+    with torch.no_grad():
+        first, second = (
+            sum(kl_by_layer(net, make_priors("standard-normal")).values()) for net in (cold, warm)
+        )
+    assert first > second
+
+
 def test_validation_is_of_the_held_out_images(stripes, runs):
     _, held_out = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
     images, truth = to_unit(stripes.train_images[held_out]), stripes.train_targets[held_out]
@@ -476,7 +529,7 @@ def test_a_checkpoint_of_another_run_is_ignored(tmp_path, stripes, runs, interru
 # What is reported
 
 
-def report(data, net, priors, *, samples, seed=0):
+def report(data, net, priors, *, samples, seed=0, **options):
     chosen, _ = few_shot_subset(data.train_targets, 12, 0, SETTINGS["validation"])
     return evaluate_classifier(
         net,
@@ -486,6 +539,7 @@ def report(data, net, priors, *, samples, seed=0):
         out_of_domain=torch.rand((20, 1, 28, 28), generator=generator("strange")),
         samples=samples,
         generator=generator("report", seed),
+        **options,
     )
 
 
@@ -515,6 +569,20 @@ def test_reported_kl_is_that_of_the_layers(stripes, runs, kind):
     found = report(stripes, net, priors, samples=2)
     for name, value in kl_by_layer(net, priors).items():
         assert found[f"kl_{name}"] == pytest.approx(value.item(), rel=1e-5)
+
+
+def test_reported_kl_is_exact_where_it_can_be_and_else_of_the_bound_that_was_trained(stripes, runs):
+    choice = Estimation("monte-carlo", "importance-weighted", 20)
+    exact, tight = (
+        report(stripes, runs[kind][0], make_priors(kind), samples=1, estimation=choice)["kl"]
+        for kind in ("standard-normal", "vae")
+    )
+    assert exact == report(stripes, *of_kind(runs, "standard-normal"), samples=1)["kl"]
+    assert tight < report(stripes, *of_kind(runs, "vae"), samples=1)["kl"]
+
+
+def of_kind(runs, kind):
+    return runs[kind][0], make_priors(kind)
 
 
 def test_estimated_kl_is_a_mean_of_draws(stripes, runs):

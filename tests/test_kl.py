@@ -17,6 +17,7 @@ from dwp.nn.bayesian import kl_by_layer, make_bayesian
 from dwp.nn.networks import MnistNet
 from dwp.priors import (
     KINDS,
+    Estimation,
     GaussianKernels,
     MultiplicativeKernels,
     kl,
@@ -24,16 +25,24 @@ from dwp.priors import (
     kl_nature,
     prior_class,
     register_kl,
+    vae,
 )
 from dwp.priors.base import KernelPrior
 from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
+from dwp.training.prior import fit_prior
 
 POSTERIORS = [GaussianKernels, MultiplicativeKernels]
+CHOICES = {
+    "gaussian-mixture": {"components": 2, "seed": 0, "floor": 0.1},
+    "flow": {"transforms": 2, "hidden": 8},
+}
+ESTIMATED = ["gaussian-mixture", "student-t", "flow"]
 EXACT = ["standard-normal", "gaussian-diagonal", "gaussian-full"]
 # Means' standard deviation, log-variance (or log alpha): near the prior, at the start of training
 # (a narrow posterior), wide, and with means far outside the prior.
 SETTINGS = [(1.0, 0.0), (0.3, -10.0), (0.1, 2.0), (4.0, -1.0)]
+MONTE_CARLO = Estimation(estimator="monte-carlo")
 
 
 def make(kind, k=3):
@@ -43,7 +52,9 @@ def make(kind, k=3):
     random = generator("kernels", k)
     mixing = torch.eye(k * k) + 0.3 * torch.randn(k * k, k * k, generator=random)
     kernels = torch.randn(k * k + 30, k * k, generator=random) @ mixing + 0.5
-    return prior_class(kind).fit(kernels.unflatten(1, (k, k)).float()).double()
+    kernels = kernels.unflatten(1, (k, k)).float()
+    training = {"epochs": 5, "batch_size": 10, "learning_rate": 0.01, "seed": 0}
+    return fit_prior(kind, k, kernels, CHOICES.get(kind, {}), training)[0].double()
 
 
 def make_posterior(kind, setting=(1.0, 0.0), shape=(2, 3, 3)):
@@ -209,10 +220,15 @@ def test_log_uniform_depends_on_alpha_alone():
 def test_nature(kind, small_vae):
     posterior = make_posterior(kind)
     for prior_kind in EXACT:
-        assert kl_nature(posterior, make(prior_kind)) == "exact"
+        prior = make(prior_kind)
+        assert kl_nature(posterior, prior) == "exact"
+        assert kl_nature(posterior, prior, MONTE_CARLO) == "estimate"
+    for prior_kind in ESTIMATED:
+        assert kl_nature(posterior, make(prior_kind)) == "estimate"
     assert kl_nature(posterior, small_vae) == "upper bound"
     if kind is MultiplicativeKernels:
-        assert kl_nature(posterior, make("log-uniform")) == "approximation"
+        assert kl_nature(posterior, make("log-uniform"), MONTE_CARLO) == "approximation"
+    assert kl_nature(posterior, small_vae, MONTE_CARLO) == "upper bound"
 
 
 @pytest.mark.parametrize("function", [kl_divergence, kl_nature])
@@ -256,7 +272,7 @@ def test_dispatch_by_subclass(monkeypatch):
 
     # A KL of the very types wins over that of the parents, and only for these types.
     @register_kl(OtherKernels, NarrowNormal, "approximation")
-    def _(q, p, generator):
+    def _(q, p, generator, estimation):
         return torch.zeros(2)
 
     assert torch.equal(kl_divergence(other, child), torch.zeros(2))
@@ -275,7 +291,7 @@ def test_new_kind_has_no_kl_until_registered(monkeypatch):
     posterior = make_posterior(MultiplicativeKernels)
     with pytest.raises(NotImplementedError, match="Mine"):
         kl_divergence(posterior, Mine(3))
-    register_kl(GaussianKernels, Mine, "exact")(lambda q, p, g: q.mean.sum((-2, -1)))
+    register_kl(GaussianKernels, Mine, "exact")(lambda q, p, *_: q.mean.sum((-2, -1)))
     assert torch.equal(kl_divergence(posterior, Mine(3)), posterior.mean.sum((-2, -1)))
 
 
@@ -341,6 +357,149 @@ def test_bound_of_many_kernels_keeps_their_order(small_vae):
     )
     assert values.shape == (11, 100)
     assert values.argmax() == 1099
+
+
+# Estimates without a closed form
+
+
+def same_gaussian(kind):
+    """A prior of another kind that is a Gaussian with full covariance, and that Gaussian."""
+    gaussian = make("gaussian-full")
+    scale, mean = gaussian.scale.double(), gaussian.mean.double()
+    whitening = torch.linalg.inv(scale)
+    if kind == "gaussian-mixture":
+        prior = prior_class(kind)(3, components=1)
+        state = {"means": mean, "scales": scale, "whitenings": whitening}
+    elif kind == "student-t":
+        prior = prior_class(kind)(3)
+        precision = torch.cholesky_inverse(scale)
+        state = {
+            "mean": mean,
+            "scale": scale,
+            "precision": precision,
+            "degrees": torch.tensor(1e10),
+        }
+    else:  # untrained, a flow is the identity on whitened kernels
+        prior = prior_class(kind)(3, transforms=2, hidden=4)
+        state = {"mean": mean, "scale": scale, "whitening": whitening}
+    prior.double()
+    for name, value in state.items():
+        prior.get_buffer(name).copy_(value)
+    return prior.requires_grad_(False), gaussian
+
+
+@pytest.mark.parametrize("prior_kind", ESTIMATED)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_estimate_of_a_prior_that_is_a_gaussian(prior_kind, setting):
+    prior, gaussian = same_gaussian(prior_kind)
+    posterior = make_posterior(GaussianKernels, setting)
+    draws = posterior.sample(generator("draw"))
+    torch.testing.assert_close(prior.log_prob(draws), gaussian.log_prob(draws), rtol=1e-5, atol=0)
+    many = repeat(posterior, 10000)
+    estimates = kl_divergence(many, prior, generator("estimate"))
+    assert estimates.shape == (10000, 2)
+    exact, error = kl_divergence(posterior, gaussian), estimates.std(0) / 100
+    assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
+    assert (error < 0.05 * exact).all()
+
+
+@pytest.mark.parametrize("prior_kind", EXACT)
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_a_closed_form_may_be_estimated(kind, prior_kind):
+    prior, posterior = make(prior_kind), make_posterior(kind)
+    many = repeat(posterior, 10000)
+    estimates = kl_divergence(many, prior, generator("estimate"), MONTE_CARLO)
+    exact, error = kl_divergence(posterior, prior), estimates.std(0) / 100
+    assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
+    assert (error < 0.05 * exact).all()
+    assert (estimates.std(0) > 0.01).all()
+
+
+@pytest.mark.parametrize("prior_kind", ESTIMATED)
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_gradient_of_estimates(kind, prior_kind):
+    prior, posterior = make(prior_kind), make_posterior(kind)
+    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
+
+    def estimate(mean, spread):
+        return kl_divergence(kind(mean, spread), prior, generator("noise"))
+
+    assert gradcheck(estimate, inputs)
+
+
+# Bounds with several codes
+
+
+def estimation(bound, latent_samples):
+    return Estimation(bound=bound, latent_samples=latent_samples)
+
+
+def test_importance_weighting_tightens_the_bound_towards_the_kl(small_vae, grid_log_prob):
+    n, posterior = 2000, vae_posterior(GaussianKernels, small_vae)
+    many = repeat(posterior, n)
+    # All bounds draw the same kernels first.
+    kernels = many.sample(generator("bound"))
+    log_p = grid_log_prob(small_vae, kernels.flatten(0, 1)).view(n, 3)
+    exact = log_density(posterior, kernels) - log_p
+    entropy = log_density(posterior, kernels) + posterior.entropy()
+    before = None
+    for samples in (1, 3, 10, 50):
+        choice = estimation("importance-weighted", samples)
+        gaps = kl_divergence(many, small_vae, generator("bound"), choice) + entropy - exact
+        error = gaps.std(0) / math.sqrt(n)
+        assert (gaps.mean(0) > 2 * error).all()
+        if before is None:  # of one code it is another estimate of the ELBO
+            elbo = kl_divergence(many, small_vae, generator("bound")) + entropy - exact
+            difference = elbo - gaps
+            assert (difference.mean(0).abs() < 3 * difference.std(0) / math.sqrt(n)).all()
+        else:
+            assert (gaps.mean(0) < before - 3 * error).all()
+        before = gaps.mean(0)
+    assert (before < 0.1 * (elbo.mean(0))).all()
+
+
+def test_several_codes_leave_the_elbo_and_lower_its_spread(small_vae):
+    posterior = vae_posterior(GaussianKernels, small_vae)
+    # narrow, so that the codes are the noise
+    many = repeat(GaussianKernels(posterior.mean, posterior.log_variance - 20), 3000)
+    one, ten = (
+        kl_divergence(many, small_vae, generator(samples), estimation("elbo", samples))
+        for samples in (1, 10)
+    )
+    assert_means_agree(ten, one)
+    # a tenth is expected, but for the noise of the kernels
+    assert (ten.var(0) < 0.2 * one.var(0)).all()
+
+
+@pytest.mark.parametrize("bound", ["elbo", "importance-weighted"])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_gradient_of_bounds_with_several_codes(bound, samples, small_vae):
+    posterior = make_posterior(GaussianKernels, (1.0, -1.0), shape=(2, 5, 5))
+    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
+    choice = estimation(bound, samples)
+
+    def value(mean, spread):
+        return kl_divergence(GaussianKernels(mean, spread), small_vae, generator("noise"), choice)
+
+    assert gradcheck(value, inputs)
+
+
+@pytest.mark.parametrize("bound", ["elbo", "importance-weighted"])
+def test_chunks_change_nothing(bound, small_vae, monkeypatch):
+    means = small_vae.sample(30, generator("means"))
+    results = []
+    for chunk in (1, 7, 1000):  # less than the codes of one kernel, and more than all of them
+        monkeypatch.setitem(vae._CHUNK, "cpu", chunk)
+        given = means.clone().requires_grad_()
+        posterior = GaussianKernels(given, torch.full_like(given, -3.0))
+        values = kl_divergence(posterior, small_vae, generator("n"), estimation(bound, 4))
+        values.sum().backward()
+        results.append((values.detach(), given.grad))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0])
+    small_vae.requires_grad_(True)  # and the ordinary way gives the same
+    plain = kl_divergence(posterior, small_vae, generator("n"), estimation(bound, 4))
+    torch.testing.assert_close(plain.detach(), results[0][0])
 
 
 # A layer's KL

@@ -81,13 +81,13 @@ def test_a_plan_counts_what_is_due_and_what_is_cached(project, monkeypatch):
         "demo: data": (0, 3),
         "demo: source nets": (2, 1),
         "demo: kernels": (2, 0),
-        "demo: priors": (6, 0),  # three kinds, two layers: nothing asks for the improper one
-        "demo: scores": (6, 0),  # all but the improper kind
+        "demo: priors": (12, 0),  # six kinds, two layers: nothing asks for the improper one
+        "demo: scores": (12, 0),  # all but the improper kind
         "demo: classification": (12, 0),  # two priors, two sizes, three splits
         "demo: test": (12, 0),
         "demo: tables": (6, 0),
         "demo: figures": (11, 0),
-        "all": (57, 4),
+        "all": (69, 4),
     }
     hours = {stage: float(row[3]) for stage, row in rows.items()}
     assert hours.pop("all") == pytest.approx(sum(hours.values()), abs=0.006)
@@ -325,6 +325,15 @@ def test_a_fitted_prior_costs_its_epochs_and_a_closed_form_its_start():
     assert seconds(found, fitted.format("dwp")) == pytest.approx(2 + 1 + 9 * 12 / 8 * 0.5)
     assert seconds(found, fitted.format("gaussian-diagonal")) == 3
     assert not found.bounds
+
+
+def test_a_fit_that_iterates_costs_its_kernels():
+    measured = {"start": (2, 0), "prior": (1, 0.5)}
+    found = costs(measured)
+    # 12 kernels of 7 x 7, and 4 * 49 measured: a covariance needs more kernels than weights
+    for kind in ("gaussian-mixture", "student-t"):
+        expected = 2 + 1 + 12 / 196 * 0.5
+        assert seconds(found, f"priors/fitted/{kind}/conv1.safetensors") == pytest.approx(expected)
 
 
 def test_a_score_costs_its_samples():

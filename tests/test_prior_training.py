@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.distributions import Normal
 
 from dwp.errors import UserError
 from dwp.evaluation.scores import score
@@ -16,6 +17,11 @@ from dwp.training import loop
 from dwp.training.prior import fit_prior
 
 WIDTHS = {"hidden": 8, "latent": 2}
+CHOICES = {
+    "vae": WIDTHS,
+    "flow": {"transforms": 2, "hidden": 8},
+    "gaussian-mixture": {"components": 3, "seed": 0},
+}
 TRAINING = {"epochs": 60, "batch_size": 64, "learning_rate": 0.01, "seed": 0}
 SHORT = {**TRAINING, "epochs": 3, "batch_size": 30}
 SPREAD = 0.1  # standard deviation of the noise about the ring
@@ -68,7 +74,7 @@ def same_state(first, second):
 def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
     kind_class = prior_class(kind)
     given = kernels if kind_class.needs_kernels else None
-    arguments = WIDTHS if kind_class.trained else {}
+    arguments = CHOICES.get(kind, {})
     training = SHORT if kind_class.trained else None  # as the workflow passes them
     prior, records = fit_prior(kind, 5, given, arguments, training)
     assert type(prior) is kind_class
@@ -83,10 +89,13 @@ def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
     assert same_state(found, prior)
 
 
-@pytest.mark.parametrize("kind", ["gaussian-diagonal", "gaussian-full", "empirical"])
+@pytest.mark.parametrize(
+    "kind", [k for k in KINDS if prior_class(k).needs_kernels and not prior_class(k).trained]
+)
 def test_closed_forms_are_those_of_the_class(kernels, kind):
-    prior, _ = fit_prior(kind, 5, kernels, {}, None)
-    assert same_state(prior, prior_class(kind).fit(kernels))
+    arguments = CHOICES.get(kind, {})
+    prior, _ = fit_prior(kind, 5, kernels, arguments, None)
+    assert same_state(prior, prior_class(kind).fit(kernels, **arguments))
 
 
 @pytest.mark.parametrize("kind", ["log-uniform", "standard-normal"])
@@ -99,18 +108,18 @@ def test_kinds_that_fit_nothing_do_not_look_at_kernels(kernels, kind):
 @pytest.mark.parametrize("kind", [k for k in KINDS if prior_class(k).needs_kernels])
 def test_kinds_that_need_kernels_refuse_none(kind):
     with pytest.raises(UserError, match=f"prior kind '{kind}' is fitted to kernels, found none"):
-        fit_prior(kind, 5, None, WIDTHS, SHORT)
+        fit_prior(kind, 5, None, CHOICES.get(kind, {}), SHORT)
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if prior_class(k).needs_kernels])
 def test_kernels_of_another_size_are_refused(kernels, kind):
     with pytest.raises(UserError, match="over 7 x 7 kernels, found 5 x 5"):
-        fit_prior(kind, 7, kernels, WIDTHS, SHORT)
+        fit_prior(kind, 7, kernels, CHOICES.get(kind, {}), SHORT)
 
 
 def test_unknown_kind():
-    with pytest.raises(UserError, match="prior kind 'flow' is unknown; expected one of vae"):
-        fit_prior("flow", 5, None, {}, None)
+    with pytest.raises(UserError, match="prior kind 'horseshoe' is unknown; expected one of vae"):
+        fit_prior("horseshoe", 5, None, {}, None)
 
 
 def test_both_shapes_of_kernels(kernels):
@@ -146,6 +155,30 @@ def test_samples_of_a_trained_vae_lie_near_the_ring(trained):
     inside = (samples @ basis).norm(dim=1)
     outside = (samples - samples @ basis @ basis.T).norm(dim=1)
     assert inside.median() > 3 * outside.median()
+
+
+# A flow learns
+
+
+def test_flow_learns_what_a_gaussian_cannot():
+    # Kernels 2 x 2 around two places.
+    random = generator("two places")
+    sign = 2 * torch.randint(0, 2, (3000, 1, 1), generator=random) - 1
+    kernels = sign + 0.5 * torch.randn((3000, 2, 2), generator=random)
+    train, test = kernels[:2000], kernels[2000:]
+    training = {"epochs": 20, "batch_size": 100, "learning_rate": 0.01, "seed": 0}
+    prior, _ = fit_prior("flow", 2, train, {"transforms": 4, "hidden": 16}, training)
+    sides = [Normal(place, 0.5).log_prob(test).sum((1, 2)) for place in (-1.0, 1.0)]
+    true = (torch.logaddexp(*sides) - math.log(2)).mean().item()
+    gaussian = prior_class("gaussian-full").fit(train).log_prob(test).mean().item()
+    assert true - gaussian > 0.4
+    assert gaussian + 0.6 * (true - gaussian) < prior.log_prob(test).mean().item() < true + 0.05
+
+
+def test_an_untrained_flow_is_the_full_gaussian(kernels):
+    prior, _ = fit_prior("flow", 5, kernels, CHOICES["flow"], {**SHORT, "learning_rate": 1e-12})
+    expected = prior_class("gaussian-full").fit(kernels).log_prob(kernels)
+    torch.testing.assert_close(prior.log_prob(kernels), expected, rtol=1e-3, atol=1e-3)
 
 
 # Seeds
@@ -213,6 +246,28 @@ def fit(kernels, path=None, **identity):
 def saved(prior, folder):
     prior.save(folder / "saved.safetensors")
     return (folder / "saved.safetensors").read_bytes()
+
+
+def test_a_flow_resumes_to_the_same_bytes(tmp_path, kernels):
+    def fit(**options):
+        return fit_prior("flow", 5, kernels, CHOICES["flow"], SHORT, **options)[0]
+
+    def stop(self, kernels, generator):
+        raise Interruption
+
+    whole, path, steps = saved(fit(), tmp_path), tmp_path / "checkpoint", 60
+    settings = {"checkpoint": path, "identity": {"code": "abc"}}
+    with pytest.MonkeyPatch.context() as patch:
+        minutes = iter(range(0, 10**6, 60))
+        patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
+        original, taken = prior_class("flow").loss, iter(range(steps))
+        patch.setattr(
+            prior_class("flow"), "loss", lambda *a: (original if next(taken) < 31 else stop)(*a)
+        )
+        with pytest.raises(Interruption):
+            fit(**settings)
+    assert path.exists()
+    assert saved(fit(**settings), tmp_path) == whole
 
 
 @pytest.mark.parametrize("stop", [21, 44])

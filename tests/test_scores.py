@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.evaluation.scores import score
+from dwp.evaluation.scores import nearest, score
 from dwp.priors import prior_class
 from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
@@ -32,7 +32,9 @@ def kernels(vae):
 # Explicit densities
 
 
-@pytest.mark.parametrize("kind", ["standard-normal", "gaussian-diagonal", "gaussian-full"])
+@pytest.mark.parametrize(
+    "kind", ["standard-normal", "gaussian-diagonal", "gaussian-full", "student-t"]
+)
 def test_an_explicit_density_is_its_own_bound(kind):
     kind_class = prior_class(kind)
     fitted = kind_class.fit(random_kernels(50, 3)) if kind_class.needs_kernels else kind_class(3)
@@ -147,6 +149,45 @@ def test_more_importance_samples_raise_the_bound(vae, kernels):
         for n in (1, 10, 500)
     )
     assert few < some < many
+
+
+# What a prior remembers
+
+
+def test_distances_to_the_nearest_training_kernel_by_hand():
+    # On a line: training kernels at 0 and 10, test kernels at 1, 2, 6, 13 and 20.
+    train, test = (torch.tensor(x).view(-1, 1, 1) for x in ([0.0, 10], [1.0, 2, 6, 13, 20]))
+    found = nearest(StandardNormal(1), train, test)
+    assert found["nearest_test"]["median"] == 3  # of 1, 2, 3, 4, 10
+    assert found["nearest_test"]["decile"] == pytest.approx(1.4)
+    # |w| of a standard normal: its median, and the tenth that lies nearest to 0.
+    assert found["nearest_sample"]["median"] == pytest.approx(0.674, abs=0.08)
+    assert found["nearest_sample"]["decile"] == pytest.approx(0.126, abs=0.04)
+
+
+def test_a_prior_that_remembers_is_told_from_one_that_does_not():
+    train, test = random_kernels(300, 5), random_kernels(300, 5, seed=1)
+    # Distances that products of matrices would lose: kernels far from zero
+    train, test = train + 100, test + 100
+    fitted = nearest(prior_class("gaussian-full").fit(train), train, test)
+    assert fitted["nearest_sample"]["median"] == pytest.approx(
+        fitted["nearest_test"]["median"], rel=0.1
+    )
+    copies = nearest(prior_class("empirical").fit(train), train, test)
+    assert copies["nearest_sample"] == {"median": 0.0, "decile": 0.0}
+    assert copies["nearest_test"] == fitted["nearest_test"]
+
+
+def test_distances_depend_on_the_seed_alone():
+    train, test = random_kernels(250, 3), random_kernels(40, 3, seed=1)
+    first, same, other = (
+        nearest(StandardNormal(3), train, test, seed=s, samples=20) for s in (0, 0, 1)
+    )
+    assert first == same
+    assert first["nearest_sample"] != other["nearest_sample"]
+    assert first["nearest_test"] != other["nearest_test"]
+    with pytest.raises(UserError, match="improper"):
+        nearest(prior_class("log-uniform")(3), train, test)
 
 
 # What cannot be scored

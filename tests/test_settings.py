@@ -76,6 +76,9 @@ def test_every_setting_of_a_run_may_be_varied():
     assert set(SCHEMA["$defs"]["listed"]["properties"]) == set(settings) - set(NOT_OF_A_RUN)
 
 
+NEED_KERNELS = [
+    f"priors.{name}" for name in ("gaussian-diagonal", "gaussian-mixture", "student-t", "flow")
+]
 ALLOWED = {
     "a prior as an init": {"classification.inits": ["xavier", "standard-normal", "dwp"]},
     "kernels as an init": {
@@ -95,6 +98,14 @@ ALLOWED = {
     "a look at the end of each": {
         "classification.vary": {"epochs": [10 * EPOCHS], "evaluate_every": [10 * EPOCHS]},
     },
+    "a fixed variance of the kernels": {"priors.dwp.layers.conv1.variance": 0.01},
+    "a floor of the variances": {"priors.gaussian-mixture.layers.conv1.floor": 0.01},
+    "another estimate of the KL": {
+        "classification.kl_temperature": 0.1,
+        "classification.kl_estimator": "monte-carlo",
+        "classification.kl_bound": "importance-weighted",
+        "classification.latent_samples": 5,
+    },
     "a look at the end alone": {"classification.evaluate_every": EPOCHS},
     "another data set": {"data.source": "notmnist", "data.target": "mnist"},
     "no kernels for a prior that fits none": {
@@ -108,7 +119,7 @@ ALLOWED = {
         "priors.dwp.released": {"conv1": "vae7x7"},
         "priors.dwp.layers.conv1": REMOVED,
         "priors.dwp.training.conv1": REMOVED,
-        "priors.gaussian-diagonal": REMOVED,
+        **dict.fromkeys(NEED_KERNELS, REMOVED),
         "classification.priors": ["dwp"],
     },
 }
@@ -236,12 +247,37 @@ BROKEN = {
     "vae with an unknown argument": (
         {"priors.dwp.layers.conv1": {"hidden": 16, "latent": 2, "depth": 3}},
         "priors.dwp.layers.conv1",
-        ["expected hidden, latent; found depth, hidden, latent"],
+        ["expected hidden, latent, optionally variance; found depth, hidden, latent"],
     ),
     "vae with too few arguments": (
         {"priors.dwp.layers.conv2": {}},
         "priors.dwp.layers.conv2",
-        ["expected hidden, latent; found nothing"],
+        ["expected hidden, latent, optionally variance; found nothing"],
+    ),
+    "mixture without components": (
+        {"priors.gaussian-mixture.layers.conv1": {"seed": 0}},
+        "priors.gaussian-mixture.layers.conv1",
+        ["expected components, seed, optionally floor; found seed"],
+    ),
+    "mixture without a layer": (
+        {"priors.gaussian-mixture.layers.conv2": REMOVED},
+        "priors.gaussian-mixture.layers",
+        ["expected conv2 as well"],
+    ),
+    "mixture of nothing": (
+        {"priors.gaussian-mixture.layers.conv1.components": 0},
+        "priors.gaussian-mixture.layers.conv1.components",
+        ["above 0"],
+    ),
+    "arguments of a kind that takes none": (
+        {"priors.student-t.layers": {"conv1": {"seed": 0}, "conv2": {"seed": 0}}},
+        "priors.student-t",
+        ["expected kind; found kind, layers"],
+    ),
+    "variance of 0": (
+        {"priors.dwp.layers.conv1.variance": 0},
+        "priors.dwp.layers.conv1.variance",
+        ["above 0"],
     ),
     "vae without a layer": (
         {"priors.dwp.layers.conv2": REMOVED},
@@ -307,7 +343,7 @@ BROKEN = {
         {
             "kernels.layers.conv1": {},
             "priors.dwp": {"kind": "gaussian-full"},
-            "priors.gaussian-diagonal": REMOVED,
+            **dict.fromkeys(NEED_KERNELS, REMOVED),
             "classification.priors": ["dwp"],
         },
         "priors.dwp",
@@ -437,6 +473,16 @@ REFUSED = {
         inside({"classification.kernels_per_step": 0}),
         "domains.demo.classification.kernels_per_step",
         ["minimum 1", "0"],
+    ),
+    "temperature of 0": (
+        inside({"classification.kl_temperature": 0}),
+        "domains.demo.classification.kl_temperature",
+        ["exclusiveMinimum 0", "0"],
+    ),
+    "unknown bound": (
+        inside({"classification.kl_bound": "iwae"}),
+        "domains.demo.classification.kl_bound",
+        ["elbo", "importance-weighted", "'iwae'"],
     ),
     "step size of 0": (
         inside({"classification.learning_rate": 0}),

@@ -14,16 +14,21 @@ from dwp.nn.bayesian import bayesian_layers, kl_by_layer, make_bayesian, predict
 from dwp.nn.networks import MnistNet, initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
-from dwp.priors import KINDS, prior_class
+from dwp.priors import KINDS, Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator, standard_normal
 from dwp.training import loop
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime, optimise
+from dwp.training.prior import fit_prior
 from dwp.training.source import l2_penalty
 
 RUNS = 3
 SIZES = {"conv1": 7, "conv2": 5}
+CHOICES = {
+    "gaussian-mixture": {"components": 3, "seed": 0},
+    "flow": {"transforms": 2, "hidden": 4},
+}
 WITH_KL = [kind for kind in KINDS if kind != "empirical"]
 
 
@@ -38,7 +43,9 @@ def make_prior(kind, kernel_size):
             return KernelVAE(kernel_size, hidden=2, latent=2).requires_grad_(False)
     if not prior_class(kind).needs_kernels:
         return prior_class(kind)(kernel_size)
-    return prior_class(kind).fit(0.2 * randn(100, kernel_size, kernel_size))
+    kernels = 0.2 * randn(100, kernel_size, kernel_size)
+    training = {"epochs": 2, "batch_size": 50, "learning_rate": 0.01, "seed": 0}
+    return fit_prior(kind, kernel_size, kernels, CHOICES.get(kind, {}), training)[0]
 
 
 def make_priors(kind):
@@ -224,17 +231,34 @@ def test_layers_that_cannot_be_stacked(layer):
 # The KL and the penalty
 
 
+ESTIMATIONS = {
+    "default": Estimation(),
+    "monte-carlo": Estimation(estimator="monte-carlo"),
+    "several codes": Estimation(latent_samples=3),
+    "importance-weighted": Estimation(bound="importance-weighted", latent_samples=3),
+}
+
+
 @pytest.mark.parametrize("count", [None, 5])
-@pytest.mark.parametrize("kind", WITH_KL)
-def test_kl_and_its_gradient_are_those_of_the_nets(kind, count, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "estimation"),
+    [
+        *((kind, "default") for kind in WITH_KL),
+        ("standard-normal", "monte-carlo"),
+        ("vae", "several codes"),
+        ("vae", "importance-weighted"),
+    ],
+)
+def test_kl_and_its_gradient_are_those_of_the_nets(kind, estimation, count, monkeypatch):
     monkeypatch.setattr("dwp.priors.vae._CHUNK", {"cpu": 7})  # chunks that do not end with a run
     priors = make_priors(kind)
     nets = make_nets(priors["conv1"].posterior_kind)
     stacked = make_stack(nets)
-    found = kl_by_layer(stacked, priors, sources(), count)
+    options = {"kernels_per_step": count, "estimation": ESTIMATIONS[estimation]}
+    found = kl_by_layer(stacked, priors, sources(), **options)
     sum(value.sum() for value in found.values()).backward()
     for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
-        expected = kl_by_layer(net, priors, source, count)
+        expected = kl_by_layer(net, priors, source, **options)
         sum(expected.values()).backward()
         assert expected["conv1"].shape == ()
         for name, value in expected.items():
@@ -266,6 +290,10 @@ SETTINGS = {
     "log_variance": -4.0,
     "kernels_per_step": None,
     "precision": "float32",
+    "kl_temperature": 1.0,
+    "kl_estimator": "exact",
+    "kl_bound": "elbo",
+    "latent_samples": 1,
     "samples": 2,
     "validation": 12,
     "evaluate_every": 5,

@@ -1,6 +1,7 @@
 """What is reported of a trained classifier."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from dwp.evaluation.metrics import classification_metrics, ood_auroc
 from dwp.nn.bayesian import kl_by_layer
 from dwp.nn.predict import predict
 from dwp.priors import KernelPrior
+from dwp.priors.kl import DEFAULT, Estimation
 
 _KL_DRAWS = 10  # draws that a reported KL is averaged over, for pairs where it is estimated
 
@@ -22,14 +24,16 @@ def evaluate_classifier(
     out_of_domain: Tensor,
     samples: int,
     generator: torch.Generator,
+    estimation: Estimation = DEFAULT,
 ) -> dict[str, float]:
     """Return what is reported of a trained net.
 
     `train_nll` (mean nats per example of one weight sample); for a Bayesian net `kl_<layer>`, `kl`
-    and `elbo` (nats, of the whole training set; an estimated KL is the mean of 10 draws); for the
-    ensemble of all weight samples, for one sample and for the mean weights `<which>_accuracy`,
-    `_nll` (mean nats), `_ece`, `_brier`; `ensemble_ood_auroc` by predictive entropy. A
-    deterministic net has one prediction, which stands in all three places.
+    and `elbo` (nats, of the whole training set; an estimated KL is the mean of 10 draws; always at
+    temperature 1, whatever factor the KL had in training); for the ensemble of all weight samples,
+    for one sample and for the mean weights `<which>_accuracy`, `_nll` (mean nats), `_ece`,
+    `_brier`; `ensemble_ood_auroc` by predictive entropy. A deterministic net has one prediction,
+    which stands in all three places.
 
     Args:
         net: the trained net.
@@ -39,6 +43,7 @@ def evaluate_classifier(
         out_of_domain: images of another domain.
         samples: weight samples of the ensemble; 0 for a deterministic net.
         generator: where the samples come from.
+        estimation: the bound to report of a KL without a closed form.
     """
     fitted = predict(net, train[0], samples=samples, generator=generator)
     targets = train[1].cpu()
@@ -46,7 +51,10 @@ def evaluate_classifier(
     metrics = {"train_nll": train_nll}
     if priors is not None:
         with torch.no_grad():
-            draws = [kl_by_layer(net, priors, generator) for _ in range(_KL_DRAWS)]
+            exact = replace(estimation, estimator="exact")
+            draws = [
+                kl_by_layer(net, priors, generator, estimation=exact) for _ in range(_KL_DRAWS)
+            ]
         for name in draws[0]:
             metrics[f"kl_{name}"] = sum(float(kl[name]) for kl in draws) / len(draws)
         metrics["kl"] = sum(metrics[f"kl_{name}"] for name in draws[0])

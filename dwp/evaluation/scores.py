@@ -1,4 +1,4 @@
-"""How well a prior describes kernels, in nats."""
+"""How well a prior describes kernels, in nats, and whether it only remembers some."""
 
 import math
 
@@ -9,6 +9,8 @@ from dwp.errors import UserError
 from dwp.priors.base import KernelPrior, check_kernels
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
+
+_PART = 100  # kernels whose distances to all others are held at once
 
 
 @torch.no_grad()
@@ -69,6 +71,52 @@ def score(
         "at_zero": float(density(torch.zeros_like(kernels[:1]))),
         "at_initial": float(density(prior.initial(1000, draws)).mean()),
     }
+
+
+@torch.no_grad()
+def nearest(
+    prior: KernelPrior, train: Tensor, test: Tensor, *, seed: int = 0, samples: int = 1000
+) -> dict:
+    """Tell how near a prior's samples lie to the kernels it was fitted to.
+
+    Samples much nearer than fresh kernels are copies: the prior remembers. Samples much further
+    away than fresh kernels are no such kernels.
+
+    Args:
+        prior: any prior that can be sampled.
+        train: the kernels it was fitted to (n, k, k) or (n, 1, k, k).
+        test: fresh kernels of the same origin.
+        seed: of the samples, and of the choice of test kernels.
+        samples: how many are drawn; of more test kernels as many are chosen.
+
+    Returns:
+        `median` and lower `decile` of the Euclidean distance to the nearest training kernel: under
+        `nearest_sample` of the samples, under `nearest_test` of the test kernels.
+
+    Raises:
+        UserError: kernels are of another size, or the prior is improper.
+    """
+    train, test = (check_kernels(kernels, prior.kernel_size) for kernels in (train, test))
+    draws = generator("nearest", seed)
+    drawn = prior.sample(samples, draws)
+    chosen = test[torch.randperm(len(test), generator=draws)[:samples]]
+    return {
+        "nearest_sample": _quantiles(_distance_to_nearest(drawn, train)),
+        "nearest_test": _quantiles(_distance_to_nearest(chosen, train)),
+    }
+
+
+def _distance_to_nearest(kernels: Tensor, others: Tensor) -> Tensor:
+    """Return the Euclidean distance (n,) of kernels (n, k, k) to the nearest of (m, k, k)."""
+    parts = kernels.flatten(1).split(_PART)
+    # Not by products of matrices, which lose a small distance to rounding
+    mode = "donot_use_mm_for_euclid_dist"
+    distances = [torch.cdist(part, others.flatten(1), compute_mode=mode).amin(1) for part in parts]
+    return torch.cat(distances)
+
+
+def _quantiles(values: Tensor) -> dict[str, float]:
+    return {"median": float(values.quantile(0.5)), "decile": float(values.quantile(0.1))}
 
 
 def _summary(values: Tensor) -> dict[str, float | None]:

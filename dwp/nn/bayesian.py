@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dwp.devices import Precision, products
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
-from dwp.priors.kl import kl_divergence
+from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
 from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
 from dwp.seeds import Source, standard_normal
 
@@ -214,6 +214,7 @@ def kl_by_layer(
     generator: Source = None,
     kernels_per_step: int | None = None,
     precision: Precision = "float32",
+    estimation: Estimation = DEFAULT,
 ) -> dict[str, Tensor]:
     """Return the KL of each Bayesian layer from its prior, in nats: (), or (R,) for R runs.
 
@@ -225,6 +226,7 @@ def kl_by_layer(
         kernels_per_step: estimate a layer's KL, without bias, from this many of its kernels, drawn
             without replacement (None: from all). Cheaper, and the gradient is noisier.
         precision: of the products inside priors that are nets (see `dwp.devices.products`).
+        estimation: how a KL is computed where there is a choice.
 
     Raises:
         UserError: a Bayesian layer has no prior, or a prior no layer.
@@ -249,7 +251,7 @@ def kl_by_layer(
             scale = kernels / kernels_per_step
         prior = priors[name]
         with products(precision if prior.trained else "float32", layer.weight.device.type):
-            values = kl_divergence(posterior, prior, generator)
+            values = kl_divergence(posterior, prior, generator, estimation)
         total[name] = scale * values.view(runs, -1).sum(1).squeeze(0)
     return total
 

@@ -7,11 +7,12 @@ from importlib import import_module
 from dwp.errors import UserError
 from dwp.files import load_tensors
 from dwp.priors.base import KernelPrior
-from dwp.priors.kl import kl_divergence, kl_nature, register_kl
+from dwp.priors.kl import Estimation, kl_divergence, kl_nature, register_kl
 from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
 
 __all__ = [
     "KINDS",
+    "Estimation",
     "GaussianKernels",
     "KernelPrior",
     "MultiplicativeKernels",
@@ -28,6 +29,9 @@ KINDS: dict[str, str] = {
     "standard-normal": "dwp.priors.normal:StandardNormal",
     "gaussian-diagonal": "dwp.priors.gaussian:DiagonalGaussian",
     "gaussian-full": "dwp.priors.gaussian:FullGaussian",
+    "gaussian-mixture": "dwp.priors.mixture:GaussianMixture",
+    "student-t": "dwp.priors.student:StudentT",
+    "flow": "dwp.priors.flow:Flow",
     "log-uniform": "dwp.priors.log_uniform:LogUniform",
     "empirical": "dwp.priors.empirical:Empirical",
 }

@@ -1,5 +1,6 @@
 """The interface of a prior over kernels."""
 
+import inspect
 import os
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ class KernelPrior(nn.Module):
     Attributes:
         kind: the name in `KINDS`.
         trained: whether the prior is fitted by gradient steps on `loss` (else by `fit`).
+        iterative: whether `fit` iterates, so that its time is worth planning.
         needs_kernels: whether there is anything to fit.
         density: "exact" if `log_prob` is tractable, "bound" if only bounds of it are, None if there
             is no density to score kernels by.
@@ -29,6 +31,7 @@ class KernelPrior(nn.Module):
 
     kind: ClassVar[str]
     trained: ClassVar[bool] = False
+    iterative: ClassVar[bool] = False
     needs_kernels: ClassVar[bool] = True
     density: ClassVar[str | None] = "exact"
     posterior_kind: ClassVar[str] = "additive"
@@ -39,9 +42,22 @@ class KernelPrior(nn.Module):
         self.arguments = {"kernel_size": kernel_size, **arguments}
 
     @classmethod
+    def choices(cls) -> dict[str, inspect.Parameter]:
+        """Return what a user chooses for the kind: name, type, and default of what may be left out.
+
+        The parameters of the class but for the kernel size if it is trained by gradient steps, else
+        those of `fit` but for the kernels.
+        """
+        _, *chosen = inspect.signature(cls if cls.trained else cls.fit).parameters.values()
+        return {parameter.name: parameter for parameter in chosen}
+
+    @classmethod
     def fit(cls, kernels: Tensor) -> "KernelPrior":
         """Return the maximum-likelihood prior of this kind for kernels (n, k, k)."""
         raise NotImplementedError(f"{cls.__name__} is not fitted in closed form")
+
+    def prepare(self, kernels: Tensor) -> None:
+        """Set what a trained kind takes from its kernels (n, k, k) before the gradient steps."""
 
     def loss(self, kernels: Tensor, generator: torch.Generator) -> Tensor:
         """Return what fitting minimises, in nats per kernel (n,), for kernels (n, k, k)."""

@@ -13,7 +13,59 @@ from dwp.priors.posteriors import GaussianKernels
 _LEAST_SPREAD = 1e-12  # of a direction, relative to the mean square: the rounding of float32
 
 
-class FullGaussian(KernelPrior):
+def moments(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (d,) and covariance (d, d) of vectors (n, d), in double precision."""
+    flat = flat.double()
+    mean = flat.mean(0)
+    centred = flat - mean
+    return mean, centred.T @ centred / len(flat)
+
+
+class EllipticalPrior(KernelPrior):
+    """A density over the d = k * k weights w of a kernel that depends on (w - m)' S^-1 (w - m)."""
+
+    def __init__(self, kernel_size: int) -> None:
+        super().__init__(kernel_size)
+        d = kernel_size**2
+        self.register_buffer("mean", torch.zeros(d))
+        self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the matrix S
+        self.register_buffer("precision", torch.eye(d))
+
+    @classmethod
+    def _factor(cls, flat: Tensor, matrix: Tensor) -> Tensor:
+        """Return the Cholesky factor of a matrix S (d, d) fitted to vectors (n, d), n > d.
+
+        Raises:
+            UserError: the matrix is singular (too few or degenerate kernels).
+        """
+        scale, failed = torch.linalg.cholesky_ex(matrix)
+        least = _LEAST_SPREAD * flat.square().mean(0).max()
+        if failed or len(flat) <= flat.shape[1] or scale.diagonal().square().min() <= least:
+            raise UserError(
+                f"kernels: a {cls.kind} prior needs more than {flat.shape[1]} kernels that do not "
+                f"lie in a plane, found {len(flat)}; train more source nets or prune less"
+            )
+        return scale
+
+    def _set(self, mean: Tensor, scale: Tensor) -> None:
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+        self.precision.copy_(torch.cholesky_inverse(scale))
+
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw vectors (n, d) of a Gaussian with covariance S around zero."""
+        noise = torch.randn((n, len(self.mean)), generator=generator, device=self.mean.device)
+        return noise @ self.scale.T
+
+    def _log_determinant(self) -> Tensor:
+        return 2 * self.scale.diagonal().log().sum()
+
+    def _distance(self, kernels: Tensor) -> Tensor:
+        centred = kernels.flatten(-2) - self.mean  # (..., d)
+        return ((centred @ self.precision) * centred).sum(-1)
+
+
+class FullGaussian(EllipticalPrior):
     """A Gaussian over the d = k * k weights of a kernel with a full covariance matrix.
 
     The tightest of the Gaussian priors in nats. Do not take density for accuracy: it also pulls
@@ -21,13 +73,6 @@ class FullGaussian(KernelPrior):
     """
 
     kind = "gaussian-full"
-
-    def __init__(self, kernel_size: int) -> None:
-        super().__init__(kernel_size)
-        d = kernel_size**2
-        self.register_buffer("mean", torch.zeros(d))
-        self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the covariance
-        self.register_buffer("precision", torch.eye(d))
 
     @classmethod
     def fit(cls, kernels: Tensor) -> "FullGaussian":
@@ -38,19 +83,8 @@ class FullGaussian(KernelPrior):
         """
         prior = cls(kernels.shape[-1])
         flat = kernels.flatten(1).double()  # (n, d)
-        mean = flat.mean(0)
-        centred = flat - mean
-        covariance = cls._restrict(centred.T @ centred / len(flat))
-        scale, failed = torch.linalg.cholesky_ex(covariance)
-        least = _LEAST_SPREAD * flat.square().mean(0).max()
-        if failed or len(flat) <= flat.shape[1] or scale.diagonal().square().min() <= least:
-            raise UserError(
-                f"kernels: a {cls.kind} prior needs more than {flat.shape[1]} kernels that do not "
-                f"lie in a plane, found {len(flat)}; train more source nets or prune less"
-            )
-        prior.mean.copy_(mean)
-        prior.scale.copy_(scale)
-        prior.precision.copy_(torch.cholesky_inverse(scale))
+        mean, covariance = moments(flat)
+        prior._set(mean, cls._factor(flat, cls._restrict(covariance)))
         return prior
 
     @staticmethod
@@ -59,15 +93,7 @@ class FullGaussian(KernelPrior):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
-        noise = torch.randn((n, len(self.mean)), generator=generator, device=self.mean.device)
-        return (self.mean + noise @ self.scale.T).unflatten(1, (self.kernel_size, -1))
-
-    def _log_determinant(self) -> Tensor:
-        return 2 * self.scale.diagonal().log().sum()
-
-    def _distance(self, kernels: Tensor) -> Tensor:
-        centred = kernels.flatten(-2) - self.mean  # (..., d)
-        return ((centred @ self.precision) * centred).sum(-1)
+        return (self.mean + self._noise(n, generator)).unflatten(1, (self.kernel_size, -1))
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""
@@ -86,7 +112,7 @@ class DiagonalGaussian(FullGaussian):
 
 
 @register_kl(GaussianKernels, FullGaussian, "exact")
-def _kl(posterior: GaussianKernels, prior: FullGaussian, generator=None) -> Tensor:
+def _kl(posterior: GaussianKernels, prior: FullGaussian, *_) -> Tensor:
     variance = posterior.variance.flatten(-2)  # (..., d)
     trace = variance @ prior.precision.diagonal()
     return 0.5 * (

@@ -3,8 +3,9 @@
 As in `torch.distributions.kl`: a pair that nobody registered raises, and is never taken for 0.
 """
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -12,18 +13,46 @@ from dwp.priors.base import KernelPrior
 from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import Source
 
-Nature = Literal["exact", "upper bound", "approximation"]
+Nature = Literal["exact", "estimate", "upper bound", "approximation"]
 _REGISTRY: dict[tuple[type, type], tuple[Callable[..., Tensor], Nature]] = {}
 
 
+@dataclass(frozen=True)
+class Estimation:
+    """How a KL is computed where there is a choice.
+
+    Attributes:
+        estimator: of a KL with a closed form: that ("exact"), or an unbiased estimate by one draw
+            of the weights ("monte-carlo"), as there is of densities without a closed form.
+        bound: of a KL from a latent-variable prior: by the ELBO of log p(w), with the KL of the
+            code in closed form ("elbo"), or by the tighter "importance-weighted" bound (Burda et
+            al. 2016).
+        latent_samples: draws of the code for that bound. They lower the variance of "elbo", and
+            tighten "importance-weighted".
+    """
+
+    estimator: Literal["exact", "monte-carlo"] = "exact"
+    bound: Literal["elbo", "importance-weighted"] = "elbo"
+    latent_samples: int = 1
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Estimation":
+        """Return what settings say: `kl_estimator`, `kl_bound` and `latent_samples`."""
+        return cls(settings["kl_estimator"], settings["kl_bound"], settings["latent_samples"])
+
+
+DEFAULT = Estimation()
+
+
 def register_kl(posterior: type, prior: type, nature: Nature) -> Callable:
-    """Register the KL of a pair of types: `function(posterior, prior, generator) -> (...)`.
+    """Register a pair's KL: `function(posterior, prior, generator, estimation) -> (...)`.
 
     Args:
         posterior: a class of `dwp.priors.posteriors` or a subclass of one.
         prior: a class of prior.
-        nature: what the function returns: the KL ("exact"), an unbiased estimate of an upper
-            bound ("upper bound"), or an approximation of known error ("approximation").
+        nature: what the function returns: the KL ("exact"), an unbiased estimate of it
+            ("estimate"), an unbiased estimate of an upper bound ("upper bound"), or an
+            approximation of known error ("approximation").
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -33,24 +62,34 @@ def register_kl(posterior: type, prior: type, nature: Nature) -> Callable:
     return register
 
 
-def _find(posterior: GaussianKernels, prior: KernelPrior) -> tuple[Callable[..., Tensor], Nature]:
+def _find(
+    posterior: GaussianKernels, prior: KernelPrior, estimation: Estimation
+) -> tuple[Callable[..., Tensor], Nature]:
     for q in type(posterior).__mro__:
         for p in type(prior).__mro__:
             if (q, p) in _REGISTRY:
-                return _REGISTRY[q, p]
+                function, nature = _REGISTRY[q, p]
+                if nature == "exact" and estimation.estimator == "monte-carlo":
+                    return monte_carlo_kl, "estimate"
+                return function, nature
     raise NotImplementedError(
         f"no KL of {type(posterior).__name__} from {type(prior).__name__} is registered; "
         "write one with dwp.priors.kl.register_kl"
     )
 
 
-def kl_nature(posterior: GaussianKernels, prior: KernelPrior) -> Nature:
-    """Return what `kl_divergence` gives for this pair: exact, upper bound or approximation."""
-    return _find(posterior, prior)[1]
+def kl_nature(
+    posterior: GaussianKernels, prior: KernelPrior, estimation: Estimation = DEFAULT
+) -> Nature:
+    """Return what `kl_divergence` gives: exact, estimate, upper bound or approximation."""
+    return _find(posterior, prior, estimation)[1]
 
 
 def kl_divergence(
-    posterior: GaussianKernels, prior: KernelPrior, generator: Source = None
+    posterior: GaussianKernels,
+    prior: KernelPrior,
+    generator: Source = None,
+    estimation: Estimation = DEFAULT,
 ) -> Tensor:
     """Return the KL of a posterior from a prior per kernel, in nats (...).
 
@@ -61,8 +100,22 @@ def kl_divergence(
         prior: over k x k kernels.
         generator: for pairs whose KL is estimated by sampling; one, or one for each run whose
             kernels the posterior's first dimension holds, in equal blocks.
+        estimation: how, where there is a choice.
 
     Raises:
         NotImplementedError: no KL is registered for the pair.
     """
-    return _find(posterior, prior)[0](posterior, prior, generator)
+    return _find(posterior, prior, estimation)[0](posterior, prior, generator, estimation)
+
+
+def monte_carlo_kl(
+    posterior: GaussianKernels, prior: KernelPrior, generator: Source, *_: Estimation
+) -> Tensor:
+    """Return -H(q) - log p(w) per kernel, in nats (...), for one w from q.
+
+    An unbiased estimate of the KL from any prior with a tractable density; register it for priors
+    whose KL has no closed form.
+    """
+    kernels = posterior.sample(generator)  # (..., k, k)
+    log_prob = prior.log_prob(kernels.flatten(0, -3)).view(kernels.shape[:-2])
+    return -posterior.entropy() - log_prob

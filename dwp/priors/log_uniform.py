@@ -36,7 +36,7 @@ class LogUniform(KernelPrior):
 
 
 @register_kl(MultiplicativeKernels, LogUniform, "approximation")
-def _kl(posterior: MultiplicativeKernels, prior: LogUniform, generator=None) -> Tensor:
+def _kl(posterior: MultiplicativeKernels, prior: LogUniform, *_) -> Tensor:
     alpha = posterior.log_alpha.exp()
     first, second, third = _COEFFICIENTS
     polynomial = alpha * (first + alpha * (second + alpha * third))

@@ -27,6 +27,6 @@ class StandardNormal(KernelPrior):
 
 
 @register_kl(GaussianKernels, StandardNormal, "exact")
-def _kl(posterior: GaussianKernels, prior: StandardNormal, generator=None) -> Tensor:
+def _kl(posterior: GaussianKernels, prior: StandardNormal, *_) -> Tensor:
     variance = posterior.variance
     return 0.5 * (variance + posterior.mean.square() - 1 - variance.log()).sum((-2, -1))

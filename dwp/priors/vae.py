@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.frozen import frozen_stack
-from dwp.priors.kl import register_kl
+from dwp.priors.kl import Estimation, register_kl
 from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import Source, standard_normal
 
@@ -32,6 +33,7 @@ class KernelVAE(KernelPrior):
         kernel_size: 5, 7 or 16.
         hidden: width of the nets.
         latent: dimensions of z.
+        variance: of every pixel of p(w|z); None: learned, for each pixel and z.
 
     Raises:
         UserError: no architecture for the kernel size.
@@ -41,18 +43,22 @@ class KernelVAE(KernelPrior):
     trained = True
     density = "bound"
 
-    def __init__(self, kernel_size: int, hidden: int, latent: int) -> None:
-        super().__init__(kernel_size, hidden=hidden, latent=latent)
+    def __init__(
+        self, kernel_size: int, hidden: int, latent: int, variance: float | None = None
+    ) -> None:
+        fixed = {} if variance is None else {"variance": variance}
+        super().__init__(kernel_size, hidden=hidden, latent=latent, **fixed)
         if kernel_size not in _ENCODERS:
             sizes = ", ".join(map(str, sorted(_ENCODERS)))
             raise UserError(f"a vae prior has kernel size {sizes}; found {kernel_size}")
         self.latent = latent
+        self.variance = variance
         self.encoder, width = _ENCODERS[kernel_size](hidden)
         self.latent_mean = nn.Conv2d(width, latent, 1)
         self.latent_variance = nn.Conv2d(width, latent, 1)
         self.decoder, width = _DECODERS[kernel_size](hidden, latent)
         self.kernel_mean = nn.Conv2d(width, 1, 1)
-        self.kernel_variance = nn.Conv2d(width, 1, 1)
+        self.kernel_variance = nn.Conv2d(width, 1, 1) if variance is None else None
         self.to(memory_format=torch.channels_last)
         self._stacks: dict = {}
 
@@ -69,15 +75,16 @@ class KernelVAE(KernelPrior):
 
     def decode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance (n, k, k) of p(w|z) for codes (n, latent)."""
-        mean, raw = self._run(1, codes[:, :, None, None]).unbind(1)  # each (n, k, k)
-        return mean, _variance(raw)
+        mean, *raw = self._run(1, codes[:, :, None, None]).unbind(1)  # each (n, k, k)
+        return mean, _variance(raw[0]) if raw else torch.full_like(mean, self.variance)
 
     def _run(self, side: int, maps: Tensor) -> Tensor:
-        """Return maps (n, c, h, w) after the encoder (0) or the decoder (1) and its two heads."""
+        """Return maps (n, c, h, w) after the encoder (0) or the decoder (1) and its heads."""
         layers, *heads = (
             (self.encoder, self.latent_mean, self.latent_variance),
             (self.decoder, self.kernel_mean, self.kernel_variance),
         )[side]
+        heads = [head for head in heads if head is not None]
         half = torch.is_autocast_enabled("cpu")
         if maps.device.type == "cpu" and self.frozen and (not half or _has_amx()):
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
@@ -96,29 +103,59 @@ class KernelVAE(KernelPrior):
 
         Their difference is an unbiased estimate of a lower bound of log p(w), kernels (n, k, k).
         """
-        return self._elbo_terms(kernels, self._noise(kernels, generator))
+        return self._elbo_terms(kernels, self._noise(kernels, 1, generator))
 
-    def _noise(self, kernels: Tensor, generator: Source) -> Tensor:
-        return standard_normal((len(kernels), self.latent), generator, kernels)
+    def _noise(self, kernels: Tensor, samples: int, generator: Source) -> Tensor:
+        return standard_normal((len(kernels), samples, self.latent), generator, kernels)
 
     def _elbo_terms(self, kernels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.encode(kernels)
-        codes = mean + variance.sqrt() * noise
-        log_likelihood = _log_normal(kernels, *self.decode(codes)).sum((-2, -1))
+        log_likelihood = self._log_likelihood(kernels, _codes(mean, variance, noise)).mean(1)
         return log_likelihood, 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1)
 
-    def loss(self, kernels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the negative ELBO, in nats (n,), of kernels (n, k, k).
+    def _log_likelihood(self, kernels: Tensor, codes: Tensor) -> Tensor:
+        """Return log p(w|z) (n, S) of kernels (n, k, k) given codes (n, S, latent)."""
+        mean, variance = (m.unflatten(0, codes.shape[:2]) for m in self.decode(codes.flatten(0, 1)))
+        return _log_normal(kernels[:, None], mean, variance).sum((-2, -1))
+
+    def _log_weights(
+        self, kernels: Tensor, mean: Tensor, variance: Tensor, noise: Tensor
+    ) -> Tensor:
+        """Return log p(w|z) p(z) / r(z|w) (n, S), z of r's moments and noise (n, S, latent)."""
+        codes = _codes(mean, variance, noise)
+        # z minus its mean, over its deviation, is the noise
+        log_ratio = 0.5 * (noise.square() - codes.square() + variance.log()[:, None]).sum(2)
+        return self._log_likelihood(kernels, codes) + log_ratio
+
+    def loss(
+        self,
+        kernels: Tensor,
+        generator: Source,
+        bound: Literal["elbo", "importance-weighted"] = "elbo",
+        latent_samples: int = 1,
+    ) -> Tensor:
+        """Return minus a lower bound of log p(w), in nats (n,), of kernels (n, k, k).
 
         A frozen prior (`requires_grad_(False)`) takes memory that does not grow with n: the
         gradient with respect to the kernels is found together with the loss, part by part.
-        """
-        noise = self._noise(kernels, generator)
-        if self.frozen:
-            return _FrozenLoss.apply(kernels, noise, self)
-        return self._loss(kernels, noise)
 
-    def _loss(self, kernels: Tensor, noise: Tensor) -> Tensor:
+        Args:
+            kernels: w.
+            generator: of the codes; see `dwp.seeds.standard_normal`.
+            bound: "elbo", what a VAE is trained on, or "importance-weighted": an unbiased
+                estimate of E log 1/S sum_s p(w|z_s) p(z_s) / r(z_s|w), a tighter bound that
+                approaches log p(w) as S grows (Burda et al. 2016).
+            latent_samples: S, draws of z.
+        """
+        noise = self._noise(kernels, latent_samples, generator)
+        if self.frozen:
+            return _FrozenLoss.apply(kernels, noise, self, bound)
+        return self._loss(kernels, noise, bound)
+
+    def _loss(self, kernels: Tensor, noise: Tensor, bound: str) -> Tensor:
+        if bound == "importance-weighted":
+            log_weights = self._log_weights(kernels, *self.encode(kernels), noise)  # (n, S)
+            return math.log(noise.shape[1]) - log_weights.logsumexp(1)
         log_likelihood, kl = self._elbo_terms(kernels, noise)
         return kl - log_likelihood
 
@@ -127,20 +164,13 @@ class KernelVAE(KernelPrior):
     ) -> Tensor:
         """Return the importance-weighted estimate of log p(w), in nats (n,).
 
-        log 1/S sum_s p(w|z_s) p(z_s) / r(z_s|w): a lower bound in expectation, tighter than the
-        ELBO, that approaches log p(w) as `samples` = S grows (Burda et al. 2016).
+        As `loss` with that bound, one code at a time: for many samples, without gradients.
         """
-        mean, variance = self.encode(kernels)
-        total = torch.full_like(mean[:, 0], -math.inf)
+        moments = self.encode(kernels)
+        total = torch.full_like(kernels[:, 0, 0], -math.inf)
         for _ in range(samples):
-            noise = torch.empty_like(mean).normal_(generator=generator)
-            codes = mean + variance.sqrt() * noise
-            log_weight = (
-                _log_normal(kernels, *self.decode(codes)).sum((-2, -1))
-                + _log_normal(codes, 0, torch.ones_like(codes)).sum(1)
-                - _log_normal(codes, mean, variance).sum(1)
-            )
-            total = torch.logaddexp(total, log_weight)
+            log_weights = self._log_weights(kernels, *moments, self._noise(kernels, 1, generator))
+            total = torch.logaddexp(total, log_weights[:, 0])
         return total - math.log(samples)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
@@ -161,16 +191,16 @@ class KernelVAE(KernelPrior):
 
 
 class _FrozenLoss(torch.autograd.Function):
-    """The negative ELBO (n,) of kernels (n, k, k) given the noise (n, latent) of their codes."""
+    """`KernelVAE._loss` (n,) of kernels (n, k, k) given the noise (n, S, latent) of their codes."""
 
     @staticmethod
-    def forward(ctx, kernels: Tensor, noise: Tensor, prior: KernelVAE) -> Tensor:
-        size = _chunk(kernels)
+    def forward(ctx, kernels: Tensor, noise: Tensor, prior: KernelVAE, bound: str) -> Tensor:
+        size = max(1, _chunk(kernels) // noise.shape[1])
         losses, gradients = [], []
         for part, draws in zip(kernels.split(size), noise.split(size), strict=True):
             part = part.detach().requires_grad_(ctx.needs_input_grad[0])
             with torch.set_grad_enabled(ctx.needs_input_grad[0]):
-                loss = prior._loss(part, draws)
+                loss = prior._loss(part, draws, bound)
                 total = loss.sum()
             losses.append(loss.detach())
             if ctx.needs_input_grad[0]:
@@ -181,15 +211,24 @@ class _FrozenLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.saved_tensors[0] * gradient[:, None, None], None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.saved_tensors[0] * gradient[:, None, None], None, None, None
 
 
 @register_kl(GaussianKernels, KernelVAE, "upper bound")
-def _kl(posterior: GaussianKernels, prior: KernelVAE, generator: Source) -> Tensor:
-    # KL(q||p) <= -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], one draw of w and of z
+def _kl(
+    posterior: GaussianKernels, prior: KernelVAE, generator: Source, estimation: Estimation
+) -> Tensor:
+    # KL(q||p) <= -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], one draw of w, or
+    # KL(q||p) <= -H(q) - E_q E_r log 1/S sum_s p(w|z_s) p(z_s) / r(z_s|w)
     kernels = posterior.sample(generator).flatten(0, -3)  # (n, k, k)
-    return prior.loss(kernels, generator).view(posterior.mean.shape[:-2]) - posterior.entropy()
+    loss = prior.loss(kernels, generator, estimation.bound, estimation.latent_samples)
+    return loss.view(posterior.mean.shape[:-2]) - posterior.entropy()
+
+
+def _codes(mean: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
+    """Return codes (n, S, latent) of mean and variance (n, latent)."""
+    return mean[:, None] + variance.sqrt()[:, None] * noise
 
 
 def _chunk(values: Tensor) -> int:

@@ -16,27 +16,33 @@ from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
-from dwp.priors import KernelPrior
+from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import generator
 from dwp.training.loop import optimise
 from dwp.training.source import l2_penalty
 
 
 def bayesian_objective(
-    logits: Tensor, targets: Tensor, n: int, kl: Mapping[str, Tensor]
+    logits: Tensor,
+    targets: Tensor,
+    n: int,
+    kl: Mapping[str, Tensor],
+    temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss N/B * (summed cross-entropy) + sum of the layers' KL, and its first term.
+    """Return the loss N/B * (summed cross-entropy) + T * (sum of the KLs), and its first term.
 
-    Both are in nats (R,); their negative is an unbiased estimate of the variational lower bound.
+    Both are in nats (R,). At T = 1 the loss is minus an unbiased estimate of the variational lower
+    bound; below it the prior pulls less than it should by Bayes' rule, above it more.
 
     Args:
         logits: of R runs (R, batch, classes).
         targets: (R, batch).
         n: size N of a run's training set.
         kl: of each Bayesian layer, in nats (R,).
+        temperature: T.
     """
     data = n * cross_entropy(logits, targets)
-    return data + sum(kl.values()), data
+    return data + temperature * sum(kl.values()), data
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -69,6 +75,8 @@ def train_classifiers(
         target: the target data set.
         settings: `network`, `filters`, `epochs`, `batch_size`, `learning_rate`, `log_variance`,
             `kernels_per_step`, `precision` (of the KL's products; see `dwp.devices.products`),
+            `kl_temperature` (its factor in the loss; the KL in the records is that at 1),
+            `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
             `validation`, `samples`, `evaluate_every` (epochs), `l2` (for a net
             without priors).
         runs: (split, seed) of each run: which subset of the training set, and the seed of the
@@ -123,9 +131,15 @@ def train_classifiers(
             penalty = settings["l2"] * l2_penalty(stacked, len(runs))
             return data + penalty, {"train_nll": data.detach()}
         kl = kl_by_layer(
-            stacked, priors, noise, settings["kernels_per_step"], settings["precision"]
+            stacked,
+            priors,
+            noise,
+            settings["kernels_per_step"],
+            settings["precision"],
+            Estimation.of(settings),
         )
-        loss, data = bayesian_objective(logits, targets[chosen], n, kl)
+        temperature = settings["kl_temperature"]
+        loss, data = bayesian_objective(logits, targets[chosen], n, kl, temperature)
         scalars = {f"kl_{name}": value.detach() for name, value in kl.items()}
         return loss, {"loss": loss.detach(), "train_nll": data.detach() / n, **scalars}
 

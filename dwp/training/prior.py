@@ -26,15 +26,15 @@ def fit_prior(
     identity: Mapping[str, Any] | None = None,
     label: str = "prior",
 ) -> tuple[KernelPrior, list[dict[str, float]]]:
-    """Fit a prior of some kind to kernels: in closed form, or by gradient steps on its loss.
+    """Fit a prior of some kind to kernels: by its own `fit`, or by gradient steps on its loss.
 
     Args:
         kind: a key of `dwp.priors.KINDS`.
         kernel_size: k.
         kernels: (n, k, k) or (n, 1, k, k); None for kinds that fit nothing.
-        arguments: of the kind's class, but for the kernel size (a trained kind's widths).
+        arguments: what the kind lets choose (see `KernelPrior.choices`).
         training: `epochs`, `batch_size`, `learning_rate`, `seed`, and, to fit a random part of the
-            kernels, `kernels` (how many); unused by closed forms.
+            kernels, `kernels` (how many); unused by kinds that are not trained by gradient steps.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
@@ -53,7 +53,7 @@ def fit_prior(
         raise UserError(f"prior kind '{kind}' is fitted to kernels, found none")
     kernels = check_kernels(kernels, kernel_size)
     if not kind_class.trained:
-        return kind_class.fit(kernels), []
+        return kind_class.fit(kernels, **arguments), []
     seed = training["seed"]
     if (most := training.get("kernels")) is not None:
         if most > len(kernels):
@@ -65,7 +65,9 @@ def fit_prior(
         kernels = kernels[order[:most]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator("prior", "weights", seed).initial_seed())
-        prior = kind_class(kernel_size, **arguments).to(device)
+        prior = kind_class(kernel_size, **arguments)
+    prior.prepare(kernels)
+    prior.to(device)
     kernels = kernels.to(device)
     noise = generator("prior", "noise", seed, device=device)
 

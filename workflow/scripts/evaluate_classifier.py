@@ -14,6 +14,7 @@ from dwp.evaluation.classifier import evaluate_classifier
 from dwp.files import load_tensors, write_json
 from dwp.nn.classifier import build_classifier
 from dwp.priors import load_priors
+from dwp.priors.kl import DEFAULT, Estimation
 from dwp.runs import naming
 from dwp.seeds import generator
 
@@ -55,6 +56,7 @@ def main() -> None:
                     out_of_domain=strange,
                     samples=arguments.settings["samples"] if priors else 0,
                     generator=generator("evaluation", split, seed, device=device),
+                    estimation=Estimation.of(run) if priors else DEFAULT,
                 )
             write_json(folder / "metrics.json", metrics)
 

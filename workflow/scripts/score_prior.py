@@ -1,11 +1,11 @@
-"""Score the test kernels of one layer under one prior."""
+"""Score the test kernels of one layer under one prior, and what its samples remember."""
 
 import argparse
 
 import torch
 
 from dwp.errors import one_line_errors
-from dwp.evaluation.scores import score
+from dwp.evaluation.scores import nearest, score
 from dwp.files import load_tensors, write_json
 from dwp.priors import load_prior
 
@@ -19,11 +19,10 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    kernels = load_tensors(arguments.kernels, kind="kernels")[0]["test"]
-    result = score(
-        load_prior(arguments.prior), kernels, importance_samples=arguments.importance_samples
-    )
-    write_json(arguments.output, result)
+    prior = load_prior(arguments.prior)
+    kernels, _ = load_tensors(arguments.kernels, kind="kernels")
+    result = score(prior, kernels["test"], importance_samples=arguments.importance_samples)
+    write_json(arguments.output, result | nearest(prior, kernels["train"], kernels["test"]))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ def main() -> None:
             row[term] = score[term]["mean"]
             row[f"{term}_error"] = score[term]["standard_error"]
         row |= {place: score[place] for place in ("at_zero", "at_initial")}
+        for of in ("nearest_sample", "nearest_test"):
+            row |= {f"{of}_{quantile}": value for quantile, value in score[of].items()}
         rows.append(row)
     table = pd.DataFrame(rows).sort_values(["layer", "log_prob"], ascending=[True, False])
     to_csv(table, arguments.output)

@@ -1,0 +1,92 @@
+"""A mixture of Gaussians fitted to kernels."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dwp.errors import UserError
+from dwp.priors.base import KernelPrior
+from dwp.priors.kl import monte_carlo_kl, register_kl
+from dwp.priors.posteriors import GaussianKernels
+
+_STEPS = 500
+
+
+class GaussianMixture(KernelPrior):
+    """A mixture of Gaussians with full covariances over the d = k * k weights of a kernel."""
+
+    kind = "gaussian-mixture"
+    iterative = True
+
+    def __init__(self, kernel_size: int, components: int) -> None:
+        super().__init__(kernel_size, components=components)
+        d = kernel_size**2
+        self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
+        self.register_buffer("means", torch.zeros(components, d))
+        scales = torch.eye(d).repeat(components, 1, 1)
+        self.register_buffer("scales", scales)  # Cholesky factors L of the covariances
+        self.register_buffer("whitenings", scales.clone())  # their inverses
+
+    @classmethod
+    def fit(
+        cls, kernels: Tensor, components: int, seed: int, floor: float = 1e-3
+    ) -> "GaussianMixture":
+        """Return a mixture of locally maximal likelihood for kernels (n, k, k).
+
+        By scikit-learn's expectation-maximisation, started from k-means.
+
+        Args:
+            kernels: (n, k, k), n >= components.
+            components: how many Gaussians.
+            seed: of the start.
+            floor: added to every weight's variance in every component, in units of the mean
+                variance of a weight; keeps a component from shrinking onto few kernels.
+
+        Raises:
+            UserError: there are fewer kernels than components, or the kernels are all the same.
+        """
+        from sklearn.mixture import GaussianMixture as Mixture  # slow to import, used here alone
+
+        flat = kernels.flatten(1).double()  # (n, d)
+        spread = flat.var(0, correction=0).mean().item()
+        if len(flat) < components or spread <= 1e-12 * flat.square().mean().item():
+            raise UserError(
+                f"kernels: a {cls.kind} prior of {components} components needs as many kernels "
+                f"that differ, found {len(flat)}; lower components or collect more kernels"
+            )
+        fitted = Mixture(
+            components, reg_covar=floor * spread, max_iter=_STEPS, random_state=seed
+        ).fit(flat.numpy())
+        prior = cls(kernels.shape[-1], components)
+        scales = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))  # (c, d, d)
+        eye = torch.eye(flat.shape[1], dtype=torch.double)
+        prior.log_weights.copy_(torch.from_numpy(fitted.weights_).log())
+        prior.means.copy_(torch.from_numpy(fitted.means_))
+        prior.scales.copy_(scales)
+        prior.whitenings.copy_(torch.linalg.solve_triangular(scales, eye, upper=False))
+        return prior
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, k, k)."""
+        weights = self.log_weights.exp()
+        chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
+        noise = torch.randn((n, self.means.shape[1]), generator=generator, device=weights.device)
+        flat = self.means[chosen]
+        for component, scale in enumerate(self.scales):  # not a d x d matrix for every kernel
+            flat[chosen == component] += noise[chosen == component] @ scale.T
+        return flat.unflatten(1, (self.kernel_size, -1))
+
+    def log_prob(self, kernels: Tensor) -> Tensor:
+        """Return the log density, in nats (n,), of kernels (n, k, k)."""
+        flat = kernels.flatten(1)  # (n, d)
+        # W (w - m) = W w - W m, so that nothing of shape (c, n, d) but the result is made
+        shift = (self.whitenings @ self.means[:, :, None])[:, None, :, 0]  # (c, 1, d)
+        whitened = flat @ self.whitenings.mT - shift  # (c, n, d)
+        log_determinant = self.whitenings.diagonal(dim1=1, dim2=2).log().sum(1)
+        constant = log_determinant - 0.5 * flat.shape[1] * math.log(2 * math.pi)
+        log_density = constant[:, None] - 0.5 * whitened.square().sum(2)  # (c, n)
+        return (self.log_weights[:, None] + log_density).logsumexp(0)
+
+
+register_kl(GaussianKernels, GaussianMixture, "estimate")(monte_carlo_kl)

@@ -1,0 +1,95 @@
+"""A multivariate Student t fitted to kernels: heavier tails than a Gaussian."""
+
+import math
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from dwp.priors.gaussian import EllipticalPrior, moments
+from dwp.priors.kl import monte_carlo_kl, register_kl
+from dwp.priors.posteriors import GaussianKernels
+
+_DEGREES = 0.1, 1e4  # between which they are sought; beyond, it is a Gaussian to float32
+_STEPS = 500
+_TOLERANCE = 1e-7  # nats per kernel
+
+
+class StudentT(EllipticalPrior):
+    """A multivariate Student t over the d = k * k weights of a kernel, with a full scale matrix.
+
+    A Gaussian whose whole kernel is scaled by one random number: weights that are uncorrelated
+    still share it. For many degrees of freedom it is the full-covariance Gaussian.
+    """
+
+    kind = "student-t"
+    iterative = True
+
+    def __init__(self, kernel_size: int) -> None:
+        super().__init__(kernel_size)
+        self.register_buffer("degrees", torch.ones(()))
+
+    @classmethod
+    def fit(cls, kernels: Tensor) -> "StudentT":
+        """Return the maximum-likelihood t of kernels (n, k, k), n > k * k, degrees included.
+
+        By expectation-maximisation for mean and scale, the degrees of freedom maximising the
+        likelihood itself at each step (Liu and Rubin 1995, "ML estimation of the t distribution").
+
+        Raises:
+            UserError: the scale matrix is singular (too few or degenerate kernels).
+        """
+        prior = cls(kernels.shape[-1])
+        flat = kernels.flatten(1).double()  # (n, d)
+        d = flat.shape[1]
+        mean, matrix = moments(flat)
+        degrees, before = 10.0, -math.inf
+        for _ in range(_STEPS):
+            scale = cls._factor(flat, matrix)
+            whitened = torch.linalg.solve_triangular(scale, (flat - mean).T, upper=False)
+            distance = whitened.square().sum(0)  # (n,)
+
+            def loss(log_degrees: float, distance: Tensor = distance) -> float:
+                degrees = torch.tensor(math.exp(log_degrees), dtype=torch.double)
+                return -float(_log_kernel(distance, d, degrees).mean())
+
+            bounds = tuple(map(math.log, _DEGREES))
+            found = minimize_scalar(loss, bounds=bounds, method="bounded")
+            degrees = math.exp(found.x)
+            now = -found.fun - float(scale.diagonal().log().sum())
+            if now - before < _TOLERANCE:
+                break
+            before = now
+            weights = (degrees + d) / (degrees + distance)
+            mean = weights @ flat / weights.sum()
+            centred = flat - mean
+            # Divided by their sum instead of n, EM takes fewer steps to the same place (Kent,
+            # Tyler and Vardi 1994)
+            matrix = (weights[:, None] * centred).T @ centred / weights.sum()
+        prior._set(mean, scale)
+        prior.degrees.fill_(degrees)
+        return prior
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, k, k)."""
+        noise = self._noise(n, generator)
+        shape = (self.degrees / 2).expand(n, 1).contiguous()
+        chi_square = 2 * torch._standard_gamma(shape, generator=generator)
+        flat = self.mean + noise * (self.degrees / chi_square).sqrt()
+        return flat.unflatten(1, (self.kernel_size, -1))
+
+    def log_prob(self, kernels: Tensor) -> Tensor:
+        """Return the log density, in nats (n,), of kernels (n, k, k)."""
+        constant = 0.5 * self._log_determinant()
+        return _log_kernel(self._distance(kernels), len(self.mean), self.degrees) - constant
+
+
+def _log_kernel(distance: Tensor, d: int, degrees: Tensor) -> Tensor:
+    """Return the log density where the squared distance is so, for a scale of determinant 1."""
+    degrees = degrees.double()  # the difference of two large numbers
+    constant = torch.lgamma((degrees + d) / 2) - torch.lgamma(degrees / 2)
+    constant = constant - 0.5 * d * (degrees * math.pi).log()
+    return constant.to(distance) - 0.5 * (degrees + d) * (distance / degrees).log1p()
+
+
+register_kl(GaussianKernels, StudentT, "estimate")(monte_carlo_kl)
