@@ -449,7 +449,7 @@ def test_real_notmnist(caplog):
 
 
 def test_unknown_name_lists_the_known(tmp_path):
-    with pytest.raises(UserError, match="digits, glyphs, mnist, notmnist"):
+    with pytest.raises(UserError, match="digits, four-shapes, glyphs, mnist, notmnist"):
         load_dataset("mnits", tmp_path, train=True)
 
 

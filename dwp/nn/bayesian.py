@@ -159,16 +159,22 @@ def prediction(
 ) -> Iterator[None]:
     """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
 
-    A layer that is given the very same input tensor again reuses the moments of its outputs: the
-    first layer's do not depend on the weight sample. Weights must not change within the block.
+    Every layer is in evaluation mode there: batch norm uses its running statistics, dropout does
+    nothing. A Bayesian layer that is given the very same input tensor again reuses the moments of
+    its outputs: the first layer's do not depend on the weight sample. Weights must not change
+    within the block.
     """
     layers = bayesian_layers(net).values()
     before = [(layer.sampling, layer.generator) for layer in layers]
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
     for layer in layers:
         layer.sampling, layer.generator, layer._reusing = sampling, generator, True
     try:
         yield
     finally:
+        for module, training in modes:
+            module.training = training
         for layer, (sampled, source) in zip(layers, before, strict=True):
             layer.sampling, layer.generator = sampled, source
             layer._reused, layer._reusing = None, False
