@@ -101,13 +101,13 @@ class CifarBatchNormNet(nn.Module):
     def __init__(self, filters: Sequence[int], classes: int = 10) -> None:
         super().__init__()
         first, second, third, fourth = filters
-        self.conv1 = nn.Conv2d(3, first, 7)
+        self.conv1 = nn.Conv2d(3, first, 7, bias=False)  # batch norm takes any bias off
         self.norm1 = nn.BatchNorm2d(first)
-        self.conv2 = nn.Conv2d(first, second, 5)
+        self.conv2 = nn.Conv2d(first, second, 5, bias=False)
         self.norm2 = nn.BatchNorm2d(second)
-        self.conv3 = nn.Conv2d(second, third, 5)
+        self.conv3 = nn.Conv2d(second, third, 5, bias=False)
         self.norm3 = nn.BatchNorm2d(third)
-        self.conv4 = nn.Conv2d(third, fourth, 5, padding=1)
+        self.conv4 = nn.Conv2d(third, fourth, 5, padding=1, bias=False)
         self.norm4 = nn.BatchNorm2d(fourth)
         self.activation = nn.LeakyReLU()
         self.pool = nn.MaxPool2d(2)
