@@ -24,6 +24,7 @@ from safetensors import safe_open
 
 from dwp.calibration import IMAGES, Seconds, Work, calibrate
 from dwp.data import data_folder, load_dataset
+from dwp.data.choice import choose, dataset_of, describe
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
@@ -361,13 +362,14 @@ def describe_data(
         UserError: the images are not on this machine.
     """
     start = time.perf_counter()
-    dataset = config["domains"][domain]["data"][role]
+    choice = config["domains"][domain]["data"][role]
     path = Path(f"results/{config['name']}/{domain}/data/{role}.safetensors")
     if path.is_file():
         images = ImageTensors.load(path)
     else:
         location = data_folder(config["data"]["folder"])
         try:
+            dataset = dataset_of(choice)
             train, test = (load_dataset(dataset, location, train=t) for t in (True, False))
         except UserError as error:
             if not config["data"]["download"]:
@@ -376,8 +378,8 @@ def describe_data(
                 f"{dataset} is not on this machine yet and the plan needs its size; first run "
                 f"snakemake --cores 1 --configfile CONFIG {path}"
             ) from error
-        images = ImageTensors(train.data[:, None], train.targets, test.data[:, None], test.targets)
-        path = folder / f"{dataset}.safetensors"
+        images = choose(choice, train, test)
+        path = folder / f"{describe(choice)}.safetensors"
         images.save(path, {})
     return {
         "train": len(images.train_images),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dwp.data import DATASETS
+from dwp.data.choice import check_ranges, dataset_of, share_images
 from dwp.errors import UserError
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
@@ -78,15 +79,16 @@ def _check_numbers(place: str, value: object) -> None:
 
 
 def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
-    for role, dataset in domain["data"].items():
-        _one_of(f"{place}.data.{role}", dataset, DATASETS)
-    if domain["data"]["source"] == domain["data"]["target"]:
-        raise UserError(
-            f"{place}.data: source and target are both '{domain['data']['source']}'; kernels must "
-            "come from another data set"
-        )
     _one_of(f"{place}.network", domain["network"], NETWORKS)
+    _check_data(f"{place}.data", domain)
     network_layers = NETWORKS[domain["network"]].kernel_sizes
+    for stage in ("source_nets", "classification"):
+        filters = domain[stage]["filters"] if stage in domain else network_layers
+        if len(filters) != len(network_layers):
+            raise UserError(
+                f"{place}.{stage}.filters: expected {len(network_layers)} numbers, one for each of "
+                f"{', '.join(network_layers)}; found {filters}"
+            )
     layers = domain["kernels"]["layers"]
     for layer in network_layers:
         if layer not in layers:
@@ -102,6 +104,38 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
     for prior, section in domain["priors"].items():
         _check_prior(f"{place}.priors.{prior}", section, layers)
     _check_classification(f"{place}.classification", domain, network_layers)
+
+
+def _check_data(place: str, domain: Mapping[str, Any]) -> None:
+    shape = NETWORKS[domain["network"]].image_shape
+    for role, choice in domain["data"].items():
+        setting = f"{place}.{role}"
+        dataset = dataset_of(choice)
+        _one_of(setting, dataset, DATASETS)
+        _, found, classes = DATASETS[dataset]
+        if found != shape:
+            raise UserError(
+                f"{setting}: network '{domain['network']}' takes images of "
+                f"{'x'.join(map(str, shape))}, those of '{dataset}' are {'x'.join(map(str, found))}"
+                "; take another data set or network"
+            )
+        if isinstance(choice, str):
+            continue
+        for label in choice.get("classes", ()):
+            if label >= classes:
+                raise UserError(
+                    f"{setting}.classes: expected classes of '{dataset}', 0 to {classes - 1}; "
+                    f"found {label}"
+                )
+        try:
+            check_ranges(choice)
+        except UserError as error:
+            raise UserError(f"{setting}.{error}") from None
+    if share_images(domain["data"]["source"], domain["data"]["target"]):
+        raise UserError(
+            f"{place}: source and target share images of '{dataset}'; kernels must come from "
+            "another data set, or from other images of it (classes, train, test)"
+        )
 
 
 def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, Any]) -> None:

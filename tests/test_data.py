@@ -5,6 +5,9 @@ import hashlib
 import io
 import logging
 import os
+import pickle
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,6 +19,7 @@ import torch
 from PIL import Image
 
 from dwp.data import (
+    DATASETS,
     check_different,
     data_folder,
     load_dataset,
@@ -23,9 +27,12 @@ from dwp.data import (
     stratified_subset,
     validation_indices,
 )
+from dwp.data.choice import choose, share_images
+from dwp.data.cifar import CIFAR10, CIFAR100
 from dwp.data.digits import Digits
 from dwp.data.glyphs import Glyphs
 from dwp.data.idx import idx_bytes, read_idx, write_idx
+from dwp.data.images import ImageDataset
 from dwp.data.mnist import MNIST
 from dwp.data.notmnist import ARCHIVE, LETTERS, NotMNIST, read_archive
 from dwp.data.tensors import ImageTensors
@@ -429,7 +436,398 @@ def test_notmnist_download(tmp_path, monkeypatch, members):
     assert len(NotMNIST(tmp_path / "data", train=False)) == 20
 
 
+# CIFAR
+
+
+def write_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch, dataset: type = CIFAR10) -> dict:
+    """Write small files in torchvision's layout, which dwp then takes for CIFAR; return them."""
+    reader, random = dataset.reader, np.random.default_rng(0)
+    labels, classes = ("labels", 10) if dataset is CIFAR10 else ("fine_labels", 100)
+    contents = {}
+    for number, name in enumerate([name for name, _ in reader.train_list + reader.test_list]):
+        pixels = random.integers(0, 256, (20, 3 * 32 * 32), dtype=np.uint8)
+        contents[name] = {"data": pixels, labels: [(number + i) % classes for i in range(20)]}
+    meta = {reader.meta["key"]: [f"class {i}" for i in range(classes)]}
+    place = folder / reader.base_folder
+    place.mkdir(parents=True)
+    md5 = {}
+    for name, content in {**contents, reader.meta["filename"]: meta}.items():
+        (place / name).write_bytes(pickle.dumps(content))
+        md5[name] = hashlib.md5((place / name).read_bytes()).hexdigest()
+    for parts in ("train_list", "test_list"):
+        known = [[name, md5[name]] for name, _ in getattr(reader, parts)]
+        monkeypatch.setattr(reader, parts, known)
+    monkeypatch.setattr(reader, "meta", reader.meta | {"md5": md5[reader.meta["filename"]]})
+    return contents
+
+
+def write_cifar_archive(folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Move what `write_cifar` wrote for CIFAR-10 into an archive, which dwp then takes for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder / "cifar-10-batches-py", "cifar-10-batches-py")
+    shutil.rmtree(folder / "cifar-10-batches-py")
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(CIFAR10.reader, "tgz_md5", md5)
+    monkeypatch.setattr(CIFAR10.reader, "url", path.as_uri())
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar(tmp_path, monkeypatch, name):
+    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    contents = list(write_cifar(tmp_path, monkeypatch, dataset).values())
+    train, test = (load_dataset(name, tmp_path, train=train) for train in (True, False))
+    assert train.images.shape == (20 * (len(contents) - 1), 3, 32, 32)
+    assert test.images.shape == (20, 3, 32, 32)
+    assert torch.equal(test.images.flatten(1), torch.from_numpy(contents[-1]["data"]))
+    assert torch.equal(train.images[:20].flatten(1), torch.from_numpy(contents[0]["data"]))
+    labels = "labels" if name == "cifar10" else "fine_labels"
+    assert test.targets.tolist() == contents[-1][labels]
+    assert test.targets.dtype == torch.int64
+    assert len(train.classes) == DATASETS[name].classes
+    image, target = test[2]
+    assert (image.mode, image.size, target) == ("RGB", (32, 32), test.targets[2])
+    assert np.array_equal(np.asarray(image).transpose(2, 0, 1), test.images[2])
+
+
+def test_cifar_from_its_archive_or_a_download(tmp_path, monkeypatch):
+    write_cifar(tmp_path, monkeypatch)
+    away = tmp_path / "away" / CIFAR10.reader.filename
+    write_cifar_archive(tmp_path, away, monkeypatch)
+    with pytest.raises(UserError, match=r"CIFAR-10 not found; put cifar-10-python.tar.gz into"):
+        CIFAR10(tmp_path)
+    assert len(CIFAR10(tmp_path / "one", download=True)) == 100
+    (tmp_path / "two").mkdir()
+    shutil.copy(away, tmp_path / "two")
+    away.write_bytes(b"<html>")
+    assert len(CIFAR10(tmp_path / "two", train=False)) == 20
+    with pytest.raises(UserError, match=r"could not be downloaded.* \(not CIFAR-10's archive\)"):
+        CIFAR10(tmp_path / "three", download=True)
+    assert not [path for path in (tmp_path / "three").rglob("*") if path.is_file()]
+
+
+class Harm:
+    """Something whose unpickling does what it likes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
+def test_foreign_pickles_are_not_read(tmp_path, monkeypatch, name):
+    write_cifar(tmp_path, monkeypatch)
+    path = tmp_path / "cifar-10-batches-py" / name
+    path.write_bytes(pickle.dumps(Harm(tmp_path / "harm")))
+    for train in (True, False):
+        with pytest.raises(UserError, match=f"CIFAR-10 {name} missing or damaged; put") as caught:
+            CIFAR10(tmp_path, train=train)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "harm").exists()
+    pickle.loads(path.read_bytes())
+    assert (tmp_path / "harm").exists()  # it would have been harmful
+
+
+# npz files
+
+
+def jpeg(pixels: np.ndarray, mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").convert(mode).save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()
+
+
+def jpeg_arrays(images: list[bytes] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a small part: blocks of one colour, by the format of the JPEG copy."""
+    if images is None:
+        random = np.random.default_rng(0)
+        blocks = random.integers(0, 256, (12, 1, 1, 3), dtype=np.uint8)
+        images = [jpeg(np.tile(block, (32, 32, 1))) for block in blocks]
+    header = min(images)
+    while not all(image.startswith(header) for image in images):
+        header = header[:-1]
+    rest = [image.removeprefix(header) for image in images]
+    return {
+        "header": np.frombuffer(header, np.uint8),
+        "data": np.frombuffer(b"".join(rest), np.uint8),
+        "offsets": np.cumsum([0, *map(len, rest)]).astype(np.uint32),
+        "labels": (np.arange(len(images)) % 10).astype(np.uint8),
+    }
+
+
+def shapes_arrays() -> dict[str, np.ndarray]:
+    random, arrays = np.random.default_rng(1), {}
+    for part, n in (("train", 16), ("test", 8)):
+        images = random.integers(0, 256, (n, 1, 16, 16), dtype=np.uint8)
+        arrays |= {f"{part}_images": images, f"{part}_labels": np.arange(n, dtype=np.uint8) % 4}
+    return arrays
+
+
+NPZ = {
+    "cifar10-jpeg": ("CIFAR10-jpeg/train.npz", jpeg_arrays),
+    "four-shapes": ("four-shapes/four-shapes-16x16.npz", shapes_arrays),
+}
+
+
+def write_npz(root: Path, name: str, arrays: dict[str, np.ndarray] | None = None) -> Path:
+    place, make = NPZ[name]
+    path = root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **(make() if arrays is None else arrays))
+    return path
+
+
+def refused(root: Path, name: str) -> str:
+    """Return the one line with which a file is refused."""
+    with pytest.raises(UserError) as caught:
+        load_dataset(name, root, train=True)
+    message = str(caught.value)
+    assert message.startswith(str(root / NPZ[name][0]))
+    assert "\n" not in message
+    return message
+
+
+def test_jpeg_copy(tmp_path):
+    arrays = jpeg_arrays()
+    write_npz(tmp_path, "cifar10-jpeg", arrays)
+    dataset = load_dataset("cifar10-jpeg", tmp_path, train=True)
+    assert dataset.images.shape == (12, 3, 32, 32)
+    assert dataset.targets.tolist() == arrays["labels"].tolist()
+    colours = np.random.default_rng(0).integers(0, 256, (12, 1, 1, 3), dtype=np.uint8)
+    difference = dataset.data.numpy().astype(int) - colours
+    assert np.abs(difference).max() <= 6  # the loss of JPEG on one colour
+    assert dataset[3][0].mode == "RGB"
+
+
+def test_four_shapes(tmp_path):
+    arrays = shapes_arrays()
+    write_npz(tmp_path, "four-shapes", arrays)
+    for part in ("train", "test"):
+        dataset = load_dataset("four-shapes", tmp_path, train=part == "train")
+        assert np.array_equal(dataset.images, arrays[f"{part}_images"])
+        assert dataset.targets.tolist() == arrays[f"{part}_labels"].tolist()
+        assert dataset[0][0].size == (16, 16)
+
+
+BAD = {
+    "no labels": ("cifar10-jpeg", {"labels": None}, "'labels is not a file in the archive'"),
+    "other type": ("cifar10-jpeg", {"data": np.zeros(9, np.float32)}, "data to be uint8"),
+    "signed offsets": ("cifar10-jpeg", {"offsets": np.zeros(13, int)}, "offsets to be uint32"),
+    "square offsets": (
+        "cifar10-jpeg",
+        {"offsets": np.zeros((1, 1), np.uint32)},
+        "of shape n, found uint32 of shape 1 x 1",
+    ),
+    "no offsets": ("cifar10-jpeg", {"offsets": np.zeros(0, np.uint32)}, "offsets that rise"),
+    "falling offsets": ("cifar10-jpeg", {"offsets": lambda o: o[[0, 2, 1, *range(3, 13)]]}, "rise"),
+    "offsets from 1": ("cifar10-jpeg", {"offsets": lambda o: np.maximum(o, 1)}, "rise from 0"),
+    "offsets too far": ("cifar10-jpeg", {"offsets": lambda o: o + (o == o[-1])}, "rise from 0"),
+    "too few offsets": ("cifar10-jpeg", {"offsets": lambda o: o[[0, -1]]}, "1 images and 12"),
+    "no images": (
+        "cifar10-jpeg",
+        {"offsets": lambda o: o[:1], "data": lambda d: d[:0], "labels": lambda x: x[:0]},
+        "found 0 images and 0 labels",
+    ),
+    "class 10": ("cifar10-jpeg", {"labels": lambda x: x + 1}, "from 0 to 9 .* up to 10"),
+    "shifted offsets": ("cifar10-jpeg", {"offsets": lambda o: o - (o == o[3])}, "image 2: "),
+    "an empty image": (
+        "cifar10-jpeg",
+        {"offsets": lambda o: o[[0, 2, 2, *range(3, 13)]]},
+        "image 1",
+    ),
+    "objects": ("cifar10-jpeg", {"labels": np.array([Harm, None])}, "allow_pickle=False"),
+    "other size": (
+        "four-shapes",
+        {"train_images": np.zeros((16, 1, 28, 28), np.uint8)},
+        "uint8 of shape n x 1 x 16 x 16, found uint8 of shape 16 x 1 x 28 x 28",
+    ),
+    "text": ("four-shapes", {"train_labels": np.array(["a"] * 16)}, "found <U1 of shape 16"),
+    "class 4": ("four-shapes", {"train_labels": lambda x: x + 1}, "from 0 to 3 .* up to 4"),
+    "too few labels": ("four-shapes", {"train_labels": lambda x: x[:-1]}, "16 images and 15"),
+}
+
+
+@pytest.mark.parametrize(("name", "changes", "message"), BAD.values(), ids=BAD)
+def test_bad_arrays_are_refused(tmp_path, name, changes, message):
+    arrays = NPZ[name][1]()
+    for key, change in changes.items():
+        if change is None:
+            del arrays[key]
+        else:
+            arrays[key] = change(arrays[key]) if callable(change) else change
+    write_npz(tmp_path, name, arrays)
+    assert re.search(message, refused(tmp_path, name))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        jpeg(np.zeros((16, 32, 3), np.uint8)),
+        jpeg(np.zeros((32, 32, 3), np.uint8), "L"),
+        jpeg(np.zeros((32, 32, 3), np.uint8))[:400],
+        png(np.zeros((32, 32, 3), np.uint8)),
+        b"",
+    ],
+    ids=["size", "grey", "cut", "png", "empty"],
+)
+def test_other_images_in_the_jpeg_copy_are_refused(tmp_path, image):
+    write_npz(tmp_path, "cifar10-jpeg", jpeg_arrays([jpeg(np.ones((32, 32, 3), np.uint8)), image]))
+    assert "image 1: expected a JPEG image, 32x32 RGB" in refused(tmp_path, "cifar10-jpeg")
+
+
+@pytest.mark.parametrize("name", NPZ)
+def test_damaged_npz_files_are_refused(tmp_path, name):
+    assert "no such file; put it there" in refused(tmp_path, name)
+    path = write_npz(tmp_path, name)
+    content = path.read_bytes()
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(3, dtype=np.uint8))
+    for other in (b"", b"PK", b"<html>", pickle.dumps(Harm(tmp_path / "harm")), buffer.getvalue()):
+        path.write_bytes(other)
+        refused(tmp_path, name)
+    for length in range(1, len(content), len(content) // 20):
+        path.write_bytes(content[:length])
+        refused(tmp_path, name)
+    assert not (tmp_path / "harm").exists()
+    # Wrong bytes anywhere: refused in one line, or of no account (a date, say).
+    whole = load_dataset_bytes(path, content, tmp_path, name)
+    random = np.random.default_rng(2)
+    messages = []
+    for _ in range(150):
+        changed = bytearray(content)
+        for place in random.integers(0, len(content), 3):
+            changed[place] = random.integers(256)
+        try:
+            found = load_dataset_bytes(path, bytes(changed), tmp_path, name)
+        except UserError as error:
+            messages.append(str(error))
+        else:
+            assert torch.equal(found, whole)
+    assert len(messages) > 75
+    assert all(message.startswith(str(path)) and "\n" not in message for message in messages)
+
+
+def load_dataset_bytes(path: Path, content: bytes, root: Path, name: str) -> torch.Tensor:
+    path.write_bytes(content)
+    return load_dataset(name, root, train=True).images
+
+
+# Parts of a data set
+
+
+class Numbered(ImageDataset):
+    """Images that hold their number, in turn of the classes 0, 1, 2, 3."""
+
+    classes = tuple("abcd")
+
+    def __init__(self, first: int, n: int) -> None:
+        super().__init__(None, True, None, None)
+        self.data = torch.arange(first, first + n, dtype=torch.uint8)[:, None, None]
+        self.targets = torch.arange(first, first + n) % 4
+
+
+def chosen(**choice) -> list[list[int]]:
+    """Numbers and targets of the training part, then of the test part, of 40 and 8 images."""
+    images = choose({"dataset": "numbered", **choice}, Numbered(0, 40), Numbered(100, 8))
+    return [tensor.flatten().tolist() for tensor in vars(images).values()]
+
+
+def test_choices():
+    whole = [*range(40)], [i % 4 for i in range(40)], [*range(100, 108)], [0, 1, 2, 3] * 2
+    assert chosen() == list(whole)
+    images = choose("numbered", Numbered(0, 40), Numbered(100, 8))
+    assert images.train_images.shape == (40, 1, 1, 1)
+    train, targets, test, test_targets = chosen(classes=[3, 1])
+    assert train == [i for i in range(40) if i % 4 in (1, 3)]
+    assert targets == [{3: 0, 1: 1}[i % 4] for i in train]
+    assert test == [101, 103, 105, 107]
+    assert test_targets == [1, 0, 1, 0]
+    assert chosen(train=[10, 12]) == [[10, 11], [2, 3], *whole[2:]]
+    assert chosen(train=[0, 4], test=[36, 40])[2:] == [[36, 37, 38, 39], [0, 1, 2, 3]]
+    assert chosen(train=[4, 9], classes=[0, 1])[:2] == [[4, 5, 8], [0, 1, 0]]
+    for choice, message in (
+        ({"train": [30, 41]}, "numbered, train 30 41: expected train to end at 40"),
+        ({"train": [0, 2], "test": [39, 50]}, "expected test to end at 40"),
+        ({"train": [0, 2], "classes": [0, 3]}, r"no train images of the classes \[3\]"),
+    ):
+        with pytest.raises(UserError, match=message):
+            chosen(**choice)
+
+
+def test_disjoint_choices_share_nothing_and_others_may():
+    choices = [
+        {},
+        *({"classes": c} for c in ([0, 1], [2, 3], [1, 2])),
+        {"train": [0, 10], "test": [10, 20]},
+        {"train": [20, 40]},
+        {"train": [10, 20], "test": [0, 10]},
+        {"train": [0, 10]},
+        {"train": [0, 10], "test": [10, 20], "classes": [0, 1]},
+    ]
+    outcomes = set()
+    for first in choices:
+        for second in choices:
+            numbers = [{*train, *test} for train, _, test, _ in (chosen(**first), chosen(**second))]
+            shared = share_images({"dataset": "a", **first}, {"dataset": "a", **second})
+            assert shared is bool(numbers[0] & numbers[1])
+            assert not share_images({"dataset": "a", **first}, {"dataset": "b", **second})
+            outcomes.add(shared)
+    assert outcomes == {True, False}
+    assert share_images("a", {"dataset": "a"})
+    assert not share_images("a", "b")
+
+
+def test_parts_of_one_set_differ_as_sets_do():
+    source = choose({"dataset": "x", "classes": [0, 1]}, Numbered(0, 40), Numbered(100, 8))
+    target = choose({"dataset": "x", "classes": [2, 3]}, Numbered(0, 40), Numbered(100, 8))
+    check_different(source, target)
+    with pytest.raises(UserError, match="same 20 images"):
+        check_different(source, source)
+
+
+# The real files
+
+
+def needs_file(name: str) -> pytest.MarkDecorator:
+    place = NPZ[name][0]
+    there = REAL is not None and (Path(REAL) / place).is_file()
+    return pytest.mark.skipif(not there, reason=f"needs {place} in DWP_DATA")
+
+
+@needs_file("cifar10-jpeg")
+def test_real_jpeg_copy():
+    test = load_dataset("cifar10-jpeg", REAL, train=False)
+    assert test.images.shape == (10_000, 3, 32, 32)
+    assert test.targets.bincount().tolist() == [1000] * 10
+    # Known of CIFAR-10: means of red, green and blue
+    means = test.images.float().mean((0, 2, 3)) / 255
+    torch.testing.assert_close(means, torch.tensor([0.494, 0.485, 0.450]), atol=3e-3, rtol=0)
+    # The sky is blue: airplanes are bluer than frogs.
+    blueness = test.images[:, 2].float().mean((1, 2)) - test.images[:, 0].float().mean((1, 2))
+    assert blueness[test.targets == 0].mean() > blueness[test.targets == 6].mean() + 10
+
+
+@needs_file("four-shapes")
+def test_real_four_shapes():
+    train, test = (load_dataset("four-shapes", REAL, train=train) for train in (True, False))
+    assert (len(train), len(test)) == (13_000, 1_970)
+    assert test.targets.bincount().tolist() == [490, 495, 495, 490]
+    # Light shapes on a dark ground, a circle the fullest of them, a star the sparest
+    assert train.data[:, 0].float().mean() < 30
+    ink = [train.data[train.targets == label].float().mean() for label in range(4)]
+    assert ink[2] == min(ink)
+
+
 # The registry
+
+
+@pytest.mark.parametrize("name", ["glyphs", "digits"])
+def test_embedded_sets_are_as_registered(name):
+    dataset = load_dataset(name, "", train=False)
+    assert dataset.images.shape[1:] == DATASETS[name].image_shape
+    assert len(dataset.classes) == DATASETS[name].classes
 
 
 @needs_real("MNIST")
@@ -449,7 +847,7 @@ def test_real_notmnist(caplog):
 
 
 def test_unknown_name_lists_the_known(tmp_path):
-    with pytest.raises(UserError, match="digits, glyphs, mnist, notmnist"):
+    with pytest.raises(UserError, match="digits, four-shapes, glyphs, mnist, notmnist"):
         load_dataset("mnits", tmp_path, train=True)
 
 

@@ -63,7 +63,9 @@ def test_configs_of_the_project_hold(path):
 
 def test_the_configs_have_names_of_their_own():
     names = [yaml.safe_load(path.read_text())["name"] for path in CONFIGS]
-    assert {"config", "demo", "mnist", "mnist-released"} <= {path.stem for path in CONFIGS}
+    assert {"config", "demo", "mnist", "mnist-released", "cifar5"} <= {
+        path.stem for path in CONFIGS
+    }
     assert len(set(names)) == len(names)  # or their results would share a folder
 
 
@@ -108,6 +110,25 @@ ALLOWED = {
     },
     "a look at the end alone": {"classification.evaluate_every": EPOCHS},
     "another data set": {"data.source": "notmnist", "data.target": "mnist"},
+    "other classes of one data set": {
+        "data.source": {"dataset": "digits", "classes": [0, 1, 2, 3, 4]},
+        "data.target": {"dataset": "digits", "classes": [9, 8]},
+    },
+    "other images of one data set": {
+        "data.source": {"dataset": "digits", "train": [0, 300], "test": [300, 400]},
+        "data.target": {"dataset": "digits", "train": [400, 1297]},
+    },
+    "another network": {
+        "data": {"source": "cifar100", "target": "cifar10"},
+        "network": "cifar",
+        "source_nets.filters": [1, 2, 3],
+        "kernels.layers.conv3": {"quantile": 0.5},
+        "priors": {"normal": {"kind": "standard-normal"}},
+        "classification.filters": [1, 2, 3],
+        "classification.priors": ["normal"],
+        "classification.inits": ["xavier"],
+        "classification.bayesian_layers": ["conv1", "conv3"],
+    },
     "no kernels for a prior that fits none": {
         "kernels.layers.conv1": {},
         "priors": {"standard-normal": {"kind": "standard-normal"}},
@@ -141,7 +162,72 @@ BROKEN = {
     "unknown kind of prior": ({"priors.dwp.kind": "vea"}, "priors.dwp.kind", [*KINDS, "'vea'"]),
     "unknown source": ({"data.source": "emnist"}, "data.source", [*DATASETS, "'emnist'"]),
     "unknown target": ({"data.target": "emnist"}, "data.target", [*DATASETS, "'emnist'"]),
-    "source equal to target": ({"data.source": "digits"}, "data", ["digits", "another data set"]),
+    "source equal to target": (
+        {"data.source": "digits"},
+        "data",
+        ["digits", "another data set", "other images"],
+    ),
+    "whole source beside a part": (
+        {"data.source": {"dataset": "digits", "train": [0, 9], "test": [9, 18]}},
+        "data",
+        ["share images of 'digits'", "classes, train, test"],
+    ),
+    "a test part in common": (
+        {
+            "data.source": {"dataset": "digits", "train": [0, 300]},
+            "data.target": {"dataset": "digits", "train": [300, 600]},
+        },
+        "data",
+        ["share images of 'digits'"],
+    ),
+    "a class in common": (
+        {
+            "data.source": {"dataset": "digits", "classes": [0, 1]},
+            "data.target": {"dataset": "digits", "classes": [1, 2]},
+        },
+        "data",
+        ["share images of 'digits'"],
+    ),
+    "unknown set in a choice": (
+        {"data.source": {"dataset": "emnist", "classes": [0, 1]}},
+        "data.source",
+        [*DATASETS, "'emnist'"],
+    ),
+    "a class that there is not": (
+        {"data.source": {"dataset": "glyphs", "classes": [0, 10]}},
+        "data.source.classes",
+        ["classes of 'glyphs', 0 to 9", "found 10"],
+    ),
+    "a range of no images": (
+        {"data.source": {"dataset": "glyphs", "train": [5, 5]}},
+        "data.source.train",
+        ["[5, 5]"],
+    ),
+    "a test part that is trained on": (
+        {"data.source": {"dataset": "glyphs", "train": [0, 10], "test": [9, 20]}},
+        "data.source.test",
+        ["images of train"],
+    ),
+    "a test part of all training images": (
+        {"data.source": {"dataset": "glyphs", "test": [0, 10]}},
+        "data.source.test",
+        ["set both"],
+    ),
+    "images of another size": (
+        {"data.source": "cifar10"},
+        "data.source",
+        ["network 'mnist' takes images of 1x28x28", "'cifar10' are 3x32x32"],
+    ),
+    "too few filters": (
+        {"source_nets.filters": [16]},
+        "source_nets.filters",
+        ["2 numbers", "conv1, conv2", "[16]"],
+    ),
+    "too many filters": (
+        {"classification.filters": [16, 16, 16]},
+        "classification.filters",
+        ["2 numbers", "conv1, conv2", "[16, 16, 16]"],
+    ),
     "a prior called as an init is": (
         {"priors.xavier": {"kind": "standard-normal"}},
         "priors.xavier",
@@ -564,10 +650,36 @@ REFUSED = {
         "domains.demo.classification.seeds",
         ["[]"],
     ),
-    "one width": (
-        inside({"classification.filters": [16]}),
+    "no width": (
+        inside({"classification.filters": []}),
         "domains.demo.classification.filters",
-        ["minItems 2", "[16]"],
+        ["[]"],
+    ),
+    "number for a data set": (inside({"data.source": 3}), "domains.demo.data.source", ["string"]),
+    "choice without a data set": (
+        inside({"data.source": {"classes": [0, 1]}}),
+        "domains.demo.data.source",
+        ["missing dataset"],
+    ),
+    "unknown key of a choice": (
+        inside({"data.source": {"dataset": "glyphs", "images": [0, 1]}}),
+        "domains.demo.data.source",
+        ["unknown images", "classes"],
+    ),
+    "one class": (
+        inside({"data.source": {"dataset": "glyphs", "classes": [0]}}),
+        "domains.demo.data.source.classes",
+        ["minItems 2", "[0]"],
+    ),
+    "a class twice": (
+        inside({"data.source": {"dataset": "glyphs", "classes": [0, 1, 0]}}),
+        "domains.demo.data.source.classes",
+        ["uniqueItems", "[0, 1, 0]"],
+    ),
+    "a range of three": (
+        inside({"data.source": {"dataset": "glyphs", "train": [0, 1, 2]}}),
+        "domains.demo.data.source.train",
+        ["maxItems 2", "[0, 1, 2]"],
     ),
     "no domain": ({"domains": {}}, "domains", ["{}"]),
     "folder as a name": ({"name": "../demo"}, "name", ["'../demo'"]),

@@ -11,7 +11,7 @@ from torch import nn
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, make_bayesian, prediction
-from dwp.nn.networks import MnistNet, initialise_xavier
+from dwp.nn.networks import CifarBatchNormNet, MnistNet, initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
 from dwp.priors import KINDS, Estimation, prior_class
@@ -186,6 +186,46 @@ def test_other_architectures():
         close(outputs, net(x))
 
 
+def batch_norm_nets():
+    """Different nets with batch norm that have seen two batches."""
+    nets = []
+    for run in range(RUNS):
+        net = CifarBatchNormNet([2, 3, 2, 4], classes=3)
+        initialise_xavier(net, generator("net", run))
+        for norm in (net.norm1, net.norm2, net.norm3, net.norm4):
+            norm.weight.data += 0.3 * randn(*norm.weight.shape, seed=run)
+            norm.bias.data += 0.3 * randn(*norm.bias.shape, seed=("bias", run))
+        for batch in range(2):
+            net(channels_last(randn(4, 3, 32, 32, seed=(run, batch))))
+        nets.append(net.to(memory_format=torch.channels_last))
+    return nets
+
+
+def test_batch_norm_is_that_of_the_nets():
+    nets, images = batch_norm_nets(), channels_last(randn(5, 3 * RUNS, 32, 32))
+    stacked = make_stack(nets)
+    with prediction(stacked):
+        found = stacked(images)
+    for net, x, logits in zip(nets, by_run(images), by_run(found), strict=True):
+        with prediction(net):
+            close(logits, net(channels_last(x)))
+    # In training, too, each run is normed by its own batch, which its statistics follow.
+    found = stacked(images)
+    found.square().sum().backward()
+    states = unstack(stacked, RUNS)
+    for run, (net, x) in enumerate(zip(nets, by_run(images), strict=True)):
+        logits = net(channels_last(x))
+        close(by_run(found)[run], logits)
+        logits.square().sum().backward()
+        for name, parameter in net.named_parameters():
+            gradient = stacked.get_parameter(name).grad.chunk(RUNS)[run]
+            torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-3)
+        assert list(states[run]) == list(net.state_dict())
+        for name, value in net.state_dict().items():
+            close(states[run][name], value)
+        assert states[run]["norm1.num_batches_tracked"] == 3
+
+
 def test_unstacking_gives_the_weights_back():
     nets = make_nets("additive")
     states = [copy.deepcopy(net.state_dict()) for net in nets]
@@ -220,7 +260,7 @@ def test_a_single_net_is_its_own_stack():
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.BatchNorm2d(2), nn.PReLU(), nn.ConvTranspose2d(2, 2, 3), nn.LayerNorm(8)]
+    "layer", [nn.BatchNorm1d(2), nn.PReLU(), nn.ConvTranspose2d(2, 2, 3), nn.LayerNorm(8)]
 )
 def test_layers_that_cannot_be_stacked(layer):
     nets = [nn.Sequential(nn.Conv2d(2, 2, 1), copy.deepcopy(layer)) for _ in range(2)]

@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dwp.data.subsets import stratified_subset, validation_indices
 from dwp.errors import UserError
@@ -28,12 +28,31 @@ __all__ = [
     "validation_indices",
 ]
 
-# "module:Class" by name. A new data set is a file with an `ImageDataset` and a line here.
-DATASETS: dict[str, str] = {
-    "mnist": "dwp.data.mnist:MNIST",
-    "notmnist": "dwp.data.notmnist:NotMNIST",
-    "glyphs": "dwp.data.glyphs:Glyphs",
-    "digits": "dwp.data.digits:Digits",
+
+class Registered(NamedTuple):
+    """What is known of a data set without reading it.
+
+    Attributes:
+        place: its `ImageDataset`, as "module:Class".
+        image_shape: channels, height and width.
+        classes: how many there are.
+    """
+
+    place: str
+    image_shape: tuple[int, int, int]
+    classes: int
+
+
+# A new data set is a file with an `ImageDataset` and a line here.
+DATASETS: dict[str, Registered] = {
+    "mnist": Registered("dwp.data.mnist:MNIST", (1, 28, 28), 10),
+    "notmnist": Registered("dwp.data.notmnist:NotMNIST", (1, 28, 28), 10),
+    "glyphs": Registered("dwp.data.glyphs:Glyphs", (1, 28, 28), 10),
+    "digits": Registered("dwp.data.digits:Digits", (1, 28, 28), 10),
+    "cifar10": Registered("dwp.data.cifar:CIFAR10", (3, 32, 32), 10),
+    "cifar100": Registered("dwp.data.cifar:CIFAR100", (3, 32, 32), 100),
+    "cifar10-jpeg": Registered("dwp.data.cifar_jpeg:CIFAR10JPEG", (3, 32, 32), 10),
+    "four-shapes": Registered("dwp.data.shapes:FourShapes", (1, 16, 16), 4),
 }
 
 
@@ -58,7 +77,7 @@ def load_dataset(
     """
     if name not in DATASETS:
         raise UserError(f"unknown data set '{name}'; expected one of {', '.join(sorted(DATASETS))}")
-    module, _, attribute = DATASETS[name].partition(":")
+    module, _, attribute = DATASETS[name].place.partition(":")
     return getattr(importlib.import_module(module), attribute)(root, train=train, download=download)
 
 

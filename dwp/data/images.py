@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -11,18 +11,19 @@ from dwp.data._torchvision import VisionDataset
 
 
 class ImageDataset(VisionDataset):
-    """Grey images held in memory.
+    """Images of one size held in memory.
 
     A subclass sets `classes` and, in its `__init__`, `data` and `targets`.
 
     Attributes:
-        data: uint8 tensor (n, 28, 28), 0 = ground, 255 = ink.
+        data: uint8 tensor, as torchvision keeps images: grey ones (n, height, width), 0 = ground,
+            255 = ink; colour ones (n, height, width, 3).
         targets: int64 tensor (n,), indices into `classes`.
         classes: names of the classes.
         train: whether this is the train part.
     """
 
-    classes: ClassVar[tuple[str, ...]]
+    classes: tuple[str, ...]
     data: torch.Tensor
     targets: torch.Tensor
 
@@ -36,11 +37,16 @@ class ImageDataset(VisionDataset):
         super().__init__(root, transform=transform, target_transform=target_transform)
         self.train = train
 
+    @property
+    def images(self) -> torch.Tensor:
+        """The images as nets take them, uint8 (n, channels, height, width)."""
+        return self.data[:, None] if self.data.dim() == 3 else self.data.permute(0, 3, 1, 2)
+
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Return the image (PIL, mode "L") and the class (int), each after its transform."""
+        """Return the image (PIL, "L" or "RGB") and the class (int), each after its transform."""
         image: Any = Image.fromarray(self.data[index].numpy())
         target: Any = int(self.targets[index])
         if self.transform is not None:

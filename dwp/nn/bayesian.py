@@ -188,22 +188,28 @@ def prediction(
 ) -> Iterator[Draws]:
     """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
 
-    The noise of a sample is drawn once: passes that belong to the same `sample` (to be set) share
-    it, the first image of one with the first of another. For every image the outputs of the
-    samples are independent draws from their distribution, as ever; what is shared makes images of
-    different passes depend on each other, as they do under weights drawn once.
+    Every layer is in evaluation mode there: batch norm uses its running statistics, dropout does
+    nothing. The noise of a sample is drawn once: passes that belong to the same `sample` (to be
+    set) share it, the first image of one with the first of another. For every image the outputs of
+    the samples are independent draws from their distribution, as ever; what is shared makes images
+    of different passes depend on each other, as they do under weights drawn once.
 
-    A layer that is given the very same input tensor again reuses the moments of its outputs: the
-    first layer's do not depend on the weight sample. Weights must not change within the block.
+    A Bayesian layer that is given the very same input tensor again reuses the moments of its
+    outputs: the first layer's do not depend on the weight sample. Weights must not change within
+    the block.
     """
     layers = bayesian_layers(net).values()
     before = [(layer.sampling, layer.generator) for layer in layers]
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
     draws = Draws()
     for layer in layers:
         layer.sampling, layer.generator, layer._draws = sampling, generator, draws
     try:
         yield draws
     finally:
+        for module, training in modes:
+            module.training = training
         for layer, (sampled, source) in zip(layers, before, strict=True):
             layer.sampling, layer.generator, layer._draws = sampled, source, None
 

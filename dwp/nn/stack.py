@@ -42,8 +42,9 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
     returned as it is; of several, the stack holds copies.
 
     Args:
-        nets: built of `torch.nn.Conv2d`, `BayesianConv2d`, `torch.nn.Linear` and layers without
-            parameters and buffers.
+        nets: built of `torch.nn.Conv2d`, `BayesianConv2d`, `torch.nn.Linear`,
+            `torch.nn.BatchNorm2d` and layers without parameters and buffers; trained for the same
+            number of steps, if they have batch norm.
 
     Raises:
         UserError: a net contains another layer with parameters or buffers.
@@ -67,18 +68,28 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
             merged.out_channels *= runs
             merged.groups *= runs
             merged.runs = runs
+        elif type(layer) is nn.BatchNorm2d:
+            merged = stacked.get_submodule(name)
+            merged.num_features *= runs
         else:
             raise UserError(
-                f"layer '{name}': runs can be stacked only of Conv2d, BayesianConv2d and Linear "
-                f"layers, found {type(layer).__name__}; train one run at a time"
+                f"layer '{name}': runs can be stacked only of Conv2d, BayesianConv2d, Linear and "
+                f"BatchNorm2d layers, found {type(layer).__name__}; train one run at a time"
             )
         for key, value in own:
-            parts = [net.get_submodule(name).get_parameter(key).detach() for net in nets]
-            setattr(merged, key, nn.Parameter(torch.cat(parts), value.requires_grad))
+            if value.dim() == 0:
+                continue  # the batches that batch norm has seen: one number for all runs
+            joined = torch.cat([getattr(net.get_submodule(name), key).detach() for net in nets])
+            if isinstance(value, nn.Parameter):
+                joined = nn.Parameter(joined, value.requires_grad)
+            setattr(merged, key, joined)
     return stacked
 
 
 def unstack(stacked: nn.Module, runs: int) -> list[dict[str, Tensor]]:
     """Return the state of each of the nets that a net was stacked of, as their `state_dict`."""
-    parts = {name: value.chunk(runs) for name, value in stacked.state_dict().items()}
+    parts = {
+        name: value.chunk(runs) if value.dim() else [value] * runs
+        for name, value in stacked.state_dict().items()
+    }
     return [{name: values[run] for name, values in parts.items()} for run in range(runs)]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
+from dwp.nn.bayesian import prediction
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.seeds import generator
 from dwp.training.loop import optimise
@@ -33,7 +34,7 @@ def l2_penalty(net: nn.Module, runs: int = 1) -> Tensor:
 
 def accuracy(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 500) -> float:
     """Return the fraction of images (n, c, h, w) in [0, 1] that the net classifies right."""
-    with torch.no_grad():
+    with torch.no_grad(), prediction(net, sampling=False):
         right = sum(
             (net(x).argmax(1) == y).sum().item()
             for x, y in zip(images.split(batch_size), targets.split(batch_size), strict=True)

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from dwp.data import DATASETS
+from dwp.data.choice import dataset_of
 from dwp.errors import UserError
 from dwp.fingerprint import fingerprint
 from dwp.nn.networks import NETWORKS
@@ -145,6 +146,10 @@ def run_settings(domain, prior, variant):
 
 def test_settings(domain, prior, variant):
     return {"samples": run_settings(domain, prior, variant).get("samples", 0)}
+
+
+def data_module(domain, role):
+    return module(DATASETS[dataset_of(config["domains"][domain]["data"][role])].place)
 
 
 def prior_module(domain, prior):

