@@ -318,11 +318,11 @@ def test_source_net_equals_itself(stripes, trained):
 def test_source_net_resumes(tmp_path, stripes, trained, monkeypatch):
     path, calls = tmp_path / "checkpoint", []
 
-    def penalty(net):
+    def penalty(net, runs):
         calls.append(None)
         if len(calls) == 13:
             raise Interruption
-        return l2_penalty(net)
+        return l2_penalty(net, runs)
 
     # Checkpoints come every two minutes: let a minute pass between two readings of the clock.
     minutes = iter(range(0, 10**6, 60))
