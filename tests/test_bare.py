@@ -29,25 +29,23 @@ ALLOWED = {
 }
 
 class Finder:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] not in ALLOWED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, Finder)
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ALLOWED or name.startswith("_sysconfigdata"):
+            return self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = map(Finder, sys.meta_path)
 """
 
 # Run the program again until it is done, and its parts in this process: torch is imported once.
 DRIVER = """
-import runpy, subprocess, sys, types
+import importlib.util, runpy, subprocess, sys, types
 
 program, isolated, *arguments = sys.argv[1:]
-for name in ("tqdm", "safetensors", "torchvision", "yaml", "jsonschema", "snakemake"):
-    try:
-        __import__(name)
-        assert isolated == "no", name
-    except ImportError:
-        assert isolated == "yes", name
+for name in ("tqdm", "safetensors", "torchvision", "PIL", "yaml", "jsonschema", "snakemake"):
+    assert (importlib.util.find_spec(name) is None) == (isolated == "yes"), name
 
 def status(argv):
     sys.argv = argv

@@ -225,7 +225,7 @@ def test_layers_that_cannot_be_stacked(layer):
 @pytest.mark.parametrize("count", [None, 5])
 @pytest.mark.parametrize("kind", WITH_KL)
 def test_kl_and_its_gradient_are_those_of_the_nets(kind, count, monkeypatch):
-    monkeypatch.setitem("dwp.priors.vae._CHUNK", "cpu", 7)  # chunks that do not end with a run
+    monkeypatch.setattr("dwp.priors.vae._CHUNK", {"cpu": 7})  # chunks that do not end with a run
     priors = make_priors(kind)
     nets = make_nets(priors["conv1"].posterior_kind)
     stacked = make_stack(nets)

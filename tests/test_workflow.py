@@ -333,11 +333,16 @@ def test_a_kill_loses_no_finished_net_of_its_job(copy):
 def test_kernels_and_priors_of_another_machine(tmp_path):
     # As run_bare.py packs them: their source nets are not here, and are not trained again.
     project = Project(tmp_path)
-    for stage, suffix in (("kernels/collected", "json"), ("priors/fitted/dwp", "csv")):
+    layers = ("conv1", "conv2")
+    for stage, names, ends in (
+        ("data", ("source", "target", "checked"), ("safetensors", "json")),
+        ("kernels/collected", layers, ("safetensors", "json")),
+        ("priors/fitted/dwp", layers, ("safetensors", "csv")),
+    ):
         folder = tmp_path / "results" / "tiny" / "demo" / stage
         folder.mkdir(parents=True)
-        for layer, end in itertools.product(("conv1", "conv2"), ("safetensors", suffix)):
-            (folder / f"{layer}.{end}").touch()
+        for name, end in itertools.product(names, ends):
+            (folder / f"{name}.{end}").touch()
     due = project.due()
     assert due["prior"] == 2  # the standard normal's
     assert "kernels" not in due

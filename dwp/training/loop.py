@@ -1,5 +1,6 @@
 """The one training loop: Adam with a linearly decaying step size, records, resume, progress."""
 
+import json
 import math
 import os
 import sys
@@ -185,7 +186,9 @@ def optimise(
         now = time.monotonic()
         late = deadline is not None and now > deadline
         if checkpoint is not None and (late or now - saved > checkpoint_seconds) and done < steps:
-            settings = {"identity": identity, "done": done, "records": records}
+            # as text, because settings are saved with sorted keys: columns would change places
+            history = json.dumps(records)
+            settings = {"identity": identity, "done": done, "records": history}
             tensors = _state(model, optimiser, parameters, noise)
             save_tensors(checkpoint, tensors, kind="checkpoint", settings=settings)
             saved = time.monotonic()
@@ -228,4 +231,4 @@ def _restore(state, model, optimiser, parameters, noise) -> tuple[int, list]:
         optimiser.state[parameter] = values
     for number, source in enumerate(noise):
         source.set_state(tensors[f"noise/{number}"])
-    return settings["done"], settings["records"]
+    return settings["done"], json.loads(settings["records"])
