@@ -36,6 +36,10 @@ class Finder:
         if name.partition(".")[0] in ALLOWED or name.startswith("_sysconfigdata"):
             return self.finder.find_spec(name, path, target)
 
+    def find_distributions(self, context):
+        known = context.name in ALLOWED and hasattr(self.finder, "find_distributions")
+        return self.finder.find_distributions(context) if known else []
+
 sys.meta_path[:] = map(Finder, sys.meta_path)
 """
 
@@ -127,7 +131,18 @@ def test_pieces_on_a_bare_machine_are_the_whole_to_the_bit(folders):
     assert sorted(pieces) == sorted(whole)
     assert len(whole) == 2 * 3 + 2 * 2 + 2 * 2
     for name, file in whole.items():
-        assert pieces[name].read_bytes() == file.read_bytes(), name
+        if file.suffix != ".safetensors":
+            assert pieces[name].read_bytes() == file.read_bytes(), name
+            continue
+        kind = {"source": "source net", "kernels": "kernels", "priors": "prior"}[name.split("/")[0]]
+        # all but the version of safetensors in the header, which the bare machine has not
+        (tensors, settings), (expected, header) = (
+            load_tensors(path, kind=kind) for path in (pieces[name], file)
+        )
+        assert settings == header
+        assert tensors.keys() == expected.keys()
+        for key, value in expected.items():
+            assert torch.equal(tensors[key], value), (name, key)
 
 
 def test_the_pack_holds_what_the_workflow_goes_on_from(folders, tmp_path):
