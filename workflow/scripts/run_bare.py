@@ -56,6 +56,8 @@ def main() -> None:
     if domain not in config["domains"] or not (arguments.domain or len(config["domains"]) == 1):
         raise UserError(f"--domain: expected one of {', '.join(config['domains'])}, found {domain}")
     section, device = config["domains"][domain], config["device"]
+    if "source_nets" not in section:
+        raise UserError(f"{arguments.config}: domains.{domain} has no source_nets to train")
     folder = Path("results", config["name"], domain)
 
     def run(
