@@ -11,15 +11,20 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from dwp import tensorfile
 from dwp.errors import UserError
+
+try:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save_file
+except ImportError:  # a bare machine
+    safe_open, save_file, SafetensorError = None, tensorfile.save_file, ValueError
 
 FORMAT_VERSION = 1
 _HEADER = "dwp"  # one key only: safetensors does not fix the order of several
@@ -95,7 +100,7 @@ def save_tensors(
         "format": FORMAT_VERSION,
         "kind": kind,
         "settings": settings,
-        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
+        "versions": _versions("torch", "numpy", "safetensors"),
     }
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
@@ -117,10 +122,8 @@ def load_tensors(
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        tensors, metadata = _read(path)
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{path}: not a readable safetensors file ({error}); make it again"
         ) from None
@@ -134,3 +137,19 @@ def load_tensors(
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
     return tensors, header["settings"]
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    if safe_open is None:
+        return tensorfile.load_file(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
+
+
+def _versions(*names: str) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -58,6 +58,17 @@ def split(kernels: Tensor, test_fraction: float, *seed: object) -> tuple[Tensor,
     return kernels[order[tests:]], kernels[order[:tests]]
 
 
+def thin(kernel_norms: Tensor, most: int = 100_000) -> Tensor:
+    """Return norms (n,) in order, and of more than `most` only so many, evenly spaced in it.
+
+    They have the distribution of all, in a file of bearable size.
+    """
+    ordered = kernel_norms.sort().values
+    if len(ordered) <= most:
+        return ordered
+    return ordered[torch.linspace(0, len(ordered) - 1, most, dtype=torch.double).round().long()]
+
+
 def describe(kernel_norms: Tensor, cut: float, nets: int, train: int, test: int) -> dict:
     """Return counts and the distribution of norms of a kernel data set, for JSON."""
     kept = kernel_norms[kernel_norms >= cut]

@@ -1,5 +1,6 @@
 """Checks of a workflow's config that its schema cannot express: names that must exist."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,6 +27,34 @@ JOB_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": 2,
 }
 """What makes a job of the workflow fast: its environment variables."""
+
+
+def as_json(settings: Any) -> str:
+    """Return settings as JSON text that does not depend on their order."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def source_settings(domain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the source nets of a domain's section depend on."""
+    jobs = ("count", "runs_per_job")
+    own = {key: value for key, value in domain["source_nets"].items() if key not in jobs}
+    return {"network": domain["network"], **own}
+
+
+def kernel_settings(domain: Mapping[str, Any], layer: str) -> dict[str, Any]:
+    """Return what the kernels of one layer depend on beside the source nets."""
+    section = domain["kernels"]
+    return {"test_fraction": section["test_fraction"], **section["layers"][layer]}
+
+
+def prior_settings(domain: Mapping[str, Any], prior: str, layer: str) -> dict[str, Any]:
+    """Return what the prior of one layer depends on beside its kernels."""
+    section = domain["priors"][prior]
+    return {
+        "kind": section["kind"],
+        "arguments": section.get("layers", {}).get(layer, {}),
+        "training": section.get("training", {}).get(layer),
+    }
 
 
 def describe_refusal(error: Any) -> str:

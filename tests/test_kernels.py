@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.kernels import collect, cut_norm, describe, norms, split
+from dwp.kernels import collect, cut_norm, describe, norms, split, thin
 from dwp.seeds import generator
 
 
@@ -185,3 +185,10 @@ def test_counts_add_up_along_the_chain(how):
 def test_neither_part_of_a_split_is_empty(fraction):
     train, test = split(torch.zeros(2, 3, 3), fraction, "layer")
     assert len(train) == len(test) == 1
+
+
+def test_thinned_norms_have_the_distribution_of_all():
+    kernel_norms = random_norms(50_001)
+    few = thin(kernel_norms, 5001)
+    assert torch.equal(few, kernel_norms.sort().values[::10])
+    assert torch.equal(thin(kernel_norms, 50_001), kernel_norms.sort().values)

@@ -87,7 +87,7 @@ def figures() -> dict[str, Figure]:
         "history": against_steps(history(), "valid_nll"),
         "kernels": kernels_beside_samples(kernels(40), {"dwp": kernels(40)}),
         "latent": latent_space(kernels(9).unflatten(0, (3, 3)), (-2, 2, -2, 2), torch.randn(9, 2)),
-        "norms": norm_histogram(torch.linspace(0, 1, 100), 0.5, 50),
+        "norms": norm_histogram(torch.linspace(0, 1, 100), 0.5, 500, 1000),
     }
 
 
@@ -302,10 +302,10 @@ def test_latent_tiles_are_centred_on_their_codes():
 def test_norm_histogram_counts_all_and_tells_the_cut(drawn):
     figure = drawn["norms"]
     (axes,) = figure.axes
-    assert sum(bar.get_height() for bar in axes.patches) == 100
+    assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(1000)
     assert axes.get_yscale() == "log"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["cut 0.5", "kept 50 of 100 (50.0 %)"]
+    assert labels == ["cut 0.5", "kept 500 of 1,000 (50.0 %)"]
 
 
 def test_markdown_table(tmp_path):

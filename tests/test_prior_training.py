@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from dwp.errors import UserError
+from dwp.errors import OutOfTime, UserError
 from dwp.evaluation.scores import score
 from dwp.priors import KINDS, load_prior, prior_class
 from dwp.priors.gaussian import DiagonalGaussian
@@ -295,3 +295,18 @@ def test_a_checkpoint_of_other_code_is_ignored(tmp_path, kernels, clock, interru
     found = fit(kernels, path, code="xyz")
     assert interrupt.steps == 60
     assert saved(found[0], tmp_path) == saved(fit(kernels)[0], tmp_path)
+
+
+def test_the_deadline(tmp_path, kernels):
+    whole, records = fit(kernels)
+    options = {"checkpoint": tmp_path / "checkpoint", "identity": {"code": "abc"}}
+    stops = 0
+    while True:
+        try:
+            found = fit_prior("vae", 5, kernels, WIDTHS, SHORT, deadline=-math.inf, **options)
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == 59  # a step each
+    assert same_state(found[0], whole)
+    assert found[1] == records

@@ -21,7 +21,7 @@ from dwp.training import loop
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime, optimise
 from dwp.training.prior import fit_prior
-from dwp.training.source import l2_penalty
+from dwp.training.source import l2_penalty, nets_together, train_source_nets
 
 RUNS = 3
 SIZES = {"conv1": 7, "conv2": 5}
@@ -464,3 +464,54 @@ def test_batches_of_the_runs_are_their_own():
     for run, name in enumerate("ab"):
         for found, expected in zip(seen, loop.batches(10, 4, 6, name), strict=True):
             assert torch.equal(found[run], expected)
+
+
+# Source nets
+
+SOURCE = {
+    "network": "mnist",
+    "filters": [3, 4],
+    "epochs": 3,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "l2": 1e-3,
+    "precision": "float32",
+}
+
+
+def test_source_nets_together_are_source_nets_alone(data):
+    seeds = [3, 0, 7]
+    together = train_source_nets(data, SOURCE, seeds)
+    for seed, (net, records, metrics) in zip(seeds, together, strict=True):
+        ((expected, history, scores),) = train_source_nets(data, SOURCE, [seed])
+        for found, record in zip(records, history, strict=True):
+            assert found == pytest.approx(record, rel=1e-4)
+        assert metrics == pytest.approx(scores, abs=1.5 / len(data.train_images))
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    first, second, _ = (net.conv1.weight for net, *_ in together)
+    assert (first - second).abs().max() > 0.01
+
+
+def test_source_nets_stop_at_their_deadline_and_resume_bit_for_bit(tmp_path, data):
+    whole, stops = train_source_nets(data, SOURCE, [0, 1]), 0
+    options = {"checkpoint": tmp_path / "checkpoint", "identity": {"nets": [0, 1]}}
+    while True:
+        try:
+            resumed = train_source_nets(data, SOURCE, [0, 1], deadline=-math.inf, **options)
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == 8  # all but the last of 3 epochs of 3 steps
+    assert same([result[:2] for result in resumed], [result[:2] for result in whole])
+    assert [result[2] for result in resumed] == [result[2] for result in whole]
+
+
+def test_how_many_source_nets_go_together():
+    def count(first, second, device="cuda:0"):
+        return nets_together({"filters": [first, second]}, device)
+
+    assert count(256, 512) == count(1024, 1024) == 1
+    assert count(64, 64) == 16
+    assert count(24, 64) > 16
+    assert count(24, 64, "cpu") == 1

@@ -1,5 +1,6 @@
 """The workflow, run whole on a tiny config, and what runs again after each kind of edit."""
 
+import itertools
 import os
 import re
 import shutil
@@ -338,3 +339,23 @@ def test_a_kill_loses_no_finished_net_of_its_job(copy):
     assert status == 0, output
     assert nets(copy, (10, 2))[0][0] == weights
     assert last.exists()
+
+
+def test_kernels_and_priors_of_another_machine(tmp_path):
+    # As run_bare.py packs them: their source nets are not here, and are not trained again.
+    project = Project(tmp_path)
+    layers = ("conv1", "conv2")
+    for stage, names, ends in (
+        ("data", ("source", "target", "checked"), ("safetensors", "json")),
+        ("kernels/collected", layers, ("safetensors", "json")),
+        ("priors/fitted/dwp", layers, ("safetensors", "csv")),
+    ):
+        folder = tmp_path / "results" / "tiny" / "demo" / stage
+        folder.mkdir(parents=True)
+        for name, end in itertools.product(names, ends):
+            (folder / f"{name}.{end}").touch()
+    due = project.due()
+    assert due["prior"] == 2  # the standard normal's
+    assert "kernels" not in due
+    assert "source_nets" not in due
+    assert due["classifiers"] > 0

@@ -27,6 +27,10 @@ class ImageTensors:
         """Read what `save` wrote; raises `UserError` for any other file."""
         return cls(**load_tensors(path, kind="images")[0])
 
+    def to(self, device: str) -> "ImageTensors":
+        """Return the data set on a device, without a copy of what is there already."""
+        return type(self)(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 def to_unit(images: Tensor) -> Tensor:
     """Return uint8 images as float32 in [0, 1], the paper's input scale."""

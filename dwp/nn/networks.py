@@ -75,7 +75,7 @@ class CifarNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, 3, 32, 32) in [0, 1]."""
-        maps = self.pool(self.activation(self.conv1(images)))  # (batch, first, 13, 13)
+        maps = self.activation(self.pool(self.conv1(images)))  # (batch, first, 13, 13)
         maps = self.activation(self.conv2(maps))  # (batch, second, 9, 9)
         maps = self.activation(self.conv3(maps))  # (batch, third, 5, 5)
         return self.classifier(self.activation(self.hidden(maps.flatten(1))))

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
-from dwp.nn.bayesian import BayesianConv2d
 
 
 class StackedLinear(nn.Linear):
@@ -42,7 +41,7 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
     returned as it is; of several, the stack holds copies.
 
     Args:
-        nets: built of `torch.nn.Conv2d`, `BayesianConv2d`, `torch.nn.Linear`,
+        nets: built of `torch.nn.Conv2d`, Bayesian or not, `torch.nn.Linear`,
             `torch.nn.BatchNorm2d` and layers without parameters and buffers; trained for the same
             number of steps, if they have batch norm.
 
@@ -62,12 +61,12 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
             bias = layer.bias is not None
             merged = StackedLinear(runs, layer.in_features, layer.out_features, bias=bias)
             setattr(stacked.get_submodule(parent), child, merged)
-        elif type(layer) in (nn.Conv2d, BayesianConv2d):
+        elif isinstance(layer, nn.Conv2d):
             merged = stacked.get_submodule(name)
             merged.in_channels *= runs
             merged.out_channels *= runs
             merged.groups *= runs
-            merged.runs = runs
+            merged.runs = runs  # for a Bayesian layer
         elif type(layer) is nn.BatchNorm2d:
             merged = stacked.get_submodule(name)
             merged.num_features *= runs

@@ -8,26 +8,31 @@ from dwp.plots.style import SINGLE_COLUMN, look, styled
 
 
 @styled
-def norm_histogram(norms: Tensor, cut: float, kept: int, bins: int = 60) -> Figure:
+def norm_histogram(norms: Tensor, cut: float, kept: int, collected: int, bins: int = 60) -> Figure:
     """Draw how many kernels have which norm, with a logarithmic count, and the pruning cut.
 
     Args:
-        norms: (m,), Euclidean norms of all kernels before pruning.
+        norms: (m,), Euclidean norms of the kernels before pruning, or of a part of them with the
+            same distribution.
         cut: norm below which kernels are dropped.
         kept: how many kernels were kept.
+        collected: how many there were before pruning.
         bins: number of bars.
     """
     values = norms.detach().cpu().double().numpy()
     figure = Figure(figsize=(SINGLE_COLUMN, 2.1), layout="constrained")
     axes = figure.subplots()
     edges = np.linspace(0.0, max(values.max(), cut) * 1.001, bins + 1)
-    axes.hist(values, edges, color=look("log-uniform").colour)
+    axes.hist(
+        values,
+        edges,
+        weights=np.full(len(values), collected / len(values)),
+        color=look("log-uniform").colour,
+    )
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.axvline(cut, color=look("dwp").colour, linestyle="--", label=f"cut {cut:.3g}")
-    axes.plot(
-        [], [], " ", label=f"kept {kept:,} of {len(values):,} ({100 * kept / len(values):.1f} %)"
-    )
+    axes.plot([], [], " ", label=f"kept {kept:,} of {collected:,} ({100 * kept / collected:.1f} %)")
     axes.set_xlim(edges[0] - 0.01 * edges[-1], edges[-1])
     axes.set_xlabel("kernel norm")
     axes.set_ylabel("kernels")

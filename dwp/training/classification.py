@@ -19,7 +19,7 @@ from dwp.nn.stack import stack, unstack
 from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import generator
 from dwp.training.loop import optimise
-from dwp.training.source import l2_penalty
+from dwp.training.source import cross_entropy, l2_penalty
 
 
 def bayesian_objective(
@@ -43,12 +43,6 @@ def bayesian_objective(
     """
     data = n * cross_entropy(logits, targets)
     return data + temperature * sum(kl.values()), data
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy (R,) of logits (R, batch, classes), in nats an example."""
-    values = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
-    return values.view(targets.shape).mean(-1)
 
 
 def train_classifiers(
@@ -122,7 +116,7 @@ def train_classifiers(
     run_numbers = torch.arange(len(runs), device=device)[:, None]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = run_numbers, batch.to(device)
+        chosen = run_numbers, batch
         inputs = images[chosen].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
         logits = stacked(inputs.to(memory_format=torch.channels_last))
         logits = logits.unflatten(1, (len(runs), -1)).transpose(0, 1)  # (R, batch, classes)

@@ -1,5 +1,6 @@
 """The one training loop: Adam with a linearly decaying step size, records, resume, progress."""
 
+import json
 import math
 import os
 import sys
@@ -10,15 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from dwp.errors import UserError
+from dwp.errors import OutOfTime, UserError
 from dwp.files import load_tensors, save_tensors
 from dwp.seeds import generator as make_generator
+from dwp.training import graphs
 
-
-class OutOfTime(Exception):
-    """Training has reached its deadline; it goes on from its checkpoint when started again."""
+try:
+    from tqdm import tqdm
+except ImportError:  # a bare machine: training shows no progress
+    tqdm = None
 
 
 class _Lines:
@@ -38,6 +40,8 @@ class _Lines:
 
 def progress(items: Iterator | range, label: str, initial: int = 0, total: int | None = None):
     """Wrap an iterable in a tqdm bar that prints a plain line every 15 seconds."""
+    if tqdm is None:
+        return items
     return tqdm(
         items,
         desc=label,
@@ -99,10 +103,14 @@ def optimise(
     R runs train together: the sum of their losses is minimised. Adam moves every number by its own
     gradient alone, so that runs with parameters of their own do not influence each other.
 
+    On a GPU the step is recorded and replayed (see `dwp.training.graphs`): the objective must
+    neither wait for the GPU (`item`, `tolist`) nor bring numbers to it (`torch.tensor`).
+
     Args:
         model: its parameters with `requires_grad` are trained.
-        objective: takes the indices of each run's batch (R, batch) and returns the loss and scalars
-            to record, each a tensor with one number for each run.
+        objective: takes the indices of each run's batch (R, batch), on the device of the
+            parameters, and returns the loss and scalars to record, each a tensor with one number
+            for each run.
         n: number of training examples of a run.
         batch_size: examples a step (`n` if smaller).
         steps: number of steps.
@@ -131,7 +139,20 @@ def optimise(
         OutOfTime: the deadline has passed before the last step.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=learning_rate)
+    device = parameters[0].device
+    graphed = graphs.supported(device)
+    rate = torch.tensor(learning_rate, device=device) if graphed else learning_rate
+    optimiser = torch.optim.Adam(parameters, lr=rate, capturable=graphed)
+
+    def take_step(batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        losses, scalars = objective(batch)
+        optimiser.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        optimiser.step()
+        return losses.detach(), scalars
+
+    if graphed:
+        take_step = graphs.Replayed(take_step, device, noise, label)
     records: list[list[dict[str, float]]] = [[] for _ in seeds]
     first = 0
     if checkpoint is not None and Path(checkpoint).exists():
@@ -143,15 +164,13 @@ def optimise(
         *(batches(n, batch_size, steps, *seed, start=first) for seed in seeds), strict=True
     )
     for step, batch in enumerate(progress(indices, label, first, steps), start=first):
+        size = learning_rate * (1 - step / steps)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate * (1 - step / steps)
-        losses, scalars = objective(torch.stack(batch))
-        optimiser.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        optimiser.step()
+            group["lr"] = rate.fill_(size) if graphed else size
+        losses, scalars = take_step(torch.stack(batch))
         done = step + 1
         if record_every and (done % record_every == 0 or done == steps):
-            for run, loss in enumerate(losses.detach().flatten().tolist()):
+            for run, loss in enumerate(losses.flatten().tolist()):
                 if not math.isfinite(loss):
                     place = f"{label}, {names[run]}" if names else label
                     raise UserError(
@@ -167,7 +186,9 @@ def optimise(
         now = time.monotonic()
         late = deadline is not None and now > deadline
         if checkpoint is not None and (late or now - saved > checkpoint_seconds) and done < steps:
-            settings = {"identity": identity, "done": done, "records": records}
+            # as text, because settings are saved with sorted keys: columns would change places
+            history = json.dumps(records)
+            settings = {"identity": identity, "done": done, "records": history}
             tensors = _state(model, optimiser, parameters, noise)
             save_tensors(checkpoint, tensors, kind="checkpoint", settings=settings)
             saved = time.monotonic()
@@ -201,11 +222,13 @@ def _restore(state, model, optimiser, parameters, noise) -> tuple[int, list]:
     )
     for number, parameter in enumerate(parameters):
         prefix = f"adam/{number}/"
-        optimiser.state[parameter] = {
-            k.removeprefix(prefix): v if k.endswith("/step") else v.to(parameter.device)
-            for k, v in tensors.items()
-            if k.startswith(prefix)
-        }
+        values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        for name, value in values.items():
+            if name != "step":  # in the parameter's layout, as if training had gone on
+                values[name] = torch.empty_like(parameter).copy_(value)
+            elif optimiser.defaults["capturable"]:
+                values[name] = value.to(parameter.device)
+        optimiser.state[parameter] = values
     for number, source in enumerate(noise):
         source.set_state(tensors[f"noise/{number}"])
-    return settings["done"], settings["records"]
+    return settings["done"], json.loads(settings["records"])

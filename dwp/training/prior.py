@@ -23,6 +23,7 @@ def fit_prior(
     *,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "prior",
 ) -> tuple[KernelPrior, list[dict[str, float]]]:
@@ -37,6 +38,7 @@ def fit_prior(
             kernels, `kernels` (how many); unused by kinds that are not trained by gradient steps.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
+        deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
 
@@ -45,6 +47,7 @@ def fit_prior(
 
     Raises:
         UserError: the kind is unknown, or the kernels do not suit it or are too few.
+        OutOfTime: the deadline has passed.
     """
     kind_class = prior_class(kind)
     if not kind_class.needs_kernels:
@@ -87,6 +90,7 @@ def fit_prior(
         noise=[noise],
         record_every=per_epoch,
         checkpoint=checkpoint,
+        deadline=deadline,
         identity=identity,
         label=label,
     )

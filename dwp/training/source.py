@@ -1,7 +1,7 @@
 """Source nets: where the kernels come from."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
 from dwp.nn.bayesian import prediction
 from dwp.nn.networks import build_network, initialise_xavier
+from dwp.nn.stack import stack, unstack
 from dwp.seeds import generator
 from dwp.training.loop import optimise
 
@@ -32,72 +33,121 @@ def l2_penalty(net: nn.Module, runs: int = 1) -> Tensor:
     return sum(values.sum(tuple(range(1, values.dim()))) for values in squares)
 
 
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy (R,) of logits (R, batch, classes), in nats an example."""
+    values = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
+    return values.view(targets.shape).mean(-1)
+
+
 def accuracy(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 500) -> float:
     """Return the fraction of images (n, c, h, w) in [0, 1] that the net classifies right."""
     with torch.no_grad(), prediction(net, sampling=False):
         right = sum(
-            (net(x).argmax(1) == y).sum().item()
+            (net(x).argmax(1) == y).sum()
             for x, y in zip(images.split(batch_size), targets.split(batch_size), strict=True)
         )
-    return right / len(images)
+    return int(right) / len(images)
 
 
-def train_source_net(
+def nets_together(settings: Mapping[str, Any], device: str) -> int:
+    """Return how many source nets to train as one stack.
+
+    A wide net fills a GPU by itself, and grouped convolutions are slower than whole ones; a narrow
+    net leaves most of it idle. So a GPU gets as many nets as have half the weights of the paper's
+    (256 and 512 filters), a CPU one. An estimate: it was not measured on a GPU.
+
+    Args:
+        settings: `filters`.
+        device: where to train.
+    """
+    first, second = settings["filters"]
+    return 1 if device == "cpu" else max(1, 65536 // (first * second))
+
+
+def train_source_nets(
     data: ImageTensors,
     settings: Mapping[str, Any],
-    seed: int,
+    seeds: Sequence[int],
     *,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
-) -> tuple[nn.Module, list[dict[str, float]], dict[str, float]]:
-    """Train one source net: mean cross-entropy plus L2 on the convolutions.
+    label: str = "source nets",
+) -> list[tuple[nn.Module, list[dict[str, float]], dict[str, float]]]:
+    """Train source nets, all together as one stack: mean cross-entropy plus L2 on convolutions.
+
+    A net's result does not depend on the others but for rounding.
 
     Args:
-        data: the source data set.
+        data: the source data set, best on the device already if more calls follow.
         settings: `network`, `filters`, `epochs`, `batch_size`, `learning_rate`, `l2` (weight of
             the sum of squares), `precision` (see `dwp.devices.products`).
-        seed: seeds the initial weights and the batch order.
+        seeds: for each net, what seeds its initial weights and its batch order.
         device: where to train.
-        checkpoint: see `dwp.training.loop.optimise`.
+        checkpoint: see `dwp.training.loop.optimise`; one file for all nets.
+        deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
+        label: name shown with the progress.
 
     Returns:
-        The net, the training records, and its final accuracies (fractions).
+        For each seed the net, the training records, and its final accuracies (fractions).
+
+    Raises:
+        UserError: a loss is not finite.
+        OutOfTime: the deadline has passed.
     """
-    classes = int(data.train_targets.max()) + 1
-    net = build_network(settings["network"], filters=settings["filters"], classes=classes)
-    initialise_xavier(net, generator("source", seed))
-    net.to(device, memory_format=torch.channels_last)
-    images = to_unit(data.train_images).to(device, memory_format=torch.channels_last)
-    targets = data.train_targets.to(device)
+    data = data.to(device)
+    runs, classes = len(seeds), int(data.train_targets.max()) + 1
+    nets = []
+    for seed in seeds:
+        net = build_network(settings["network"], filters=settings["filters"], classes=classes)
+        initialise_xavier(net, generator("source", seed))
+        nets.append(net.to(device, memory_format=torch.channels_last))
+    stacked = stack(nets).to(memory_format=torch.channels_last)
+    images, targets = to_unit(data.train_images), data.train_targets
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = net(images[batch[0]])
-        cross_entropy = F.cross_entropy(logits.float(), targets[batch[0]])
-        penalty = l2_penalty(net)
-        loss = cross_entropy + settings["l2"] * penalty
-        return loss, {"cross_entropy": cross_entropy.detach(), "l2": penalty.detach()}
+        inputs = images[batch].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
+        logits = stacked(inputs.to(memory_format=torch.channels_last)).float()
+        logits = logits.unflatten(1, (runs, -1)).transpose(0, 1)  # (R, batch, classes)
+        data = cross_entropy(logits, targets[batch])
+        penalty = l2_penalty(stacked, runs)
+        loss = data + settings["l2"] * penalty
+        return loss, {"cross_entropy": data.detach(), "l2": penalty.detach()}
 
     per_epoch = -(-len(images) // settings["batch_size"])
     with products(settings["precision"], device):
-        (records,) = optimise(
-            net,
+        records = optimise(
+            stacked,
             objective,
             n=len(images),
             batch_size=settings["batch_size"],
             steps=settings["epochs"] * per_epoch,
             learning_rate=settings["learning_rate"],
-            seeds=[("source", seed)],
+            seeds=[("source", seed) for seed in seeds],
             record_every=per_epoch,
             checkpoint=checkpoint,
+            deadline=deadline,
             identity=identity,
-            label=f"source net {seed}",
+            label=label,
+            names=[f"seed {seed}" for seed in seeds],
         )
-    metrics = {
-        "train_accuracy": accuracy(net, images, targets),
-        "test_accuracy": accuracy(
-            net, to_unit(data.test_images).to(device), data.test_targets.to(device)
-        ),
-    }
-    return net, records, metrics
+    test = to_unit(data.test_images), data.test_targets
+    results = []
+    for net, state, history in zip(nets, unstack(stacked, runs), records, strict=True):
+        net.load_state_dict(state)
+        metrics = {
+            "train_accuracy": accuracy(net, images, targets),
+            "test_accuracy": accuracy(net, *test),
+        }
+        results.append((net, history, metrics))
+    return results
+
+
+def train_source_net(
+    data: ImageTensors, settings: Mapping[str, Any], seed: int, **options: Any
+) -> tuple[nn.Module, list[dict[str, float]], dict[str, float]]:
+    """Train one source net; see `train_source_nets`."""
+    label = f"source net {seed}"
+    return train_source_nets(data, settings, [seed], label=label, **options)[0]

@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import dwp.settings
 from jsonschema import ValidationError
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
@@ -19,6 +20,7 @@ from dwp.settings import (
     DETERMINISTIC,
     JOB_ENVIRONMENT,
     XAVIER,
+    as_json,
     check_settings,
     describe_refusal,
 )
@@ -82,10 +84,6 @@ def code(*entries):
     return fingerprint(*scripts, root=ROOT)
 
 
-def as_json(settings):
-    return json.dumps(settings, sort_keys=True)
-
-
 def without(section, *keys):
     return {key: value for key, value in section.items() if key not in keys}
 
@@ -98,11 +96,7 @@ def module(registered):
 
 
 def source_settings(domain):
-    section = config["domains"][domain]
-    return {
-        "network": section["network"],
-        **without(section["source_nets"], "count", "runs_per_job"),
-    }
+    return dwp.settings.source_settings(config["domains"][domain])
 
 
 def kernel_layers(domain):
@@ -110,8 +104,7 @@ def kernel_layers(domain):
 
 
 def kernel_settings(domain, layer):
-    section = config["domains"][domain]["kernels"]
-    return {"test_fraction": section["test_fraction"], **section["layers"][layer]}
+    return dwp.settings.kernel_settings(config["domains"][domain], layer)
 
 
 def kernel_size(domain, layer):
@@ -123,12 +116,7 @@ def prior_section(domain, prior):
 
 
 def prior_settings(domain, prior, layer):
-    section = prior_section(domain, prior)
-    return {
-        "kind": section["kind"],
-        "arguments": section.get("layers", {}).get(layer, {}),
-        "training": section.get("training", {}).get(layer),
-    }
+    return dwp.settings.prior_settings(config["domains"][domain], prior, layer)
 
 
 def is_deterministic(domain, prior):

@@ -5,7 +5,7 @@ import json
 
 from dwp.errors import one_line_errors
 from dwp.files import load_tensors, save_tensors, write_json
-from dwp.kernels import collect, cut_norm, describe, norms, split
+from dwp.kernels import collect, cut_norm, describe, norms, split, thin
 
 
 @one_line_errors
@@ -27,8 +27,8 @@ def main() -> None:
     )
     kept = kernels[kernel_norms >= cut]
     train, test = split(kept, settings["test_fraction"], arguments.layer)
-    tensors = {"train": train, "test": test, "norms": kernel_norms}
-    header = {"layer": arguments.layer, "cut": cut, **settings}
+    tensors = {"train": train, "test": test, "norms": thin(kernel_norms)}
+    header = {"layer": arguments.layer, "cut": cut, "collected": len(kernels), **settings}
     save_tensors(arguments.kernels, tensors, kind="kernels", settings=header)
     description = describe(kernel_norms, cut, len(arguments.nets), len(train), len(test))
     write_json(arguments.description, description)

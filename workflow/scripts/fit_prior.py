@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from dwp.devices import choose_device
-from dwp.errors import one_line_errors
+from dwp.errors import deadline_after, one_line_errors
 from dwp.files import atomic, digest, load_tensors
 from dwp.training.prior import fit_prior
 
@@ -23,7 +23,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--prior", required=True)
     parser.add_argument("--history", required=True)
+    parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
     arguments = parser.parse_args()
+    deadline = deadline_after(arguments.minutes)
     torch.set_num_threads(1)
 
     settings = arguments.settings
@@ -40,6 +42,7 @@ def main() -> None:
         settings["training"],
         device=choose_device(arguments.device),
         checkpoint=checkpoint,
+        deadline=deadline,
         identity={**settings, "code": arguments.code, "inputs": inputs},
         label=f"{settings['kind']} prior",
     )

@@ -6,7 +6,7 @@ import torch
 
 from dwp.errors import one_line_errors
 from dwp.files import save_tensors, write_json
-from dwp.kernels import describe, norms
+from dwp.kernels import describe, norms, thin
 from dwp.legacy import load_released_kernels, release_folder
 
 
@@ -23,8 +23,8 @@ def main() -> None:
     train, test = load_released_kernels(folder)
     kernel_norms = norms(torch.cat([train, test]))
     cut = float(kernel_norms.min())
-    tensors = {"train": train, "test": test, "norms": kernel_norms}
-    header = {"released": arguments.folder, "cut": cut}
+    tensors = {"train": train, "test": test, "norms": thin(kernel_norms)}
+    header = {"released": arguments.folder, "cut": cut, "collected": len(kernel_norms)}
     save_tensors(arguments.kernels, tensors, kind="kernels", settings=header)
     write_json(arguments.description, describe(kernel_norms, cut, 0, len(train), len(test)))
 

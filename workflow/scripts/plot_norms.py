@@ -16,7 +16,8 @@ def main() -> None:
     arguments = parser.parse_args()
     tensors, settings = load_tensors(arguments.kernels, kind="kernels")
     kept = len(tensors["train"]) + len(tensors["test"])
-    save(norm_histogram(tensors["norms"], settings["cut"], kept), arguments.outputs)
+    figure = norm_histogram(tensors["norms"], settings["cut"], kept, settings["collected"])
+    save(figure, arguments.outputs)
 
 
 if __name__ == "__main__":

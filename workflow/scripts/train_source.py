@@ -1,6 +1,7 @@
 """Train source nets."""
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import torch
 
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
-from dwp.errors import one_line_errors
+from dwp.errors import deadline_after, one_line_errors
 from dwp.files import atomic, digest, save_tensors, write_json
 from dwp.runs import kept, naming
-from dwp.training.source import train_source_net
+from dwp.training.source import nets_together, train_source_nets
 
 
 @one_line_errors
@@ -24,33 +25,49 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="folder of a net, with {seed}")
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+    parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
     arguments = parser.parse_args()
+    deadline = deadline_after(arguments.minutes)
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
 
-    data = ImageTensors.load(arguments.data)
+    data = ImageTensors.load(arguments.data).to(device)
     inputs = digest([arguments.data])
     names = ("weights.safetensors", "history.csv", "metrics.json")
-    for seed in arguments.seeds:
-        label = f"source net {seed}"
-        folder = Path(arguments.folder.format(seed=seed))
-        settings = {**arguments.settings, "seed": seed}
-        identity = {**settings, "code": arguments.code, "inputs": inputs}
-        checkpoint = folder / "weights.safetensors.checkpoint"
-        with naming(label), kept(folder, names, identity) as place:
-            if place is None:
-                print(f"{label}: finished before")
-            else:
-                net, records, metrics = train_source_net(
+    together = nets_together(arguments.settings, device)
+    for first in range(0, len(arguments.seeds), together):
+        with contextlib.ExitStack() as stack:
+            todo = []
+            for seed in arguments.seeds[first : first + together]:
+                folder = Path(arguments.folder.format(seed=seed))
+                settings = {**arguments.settings, "seed": seed}
+                identity = {**settings, "code": arguments.code, "inputs": inputs}
+                place = stack.enter_context(kept(folder, names, identity))
+                if place is None:
+                    print(f"source net {seed}: finished before")
+                else:
+                    todo.append((seed, place, settings, identity))
+            if not todo:
+                continue
+            seeds, places, headers, identities = zip(*todo, strict=True)
+            checkpoint = places[0].parent / "weights.safetensors.checkpoint"
+            others = f" and {len(seeds) - 1} others" if len(seeds) > 1 else ""
+            label = f"source net {seeds[0]}{others}"
+            with naming(label):
+                trained = train_source_nets(
                     data,
-                    settings,
-                    seed,
+                    arguments.settings,
+                    seeds,
                     device=device,
                     checkpoint=checkpoint,
-                    identity=identity,
+                    deadline=deadline,
+                    identity={"nets": list(identities)},
+                    label=label,
                 )
+            for result, place, header in zip(trained, places, headers, strict=True):
+                net, records, metrics = result
                 weights = place / "weights.safetensors"
-                save_tensors(weights, net.state_dict(), kind="source net", settings=settings)
+                save_tensors(weights, net.state_dict(), kind="source net", settings=header)
                 with atomic(place / "history.csv") as path:
                     pd.DataFrame(records).to_csv(path, index=False)
                 write_json(place / "metrics.json", metrics)

@@ -1,0 +1,102 @@
+"""A training step recorded once as a CUDA graph and replayed: one launch instead of hundreds.
+
+A step of a small net costs the launches of its kernels, some microseconds each, not their
+arithmetic. A graph launches them all at once, on the same tensors each time.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Step = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
+
+_log = logging.getLogger(__name__)
+_WARM_UPS = 3  # steps of a size before it is recorded: libraries choose their algorithms there
+
+
+def supported(device: torch.device) -> bool:
+    """Return whether steps on a device can be recorded."""
+    return device.type == "cuda"
+
+
+class Replayed:
+    """A step that is recorded once for each size of batch, then replayed.
+
+    Recording computes nothing and warming up means taking real steps, so that neither parameters
+    nor random states differ from those of a run without graphs. The step must not wait for the
+    device, nor bring numbers to it: its only input that changes is the batch.
+
+    Args:
+        step: takes indices (R, batch) on the device; returns losses (R,) and scalars to record.
+        device: where it computes.
+        noise: the generators it draws from.
+        label: whose step it is, for messages.
+    """
+
+    def __init__(
+        self, step: Step, device: torch.device, noise: Sequence[torch.Generator], label: str
+    ) -> None:
+        self._step, self._device, self._label = step, device, label
+        self._recorder = Recorder(device, noise)
+        self._seen: dict[int, int] = {}
+        self._recorded: dict[int, tuple[Tensor, Callable[[], Any], Any]] = {}
+        self._failed = False
+
+    def __call__(self, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Take the step on indices (R, batch); what it returns holds until the next step."""
+        size = batch.shape[-1]
+        self._seen[size] = self._seen.get(size, 0) + 1
+        if self._seen[size] == _WARM_UPS + 1 and not self._failed:
+            self._record(batch)
+        if size not in self._recorded:
+            return self._recorder.run(lambda: self._step(batch.to(self._device)))
+        static, replay, results = self._recorded[size]
+        static.copy_(batch)
+        replay()
+        return results
+
+    def _record(self, batch: Tensor) -> None:
+        static = batch.to(self._device, copy=True)
+        try:
+            replay, results = self._recorder.record(lambda: self._step(static))
+        except RuntimeError as error:
+            self._failed = True
+            reason = str(error).partition("\n")[0]
+            _log.warning("%s: no CUDA graph (%s); its steps are launched", self._label, reason)
+        else:
+            self._recorded[batch.shape[-1]] = static, replay, results
+
+
+class Recorder:
+    """CUDA's way of recording: on a stream of its own, which has done the same work before."""
+
+    def __init__(self, device: torch.device, noise: Sequence[torch.Generator]) -> None:
+        self._device, self._noise = device, noise
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()  # no two graphs run at once: they share memory
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Call a function on the stream that records later."""
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+            result = function()
+        current.wait_stream(self._stream)
+        return result
+
+    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """Record a function; return what replays it and the tensors its results will be in."""
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._noise:
+            graph.register_generator_state(generator)
+        with (
+            torch.cuda.device(self._device),
+            torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+        ):
+            result = function()
+        return graph.replay, result

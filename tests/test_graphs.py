@@ -1,0 +1,285 @@
+"""Recorded steps train as launched ones do; what a CUDA graph does is played on the CPU."""
+
+import itertools
+import math
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dwp.data.tensors import ImageTensors
+from dwp.files import load_tensors
+from dwp.seeds import generator
+from dwp.training import graphs, loop
+from dwp.training.classification import train_classifiers
+from dwp.training.loop import OutOfTime, optimise
+from dwp.training.prior import fit_prior
+from dwp.training.source import train_source_nets
+
+# Operations that wait for the device or bring numbers to it: no graph can hold them.
+FORBIDDEN = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "equal"}
+
+
+class Recording(TorchDispatchMode):
+    """The operations of a function: what they are done to, and where their results are."""
+
+    def __init__(self, noise):
+        super().__init__()
+        self.noise, self.operations, self.written = noise, [], []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = function.__name__.partition(".")[0]
+        assert name not in FORBIDDEN, f"{name} within a recorded step"
+        for value in kwargs.values():
+            if isinstance(value, torch.Generator):  # another object, of the same state
+                known = any(torch.equal(value.get_state(), g.get_state()) for g in self.noise)
+                assert known, f"{name} draws from a generator that is not registered"
+        for argument, value in zip(function._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                self.written.append((value.detach(), value.detach().clone()))
+        result = function(*args, **kwargs)
+        self.operations.append((function, args, kwargs, result))
+        return result
+
+
+class Recorder:
+    """A stand-in for CUDA's: recording leaves every tensor and every generator as it was."""
+
+    records = replays = 0
+
+    def __init__(self, device, noise):
+        self.noise = noise
+
+    def run(self, function):
+        return function()
+
+    def record(self, function):
+        type(self).records += 1
+        states = [source.get_state() for source in self.noise]
+        recording = Recording(self.noise)
+        with recording:
+            result = function()
+        for tensor, before in reversed(recording.written):
+            tensor.copy_(before)
+        for source, state in zip(self.noise, states, strict=True):
+            source.set_state(state)
+
+        @torch.no_grad()
+        def replay():
+            type(self).replays += 1
+            for operation, args, kwargs, old in recording.operations:
+                new = operation(*args, **kwargs)
+                fresh = [r.alias_info is None for r in operation._schema.returns]
+                olds = old if isinstance(old, (tuple, list)) else [old]
+                news = new if isinstance(new, (tuple, list)) else [new]
+                for is_fresh, first, second in zip(itertools.cycle(fresh), olds, news):
+                    if is_fresh and isinstance(first, torch.Tensor):
+                        first.copy_(second)
+
+        return replay, result
+
+
+class Refused(Recorder):
+    def record(self, function):
+        raise RuntimeError("operation not permitted\nwhile capturing")
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Let steps be recorded on the CPU; count the replays."""
+    monkeypatch.setattr(graphs, "supported", lambda device: True)
+    monkeypatch.setattr(graphs, "Recorder", Recorder)
+    monkeypatch.setattr(
+        import_module("torch.optim.adam"),
+        "_get_capturable_supported_devices",
+        lambda **options: ["cpu"],
+    )
+    Recorder.records = Recorder.replays = 0
+    return monkeypatch
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(torch.float)
+
+
+STEPS = 40
+
+
+def run(path=None, **options):
+    """Train two runs of a noisy net; an epoch is two batches of 8 and one of 4."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 2))
+    net[3].bias.requires_grad_(False)
+    inputs, targets = torch.randn(2, 20, 3, generator=generator("data"))
+    noise = [generator("noise", number) for number in range(2)]
+
+    def objective(batch):
+        draws = torch.stack([torch.randn(batch.shape[1], generator=source) for source in noise])
+        outputs = net(inputs[batch])[..., 0] + 0.1 * draws
+        losses = (outputs - targets[batch][..., 0]).square().mean(1)
+        return losses, {"loss": losses.detach(), "noise": draws.mean(1)}
+
+    records = optimise(
+        net,
+        objective,
+        n=20,
+        batch_size=8,
+        steps=STEPS,
+        learning_rate=0.05,
+        seeds=[("first",), ("second",)],
+        noise=noise,
+        record_every=1,
+        evaluate=lambda done: [{"norm": net[0].weight.norm().item()}] * 2,
+        evaluate_every=7,
+        checkpoint=path,
+        **options,
+    )
+    states = [source.get_state() for source in noise]
+    return SimpleNamespace(state=net.state_dict(), noise=states, records=records)
+
+
+def assert_same(first, second):
+    assert first.records == second.records
+    for source, other in zip(first.noise, second.noise, strict=True):
+        assert torch.equal(source, other)
+    for name, value in first.state.items():
+        assert torch.equal(value, second.state[name]), name
+
+
+def test_replayed_steps_are_the_launched_ones(recorded, double):
+    replayed = run()
+    assert Recorder.records == 2  # one for each size of batch
+    assert Recorder.replays == STEPS - 2 * 3  # the others warm up
+    recorded.setattr(graphs, "Recorder", Refused)
+    assert_same(replayed, run())
+
+
+def test_replayed_steps_are_those_of_the_plain_loop(recorded, double):
+    replayed = run()
+    recorded.undo()
+    torch.set_default_dtype(torch.double)
+    plain = run()
+    for found, expected in zip(replayed.records, plain.records, strict=True):
+        for record, other in zip(found, expected, strict=True):
+            assert record == pytest.approx(other, rel=1e-9)
+    for name, value in plain.state.items():
+        torch.testing.assert_close(replayed.state[name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 11])
+def test_resume_of_replayed_steps_is_bit_for_bit(recorded, tmp_path, steps):
+    whole, stops = run(), 0
+    recorded.setattr(
+        loop, "time", SimpleNamespace(monotonic=lambda: next(ticks))
+    )  # a clock that ticks with every reading
+    while True:
+        ticks = itertools.count()
+        try:
+            resumed = run(tmp_path / "checkpoint", deadline=steps - 0.5, identity={"run": 1})
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == math.ceil(STEPS / steps) - 1
+    assert_same(resumed, whole)
+    tensors, _ = load_tensors(tmp_path / "checkpoint", kind="checkpoint")
+    assert tensors["adam/0/step"] == steps * stops
+
+
+def test_a_step_that_cannot_be_recorded_is_launched_and_says_so(recorded, caplog):
+    recorded.setattr(graphs, "Recorder", Refused)
+    run(label="a run")
+    (line,) = caplog.messages
+    assert line == "a run: no CUDA graph (operation not permitted); its steps are launched"
+
+
+def test_a_loss_that_waits_for_the_device_is_no_recorded_step(recorded):
+    net = nn.Linear(1, 1)
+
+    def objective(batch):
+        return net.weight.sum() * net.weight.sum().item(), {}
+
+    options = {"n": 1, "batch_size": 1, "steps": 9, "learning_rate": 0.1, "seeds": [()]}
+    with pytest.raises(AssertionError, match="_local_scalar_dense within a recorded step"):
+        optimise(net, objective, **options)
+
+
+# The trainings of dwp: none waits for the device, none draws from a generator of its own
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = generator("data")
+    images = torch.randint(0, 256, (90, 1, 28, 28), generator=random).to(torch.uint8)
+    targets = torch.arange(90) % 3
+    images[targets == 1, :, ::2] = 0
+    return ImageTensors(images, targets, images[:6], targets[:6])
+
+
+COMMON = {"network": "mnist", "filters": [2, 3], "learning_rate": 0.003, "l2": 0.01}
+
+
+def source_nets(data):
+    settings = {**COMMON, "epochs": 6, "batch_size": 40, "precision": "float32"}
+    return [(net, records) for net, records, _ in train_source_nets(data, settings, [0, 1])]
+
+
+def classifiers(data, kind, count=None):
+    priors = None
+    if kind is not None:
+        kernels = {size: torch.randn(100, size, size, generator=generator(size)) for size in (7, 5)}
+        arguments = {"hidden": 2, "latent": 2} if kind == "vae" else {}
+        training = {"epochs": 1, "batch_size": 50, "learning_rate": 0.01, "seed": 0}
+        priors = {
+            name: fit_prior(kind, size, kernels[size], arguments, training)[0]
+            for name, size in {"conv1": 7, "conv2": 5}.items()
+        }
+    settings = {
+        **COMMON,
+        "epochs": 8,
+        "batch_size": 8,
+        "log_variance": -4.0,
+        "kernels_per_step": count,
+        "precision": "float32",
+        "samples": 2,
+        "validation": 12,
+        "evaluate_every": 4,
+    }
+    return train_classifiers(data, settings, [(0, 0), (1, 0)], n=12, priors=priors, init=None)
+
+
+def vae(data):
+    kernels = torch.randn(100, 5, 5, generator=generator("kernels"))
+    training = {"epochs": 6, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
+    return [fit_prior("vae", 5, kernels, {"hidden": 2, "latent": 2}, training)]
+
+
+@pytest.mark.parametrize(
+    ("train", "arguments"),
+    [
+        (source_nets, ()),
+        (vae, ()),
+        (classifiers, (None,)),
+        (classifiers, ("vae",)),
+        (classifiers, ("vae", 2)),
+        (classifiers, ("log-uniform",)),
+        (classifiers, ("standard-normal",)),
+        (classifiers, ("gaussian-full",)),
+    ],
+)
+def test_trainings_can_be_recorded(recorded, data, train, arguments):
+    replayed = train(data, *arguments)
+    assert Recorder.replays > 4
+    recorded.undo()
+    for (found, records), (net, history) in zip(replayed, train(data, *arguments), strict=True):
+        for record, expected in zip(records, history, strict=True):
+            assert record == pytest.approx(expected, rel=1e-4)
+        for name, value in net.state_dict().items():
+            torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-3, atol=1e-4)
