@@ -35,15 +35,28 @@ class MnistNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.classifier = nn.Linear(second * 9, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (batch, classes) of images (batch, 1, 28, 28) in [0, 1]."""
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the classifier sees (batch, 9 * second) of images (batch, 1, 28, 28)."""
         maps = self.pool(self.activation(self.conv1(images)))  # (batch, first, 11, 11)
         maps = self.pool(self.activation(self.conv2(maps)))  # (batch, second, 3, 3)
-        return self.classifier(maps.flatten(1))
+        return maps.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, classes) of images (batch, 1, 28, 28) in [0, 1]."""
+        return self.classifier(self.features(images))
 
 
 NETWORKS: dict[str, type[nn.Module]] = {"mnist": MnistNet}
-"""Networks by the name used in the config; a new one is a class and a line here."""
+"""Networks by the name used in the config; a new one is a class and a line here.
+
+The class has `kernel_sizes` of its convolutions, a method `features` from images to vectors, and a
+module `classifier` from there to logits.
+"""
+
+
+def scaled(filters: Sequence[int], k: float) -> list[int]:
+    """Return numbers of filters times k, rounded, at least 1 each."""
+    return [max(1, round(k * count)) for count in filters]
 
 
 def build_network(name: str, **arguments) -> nn.Module:
