@@ -23,8 +23,8 @@ _DRAWN = 8  # images of a snapshot
 def train_from(
     data: ImageTensors,
     settings: Mapping[str, Any],
-    seed: int,
     *,
+    seed: int,
     init: Mapping[str, KernelPrior] | None,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
