@@ -199,8 +199,8 @@ def _check_convergence(place: str, section: Mapping[str, Any], domain: Mapping[s
     for own, layer in ImageVAE.kernels_of.items():
         if sizes.get(layer) != ImageVAE.kernel_sizes[own]:
             raise UserError(
-                f"{place}: an image-vae takes the kernels of its {own} from a layer {layer} of size "
-                f"{ImageVAE.kernel_sizes[own]}; the network '{domain['network']}' has none"
+                f"{place}: an image-vae takes the kernels of its {own} from a layer {layer} of "
+                f"size {ImageVAE.kernel_sizes[own]}; the network '{domain['network']}' has none"
             )
 
 

@@ -96,9 +96,7 @@ def paired_tests(
     )
 
 
-def read_paper(
-    path: str | os.PathLike, columns: Sequence[str] = _PAPER_COLUMNS
-) -> pd.DataFrame:
+def read_paper(path: str | os.PathLike, columns: Sequence[str] = _PAPER_COLUMNS) -> pd.DataFrame:
     """Read the authors' numbers.
 
     Args:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
+from dwp.errors import UserError
 from dwp.nn.bayesian import initialise_from
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import build_network, initialise_xavier
@@ -52,13 +53,17 @@ def train_from(
         seeds and inits (sample_steps, 8, h, w).
 
     Raises:
-        UserError: a loss is not finite.
+        UserError: a loss is not finite, or an image VAE is given other images than 28 x 28 grey.
     """
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     targets, truth = data.train_targets.to(device), data.test_targets.to(device)
     noise = generator("convergence", "noise", seed, device=device)
     drawing = settings["kind"] == "image-vae"
     if drawing:
+        if images.shape[1:] != (1, 28, 28):
+            raise UserError(
+                f"image-vae: expected images of shape (1, 28, 28), found {tuple(images.shape[1:])}"
+            )
         net: nn.Module = ImageVAE(settings["filters"], settings["latent"])
         # a buffer, so that a checkpoint holds what has been drawn
         drawn = torch.zeros(len(settings["sample_steps"]), _DRAWN, *images.shape[2:])
