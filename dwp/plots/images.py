@@ -25,15 +25,15 @@ def images_by_step(images: Mapping[str, Tensor], steps: Sequence[int]) -> Figure
     height = len(inits) * (side * rows / _PER_ROW + 0.06) + 0.2
     figure = Figure(figsize=(DOUBLE_COLUMN, height), layout="constrained")
     axes = figure.subplots(len(inits), len(steps), squeeze=False)
+    for panel, step in zip(axes[0], steps, strict=True):
+        panel.set_title(f"step {step:,}", pad=2)
     for row, init in zip(axes, inits, strict=True):
-        for panel, step, drawn in zip(row, steps, images[init], strict=True):
-            tiles = mosaic(drawn.unflatten(0, (rows, _PER_ROW)), "block")
+        for panel, drawn in zip(row, images[init], strict=True):
+            tiles = mosaic(drawn.unflatten(0, (rows, _PER_ROW)), "block") * float(drawn.max())
             panel.imshow(tiles, cmap="gray_r", vmin=0, vmax=1, interpolation="none")
             panel.set_xticks([])
             panel.set_yticks([])
             panel.spines[:].set_visible(False)
             panel.grid(False)
-            if row is axes[0]:
-                panel.set_title(f"step {step:,}", pad=2)
         row[0].set_ylabel(look(init).label)
     return figure
