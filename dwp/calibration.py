@@ -250,23 +250,6 @@ def _classifier_test(
     return run
 
 
-_WORKS = {
-    function.__name__[1:]: function
-    for function in (
-        _read,
-        _source_net,
-        _source_accuracy,
-        _prior,
-        _prior_score,
-        _classifier,
-        _classifier_test,
-        _features,
-        _feature_classifier,
-        _convergence,
-    )
-}
-
-
 def _features(settings: dict, shape: list[int], classes: int, device: str):
     """Units: images whose features are computed, by the 250."""
     net = build_network(settings["network"], filters=settings["filters"], classes=classes)
@@ -294,6 +277,23 @@ def _convergence(settings: dict, shape: list[int], classes: int, device: str):
         init=None,
         device=device,
     )
+
+
+_WORKS = {
+    function.__name__[1:]: function
+    for function in (
+        _read,
+        _source_net,
+        _source_accuracy,
+        _prior,
+        _prior_score,
+        _classifier,
+        _classifier_test,
+        _features,
+        _feature_classifier,
+        _convergence,
+    )
+}
 
 
 def _images(n: int, shape: list[int], classes: int) -> ImageTensors:

@@ -1,6 +1,4 @@
-CONVERGENCE = (
-    f"{RESULTS}/{{domain}}/convergence/{{experiment}}/{{init}}/seed{{seed}}"
-)
+CONVERGENCE = f"{RESULTS}/{{domain}}/convergence/{{experiment}}/{{init}}/seed{{seed}}"
 METRIC = {"classifier": "test_accuracy", "image-vae": "test_elbo"}
 
 
