@@ -259,10 +259,10 @@ def _features(settings: dict, shape: list[int], classes: int, device: str):
 
 
 def _feature_classifier(settings: dict, shape: list[int], classes: int, device: str):
-    """Units: training steps of the classifier on a batch."""
+    """Units: hundreds of training steps of the classifier on a batch; one is too short to see."""
     data = _images(settings["batch_size"], shape, classes)
     return lambda units: train_on_features(
-        data, {**settings, "epochs": units}, scale=1, seed=0, init=None, device=device
+        data, {**settings, "epochs": 100 * units}, scale=1, seed=0, init=None, device=device
     )
 
 

@@ -280,9 +280,9 @@ class Costs:
         fixed, step = self.measured({"work": "feature_classifier", **work})
         image = self.measured({"work": "features", **work})[1] / 250
         share = scale / largest
-        steps = settings["epochs"] * data["train"] / batch
+        hundreds = settings["epochs"] * data["train"] / batch / 100
         images = data["train"] + data["test"]
-        return self._read(data) + fixed + share * steps * step + share**2 * images * image
+        return self._read(data) + fixed + share * hundreds * step + share**2 * images * image
 
     def _convergence(self, domain: str, experiment: str) -> float:
         section, data = self.config["domains"][domain], self.data[domain]["target"]
@@ -661,7 +661,7 @@ def _describe(work: Work, seconds: Seconds) -> str:
         ),
         "classifier": lambda: f"a step of {kind} on {work['images']} images {_short(unit)}",
         "features": lambda: f"features of 250 images {_short(unit)}",
-        "feature_classifier": lambda: f"a step on them {_short(unit)}",
+        "feature_classifier": lambda: f"100 steps on them {_short(unit)}",
         "convergence": lambda: f"a step of a whole {work['settings']['kind']} {_short(unit)}",
         "classifier_test": lambda: f"{kind} tested on {2 * IMAGES} images {_short(unit)}",
     }[work["work"]]()

@@ -290,7 +290,7 @@ def test_random_features_cost_their_images_and_their_steps():
     config = tiny_config()
     config["domains"]["demo"]["features"].update(epochs=6, batch_size=100)
     measured = {"training_start": (2, 0), "read": (0, 0.5), "features": (9, 1.0)}
-    measured["feature_classifier"] = (0.25, 0.01)
+    measured["feature_classifier"] = (0.25, 1.0)  # 100 steps
     run = "features/dwp/scale{}/seed0/metrics.json"
     found = costs(measured, config)  # the larger scale is measured
     assert seconds(found, run.format(0.5)) == pytest.approx(2.75 + 60 * 0.01 + 1300 / 250)
