@@ -1,34 +1,3 @@
-FEATURES = f"{RESULTS}/{{domain}}/features/{{init}}/scale{{scale}}/seed{{seed}}"
-
-
-def feature_settings(domain):
-    section = config["domains"][domain]
-    varied = ("inits", "scales", "seeds", "runs_per_job")
-    return {"network": section["network"], **without(section["features"], *varied)}
-
-
-def feature_grid(domain):
-    section = config["domains"][domain]["features"]
-    scales = [float(Fraction(scale)) for scale in section["scales"]]
-    return {"init": section["inits"], "scale": scales, "seed": section["seeds"]}
-
-
-def feature_jobs():
-    """The domain, the name and the places (scale, seed) of every job's runs of one init."""
-    for domain in domains_with("features"):
-        grid = feature_grid(domain)
-        places = [{"scale": k, "seed": s} for k in grid["scale"] for s in grid["seed"]]
-        size = config["domains"][domain]["features"]["runs_per_job"]
-        for runs in chunks(places, size):
-            first = "_".join(f"{k}{v}" for k, v in runs[0].items()).replace(".", "_")
-            yield domain, first, runs
-
-
-def feature_results(domain):
-    tables, figures = f"{RESULTS}/{domain}/tables", f"{RESULTS}/{domain}/figures"
-    return [f"{tables}/features_summary.csv", f"{figures}/features_accuracy.pdf"]
-
-
 for domain, first, runs in feature_jobs():
 
     rule:
