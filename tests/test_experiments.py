@@ -1,6 +1,7 @@
 """Random features and convergence: what is trained, from where, and what is told of it."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from dwp.training import loop
 from dwp.training.convergence import train_from
 from dwp.training.features import freeze_convolutions, train_on_features, trained_state
 
+ROOT = Path(__file__).parent.parent
 FEATURES = {
     "network": "mnist",
     "filters": [4, 6],
@@ -313,9 +315,10 @@ def test_statistics_over_seeds():
     ],
 )
 def test_the_authors_numbers(name, x, experiment, least):
-    paper = read_authors(f"workflow/resources/paper_{name}.csv", "mnist", x, experiment)
+    path = ROOT / "workflow" / "resources" / f"paper_{name}.csv"
+    paper = read_authors(path, "mnist", x, experiment)
     assert list(paper) == ["init", x, "value"]
     assert set(paper["init"]) == {"xavier", "dwp", "source-kernels"}
     assert paper["value"].between(least, 1).all()
     assert not paper.duplicated(["init", x]).any()
-    assert read_authors(f"workflow/resources/paper_{name}.csv", "shapes", x, experiment).empty
+    assert read_authors(path, "shapes", x, experiment).empty
