@@ -18,6 +18,9 @@ include: "workflow/rules/source.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/priors.smk"
 include: "workflow/rules/classification.smk"
+include: "workflow/rules/experiments.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/convergence.smk"
 include: "workflow/rules/report.smk"
 
 

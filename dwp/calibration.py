@@ -27,6 +27,8 @@ from dwp.priors.kl import DEFAULT, Estimation
 from dwp.seeds import generator
 from dwp.settings import JOB_ENVIRONMENT
 from dwp.training.classification import train_classifiers
+from dwp.training.convergence import train_from
+from dwp.training.features import apply, train_on_features
 from dwp.training.prior import fit_prior
 from dwp.training.source import accuracy, train_source_net
 
@@ -252,6 +254,35 @@ def _classifier_test(
     return run
 
 
+def _features(settings: dict, shape: list[int], classes: int, device: str):
+    """Units: images whose features are computed, by the 250."""
+    net = build_network(settings["network"], filters=settings["filters"], classes=classes)
+    net.to(device, memory_format=torch.channels_last)
+    images = _images(250, shape, classes).train_images.float().to(device)
+    return lambda units: [apply(net.features, images) for _ in range(units)]
+
+
+def _feature_classifier(settings: dict, shape: list[int], classes: int, device: str):
+    """Units: hundreds of training steps of the classifier on a batch; one is too short to see."""
+    data = _images(settings["batch_size"], shape, classes)
+    return lambda units: train_on_features(
+        data, {**settings, "epochs": 100 * units}, scale=1, seed=0, init=None, device=device
+    )
+
+
+def _convergence(settings: dict, shape: list[int], classes: int, device: str):
+    """Units: training steps on a batch, as long as there is no look."""
+    data = _images(settings["batch_size"], shape, classes)
+    reduced = {"sample_steps": []}
+    return lambda units: train_from(
+        data,
+        {**settings, **reduced, "steps": units, "evaluate_every": units},
+        seed=0,
+        init=None,
+        device=device,
+    )
+
+
 _WORKS = {
     function.__name__[1:]: function
     for function in (
@@ -262,6 +293,9 @@ _WORKS = {
         _prior_score,
         _classifier,
         _classifier_test,
+        _features,
+        _feature_classifier,
+        _convergence,
     )
 }
 

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from dwp.data.choice import choose, dataset_of, describe
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
-from dwp.nn.networks import NETWORKS, build_network
+from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import prior_class
 from dwp.settings import DETERMINISTIC, XAVIER
 from dwp.variants import as_text, variants
@@ -44,6 +45,8 @@ STAGES = {
     "scores": r"priors/scores/(?P<prior>[^/]+)/(?P<layer>[^/]+)\.json",
     "classification": rf"{_RUN}/n(?P<n>\d+)/.+/weights\.safetensors",
     "test": rf"{_RUN}/n\d+/.+/metrics\.json",
+    "features": r"features/[^/]+/scale(?P<scale>[^/]+)/seed\d+/metrics\.json",
+    "convergence": r"convergence/(?P<experiment>[^/]+)/[^/]+/seed\d+/history\.csv",
     "tables": r"tables/[^/]+\.csv",
     "figures": r"figures/[^/]+\.pdf",
 }
@@ -60,7 +63,9 @@ _FREE = (
     "evaluate_every",
 )
 _UNTESTED = (*_FREE, "batch_size", "kernels_per_step", "precision")
-_TRAINING = ("source nets", "priors", "classification", "test")  # on a GPU if there is one
+_TRAINING = (  # on a GPU if there is one
+    *("source nets", "priors", "classification", "test", "features", "convergence"),
+)
 _MOST_SCORED = 2000  # kernels in the measurement of a score
 _PRIOR_BATCHES = 4  # batches in the measurement of a prior's epoch
 _MOST_FITTED = 2000  # kernels in the measurement of a fit that iterates
@@ -179,7 +184,9 @@ class Costs:
         if run.stage == "priors" and run.details["place"] == "fitted":
             kind = self.config["domains"][run.domain]["priors"][run.details["prior"]]["kind"]
             return "training_start" if prior_class(kind).trained else "start"
-        starts = dict.fromkeys(("source nets", "classification"), "training_start")
+        starts = dict.fromkeys(
+            ("source nets", "classification", "features", "convergence"), "training_start"
+        )
         return (starts | {"test": "test_start", "figures": "figure"}).get(run.stage, "start")
 
     def _run(self, run: Run) -> float:
@@ -196,6 +203,10 @@ class Costs:
             return self._classifier(run.domain, **run.details)
         if run.stage == "test":
             return self._test(run.domain, **run.details)
+        if run.stage == "features":
+            return self._features(run.domain, float(run.details["scale"]))
+        if run.stage == "convergence":
+            return self._convergence(run.domain, run.details["experiment"])
         return 0.0
 
     def _read(self, data: Mapping[str, Any]) -> float:
@@ -270,6 +281,42 @@ class Costs:
         images = target["test"] + source["test"]
         read = self._read(source) + self._read(target)
         return read + fixed + look * images + mean * target["test"]
+
+    def _features(self, domain: str, scale: float) -> float:
+        section = self.config["domains"][domain]
+        settings, data = section["features"], self.data[domain]["target"]
+        # Measured at the largest scale, where the time goes: convolutions grow with its square
+        largest = max(float(Fraction(k)) for k in settings["scales"])
+        batch = min(settings["batch_size"], data["train"])
+        work = {
+            "settings": {
+                "network": section["network"],
+                "filters": scaled(settings["filters"], largest),
+                "batch_size": batch,
+                "learning_rate": settings["learning_rate"],
+            },
+            **_form(data),
+            "device": self.device,
+        }
+        fixed, step = self.measured({"work": "feature_classifier", **work})
+        image = self.measured({"work": "features", **work})[1] / 250
+        share = scale / largest
+        hundreds = settings["epochs"] * data["train"] / batch / 100
+        images = data["train"] + data["test"]
+        return self._read(data) + fixed + share * hundreds * step + share**2 * images * image
+
+    def _convergence(self, domain: str, experiment: str) -> float:
+        section, data = self.config["domains"][domain], self.data[domain]["target"]
+        varied = ("runs_per_job", "inits", "seeds", "steps", "evaluate_every", "levels")
+        settings = section["convergence"][experiment]
+        steps, looks = settings["steps"], 1 + -(-settings["steps"] // settings["evaluate_every"])
+        settings = {k: v for k, v in settings.items() if k not in (*varied, "sample_steps")}
+        settings |= {"network": section["network"]}
+        work = {"settings": settings, **_form(data), "device": self.device}
+        fixed, step = self.measured({"work": "convergence", **work})
+        # a look does what the first third of a step does
+        look = data["test"] / settings["batch_size"] * step / 3
+        return self._read(data) + fixed + steps * step + looks * look
 
     def _predictions(self, domain: str, prior: str, variant: str) -> tuple[float, float, float]:
         """Return a test's fixed seconds, and the seconds an image by samples and by the mean."""
@@ -607,7 +654,7 @@ def _count(jobs: Iterable[Job]) -> Counter:
 
 def _data_of(config: Mapping[str, Any], due: Sequence[Job], folder: Path) -> dict[str, Any]:
     """Describe the data of the domains whose data are read by jobs that are due."""
-    reading = {"data", "source nets", "classification", "test"}
+    reading = {"data", *_TRAINING} - {"priors"}
     domains = {run.domain for job in due for run in runs_of(job) if run.stage in reading}
     return {
         domain: {role: describe_data(config, domain, role, folder) for role in ("source", "target")}
@@ -657,6 +704,9 @@ def _describe(work: Work, seconds: Seconds, differing: Collection[tuple[str, str
         ),
         "classifier": lambda: f"a step of {kind} on {work['images']} images{told} {_short(unit)}",
         "classifier_test": lambda: f"{kind} tested on {2 * IMAGES} images{told} {_short(unit)}",
+        "features": lambda: f"features of 250 images {_short(unit)}",
+        "feature_classifier": lambda: f"100 steps on them {_short(unit)}",
+        "convergence": lambda: f"a step of a whole {work['settings']['kind']} {_short(unit)}",
     }[work["work"]]()
 
 

@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from dwp.data import DATASETS
 from dwp.data.choice import check_ranges, dataset_of, share_images
 from dwp.errors import UserError
+from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
 from dwp.variants import combinations
@@ -103,7 +105,8 @@ def _check_numbers(place: str, value: object) -> None:
         if not math.isfinite(value):
             raise UserError(f"{place}: expected a finite number, found {value}")
         names = place.split(".")[-2:]  # a number of a list stands in a place of its own
-        if not set(names) & set(_FRACTIONAL) and ".layers." not in place:
+        fractional = {*_FRACTIONAL, "scales", "levels"}
+        if not set(names) & fractional and ".layers." not in place:
             raise UserError(f"{place}: expected an integer, found {value}")
 
 
@@ -133,6 +136,10 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
     for prior, section in domain["priors"].items():
         _check_prior(f"{place}.priors.{prior}", section, layers)
     _check_classification(f"{place}.classification", domain, network_layers)
+    if "features" in domain:
+        _check_features(f"{place}.features", domain)
+    for experiment, section in domain.get("convergence", {}).items():
+        _check_convergence(f"{place}.convergence.{experiment}", section, domain)
 
 
 def _check_data(place: str, domain: Mapping[str, Any]) -> None:
@@ -226,14 +233,10 @@ def _check_classification(
     place: str, domain: Mapping[str, Any], network_layers: Iterable[str]
 ) -> None:
     section, priors = domain["classification"], domain["priors"]
-    kinds = {name: prior["kind"] for name, prior in priors.items()}
-    can_regularise = [name for name, kind in kinds.items() if kind != "empirical"]
-    improper = (DETERMINISTIC, "log-uniform")
-    can_start = [XAVIER, *(name for name, kind in kinds.items() if kind not in improper)]
+    can_regularise = [name for name, prior in priors.items() if prior["kind"] != "empirical"]
     for name in section["priors"]:
         _one_of(f"{place}.priors", name, can_regularise)
-    for name in section["inits"]:
-        _one_of(f"{place}.inits", name, can_start)
+    _check_inits(f"{place}.inits", section["inits"], priors)
     both = sorted(set(section.get("vary", {})) & set(section.get("tune", {})))
     if both:
         raise UserError(f"{place}: {', '.join(both)} in both vary and tune; expected one of them")
@@ -241,11 +244,54 @@ def _check_classification(
         run = {**section, **values}
         for layer in run["bayesian_layers"]:
             _one_of(f"{place}.bayesian_layers", layer, network_layers)
-        if run["evaluate_every"] > run["epochs"]:
+        _at_most(place, run, "evaluate_every", "epochs")
+
+
+def _check_features(place: str, domain: Mapping[str, Any]) -> None:
+    section = domain["features"]
+    _check_inits(f"{place}.inits", section["inits"], domain["priors"])
+    if len({Fraction(scale) for scale in section["scales"]}) < len(section["scales"]):
+        raise UserError(f"{place}.scales: expected different numbers, found {section['scales']}")
+
+
+def _check_convergence(place: str, section: Mapping[str, Any], domain: Mapping[str, Any]) -> None:
+    _check_inits(f"{place}.inits", section["inits"], domain["priors"])
+    _at_most(place, section, "evaluate_every", "steps")
+    drawing = section["kind"] == "image-vae"
+    for name in ("latent", "sample_steps"):
+        if drawing != (name in section):
+            expected = "expected as well" if drawing else "only an image-vae has it"
+            raise UserError(f"{place}.{name}: {expected}")
+    if not drawing:
+        return
+    every, steps = section["evaluate_every"], section["steps"]
+    for step in section["sample_steps"]:
+        if step > steps or (step % every and step != steps):
             raise UserError(
-                f"{place}.evaluate_every: expected at most epochs ({run['epochs']}), found "
-                f"{run['evaluate_every']}"
+                f"{place}.sample_steps: expected multiples of evaluate_every ({every}) up to steps "
+                f"({steps}), found {step}"
             )
+    sizes = NETWORKS[domain["network"]].kernel_sizes
+    for own, layer in ImageVAE.kernels_of.items():
+        if sizes.get(layer) != ImageVAE.kernel_sizes[own]:
+            raise UserError(
+                f"{place}: an image-vae takes the kernels of its {own} from a layer {layer} of "
+                f"size {ImageVAE.kernel_sizes[own]}; the network '{domain['network']}' has none"
+            )
+
+
+def _check_inits(place: str, inits: Iterable[str], priors: Mapping[str, Any]) -> None:
+    improper = (DETERMINISTIC, "log-uniform")
+    can_start = [name for name, prior in priors.items() if prior["kind"] not in improper]
+    for name in inits:
+        _one_of(place, name, [XAVIER, *can_start])
+
+
+def _at_most(place: str, section: Mapping[str, Any], name: str, limit: str) -> None:
+    if section[name] > section[limit]:
+        raise UserError(
+            f"{place}.{name}: expected at most {limit} ({section[limit]}), found {section[name]}"
+        )
 
 
 def _one_of(place: str, found: object, allowed: Iterable[str]) -> None:

@@ -32,6 +32,10 @@ def tiny_config() -> dict:
     domain["classification"].update(
         filters=[2, 2], priors=["dwp", "deterministic-l2"], epochs=4, evaluate_every=2, samples=2
     )
+    domain["features"].update(filters=[4, 4], scales=["1/4", 0.5], seeds=[0], epochs=2)
+    domain["convergence"].pop("classifier")
+    domain["convergence"]["image-vae"].update(filters=[2, 2], seeds=[0, 1], steps=20)
+    domain["convergence"]["image-vae"].update(sample_steps=[20], evaluate_every=10)
     return config
 
 
@@ -73,7 +77,7 @@ def test_a_plan_counts_what_is_due_and_what_is_cached(project, monkeypatch):
     for file in ("weights.safetensors", "history.csv", "metrics.json"):
         make(project / RESULTS / "source" / "0" / file)
     lines = plan(CONFIG, [1, 2], gpus=1).splitlines()
-    header, rows = columns(lines[0]), {columns(line)[0]: columns(line)[1:] for line in lines[1:11]}
+    header, rows = columns(lines[0]), {columns(line)[0]: columns(line)[1:] for line in lines[1:13]}
     walls = ["wall, 1 core", "wall, 2 cores"]
     assert header == ["stage", "runs", "cached", "jobs", "core-hours", *walls]
     counts = {stage: tuple(map(int, row[:2])) for stage, row in rows.items()}
@@ -81,19 +85,21 @@ def test_a_plan_counts_what_is_due_and_what_is_cached(project, monkeypatch):
         "demo: data": (0, 3),
         "demo: source nets": (2, 1),
         "demo: kernels": (2, 0),
-        "demo: priors": (12, 0),  # six kinds, two layers: nothing asks for the improper one
-        "demo: scores": (12, 0),  # all but the improper kind
+        "demo: priors": (14, 0),  # seven kinds, two layers: nothing asks for the improper one
+        "demo: scores": (12, 0),  # all but the improper kind and the kernels themselves
         "demo: classification": (12, 0),  # two priors, two sizes, three splits
         "demo: test": (12, 0),
-        "demo: tables": (6, 0),
-        "demo: figures": (11, 0),
-        "all": (69, 4),
+        "demo: features": (6, 0),  # three inits, two scales
+        "demo: convergence": (6, 0),  # three inits, two seeds
+        "demo: tables": (10, 0),
+        "demo: figures": (14, 0),
+        "all": (90, 4),
     }
     hours = {stage: float(row[3]) for stage, row in rows.items()}
     assert hours.pop("all") == pytest.approx(sum(hours.values()), abs=0.006)
     assert hours["demo: data"] == 0
     assert hours["demo: classification"] > 0
-    notes = " ".join(lines[11:])
+    notes = " ".join(lines[13:])
     assert "No GPU is here to calibrate on" in notes
     assert "a step of vae on 20 images" in notes
     assert "a job's start" in notes
@@ -313,6 +319,25 @@ def test_a_test_costs_its_images_by_samples_and_by_the_mean():
     assert found == pytest.approx(2 + 1 + 0.2 + (600 * 2 + 300) * 0.05 / 250)
     found = seconds(costs(measured), run.format("deterministic-l2"))
     assert found == pytest.approx(2 + 1 + 0.2 + 600 * 0.05 / 100)
+
+
+def test_random_features_cost_their_images_and_their_steps():
+    config = tiny_config()
+    config["domains"]["demo"]["features"].update(epochs=6, batch_size=100)
+    measured = {"training_start": (2, 0), "read": (0, 0.5), "features": (9, 1.0)}
+    measured["feature_classifier"] = (0.25, 1.0)  # 100 steps
+    run = "features/dwp/scale{}/seed0/metrics.json"
+    found = costs(measured, config)  # the larger scale is measured
+    assert seconds(found, run.format(0.5)) == pytest.approx(2.75 + 60 * 0.01 + 1300 / 250)
+    assert seconds(found, run.format(0.25)) == pytest.approx(2.75 + 30 * 0.01 + 1300 / 1000)
+
+
+def test_convergence_costs_its_steps_and_its_looks():
+    measured = {"training_start": (2, 0), "read": (0, 0.5), "convergence": (0.25, 0.1)}
+    run = "convergence/image-vae/dwp/seed0/history.csv"
+    # 20 steps; looks at 0, 10 and 20; 300 test images, 64 a step
+    expected = 2.75 + 20 * 0.1 + 3 * 300 / 64 * 0.1 / 3
+    assert seconds(costs(measured), run) == pytest.approx(expected)
 
 
 def test_a_fitted_prior_costs_its_epochs_and_a_closed_form_its_start():

@@ -11,8 +11,10 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from dwp.plots.curves import curves
 from dwp.plots.fewshot import fewshot
 from dwp.plots.history import against_steps
+from dwp.plots.images import images_by_step
 from dwp.plots.kernels import kernels_beside_samples, mosaic
 from dwp.plots.latent import latent_space
 from dwp.plots.norms import norm_histogram
@@ -65,6 +67,22 @@ def varied(table) -> pd.DataFrame:
     return pd.concat(parts).astype({"kernels_per_step": kernels})
 
 
+def from_inits(x: str, places) -> pd.DataFrame:
+    rows = [
+        (init, seed, place, "test_accuracy", 0.9 - 0.1 * k - 0.1 / (1 + place) + 0.02 * seed)
+        for k, init in enumerate(("source-kernels", "dwp", "xavier"))
+        for seed in (0, 1)
+        for place in places
+    ]
+    return pd.DataFrame(rows, columns=["init", "seed", x, "metric", "value"])
+
+
+def authors(x: str, places) -> pd.DataFrame:
+    rows = [("dwp", place, 0.7) for place in places] + [("reconstructed", places[0], 0.2)]
+    return pd.DataFrame(rows, columns=["init", x, "value"])
+
+
+STEPS, SCALES = (0, 10, 20), (0.0625, 0.25, 1.0)
 PAPER = pd.DataFrame(
     {
         "dataset": ["mnist", "mnist", "cifar10"],
@@ -79,12 +97,21 @@ def kernels(m: int, k: int = 5) -> torch.Tensor:
     return torch.randn(m, k, k, generator=torch.Generator().manual_seed(0))
 
 
+def unit(steps: int) -> torch.Tensor:
+    return torch.rand(steps, 8, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
 def figures() -> dict[str, Figure]:
     return {
         "fewshot": fewshot(summary(), "ensemble_accuracy", PAPER),
         "fewshot-two": fewshot(summary(("dwp", "xavier")), "ensemble_accuracy"),
         "fewshot-varied": fewshot(varied(summary()), "ensemble_accuracy", PAPER, VARIED),
         "history": against_steps(history(), "valid_nll"),
+        "steps": curves(from_inits("step", STEPS), "test_accuracy", "step"),
+        "scales": curves(
+            from_inits("scale", SCALES), "test_accuracy", "scale", authors("scale", SCALES)
+        ),
+        "images": images_by_step({"dwp": unit(3), "xavier": unit(3)}, [0, 20, 1000]),
         "kernels": kernels_beside_samples(kernels(40), {"dwp": kernels(40)}),
         "latent": latent_space(kernels(9).unflatten(0, (3, 3)), (-2, 2, -2, 2), torch.randn(9, 2)),
         "norms": norm_histogram(torch.linspace(0, 1, 100), 0.5, 500, 1000),
@@ -142,7 +169,7 @@ def test_drawing_leaves_global_settings_alone():
 def test_plots_import_neither_pyplot_nor_training():
     code = (
         "import sys, dwp.plots.fewshot, dwp.plots.history, dwp.plots.kernels, dwp.plots.latent, "
-        "dwp.plots.norms, dwp.plots.tables; "
+        "dwp.plots.curves, dwp.plots.images, dwp.plots.norms, dwp.plots.tables; "
         "assert 'matplotlib.pyplot' not in sys.modules; "
         "assert not any(name.startswith('dwp.training') for name in sys.modules)"
     )
@@ -252,6 +279,36 @@ def test_history_is_the_mean_with_a_band(drawn):
 def test_history_of_one_split_has_no_band():
     figure = against_steps(history(splits=(0,)), "valid_nll")
     assert not any(band.get_paths() for band in figure.axes[0].collections)
+
+
+def test_curves_are_means_with_bands_and_the_authors_behind(drawn):
+    (panel,) = drawn["scales"].axes
+    dashed = [
+        line for line in panel.lines if line.get_linestyle() == "--" and len(line.get_xdata())
+    ]
+    assert [list(line.get_ydata()) for line in dashed] == [[0.7, 0.7, 0.7]]
+    (mine,) = (
+        line
+        for line in panel.lines
+        if line not in dashed and to_hex(line.get_color()) == look("dwp").colour
+    )
+    np.testing.assert_allclose(mine.get_ydata(), 0.81 - 0.1 / (1 + np.array(SCALES)))
+    assert mine.get_zorder() > dashed[0].get_zorder()
+    band = panel.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(mine.get_ydata().max() + 0.01 * np.sqrt(2))
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["1/16", "1/4", "1"]
+    texts = [text.get_text() for text in drawn["scales"].legends[0].get_texts()]
+    assert texts == ["DWP", "Xavier", "source kernels", "authors"]
+    assert "authors" not in [text.get_text() for text in drawn["steps"].legends[0].get_texts()]
+
+
+def test_images_stand_by_init_and_step_in_absolute_greys(drawn):
+    axes = drawn["images"].axes
+    assert [panel.get_title() for panel in axes[:3]] == ["step 0", "step 20", "step 1,000"]
+    assert [panel.get_ylabel() for panel in axes] == ["DWP", "", "", "Xavier", "", ""]
+    half = images_by_step({"dwp": torch.full((1, 4, 28, 28), 0.5)}, [0]).axes[0].images[0]
+    assert half.get_clim() == (0, 1)
+    assert set(half.get_array().compressed()) == {0.5}
 
 
 def test_mosaic_places_and_scales_tiles():

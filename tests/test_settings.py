@@ -79,8 +79,10 @@ def test_every_setting_of_a_run_may_be_varied():
 
 
 NEED_KERNELS = [
-    f"priors.{name}" for name in ("gaussian-diagonal", "gaussian-mixture", "student-t", "flow")
+    f"priors.{name}"
+    for name in ("gaussian-diagonal", "gaussian-mixture", "student-t", "flow", "source-kernels")
 ]
+WITHOUT_EXPERIMENTS = {"features": REMOVED, "convergence": REMOVED}
 ALLOWED = {
     "a prior as an init": {"classification.inits": ["xavier", "standard-normal", "dwp"]},
     "kernels as an init": {
@@ -109,6 +111,8 @@ ALLOWED = {
         "classification.latent_samples": 5,
     },
     "a look at the end alone": {"classification.evaluate_every": EPOCHS},
+    "scales as numbers": {"features.scales": [0.25, 1, 2.5]},
+    "neither random features nor convergence": WITHOUT_EXPERIMENTS,
     "another data set": {"data.source": "notmnist", "data.target": "mnist"},
     "other classes of one data set": {
         "data.source": {"dataset": "digits", "classes": [0, 1, 2, 3, 4]},
@@ -119,6 +123,7 @@ ALLOWED = {
         "data.target": {"dataset": "digits", "train": [400, 1297]},
     },
     "another network": {
+        **WITHOUT_EXPERIMENTS,
         "data": {"source": "cifar100", "target": "cifar10"},
         "network": "cifar",
         "source_nets.filters": [1, 2, 3],
@@ -130,6 +135,7 @@ ALLOWED = {
         "classification.bayesian_layers": ["conv1", "conv3"],
     },
     "no kernels for a prior that fits none": {
+        **WITHOUT_EXPERIMENTS,
         "kernels.layers.conv1": {},
         "priors": {"standard-normal": {"kind": "standard-normal"}},
         "classification.priors": ["standard-normal"],
@@ -142,6 +148,7 @@ ALLOWED = {
         "priors.dwp.training.conv1": REMOVED,
         **dict.fromkeys(NEED_KERNELS, REMOVED),
         "classification.priors": ["dwp"],
+        **WITHOUT_EXPERIMENTS,
     },
 }
 
@@ -159,6 +166,37 @@ VAE = DEMO["domains"]["demo"]["priors"]["dwp"]
 
 # What changes in the demo's domain; the setting the message names; what else it says.
 BROKEN = {
+    "an init of random features that is none": (
+        {"features.inits": ["xavier", "log-uniform"]},
+        "features.inits",
+        ["xavier", "dwp", "'log-uniform'"],
+    ),
+    "one scale twice": ({"features.scales": ["1/2", 0.5]}, "features.scales", ["different"]),
+    "an init of convergence that is none": (
+        {"convergence.classifier.inits": ["he"]},
+        "convergence.classifier.inits",
+        ["xavier", "'he'"],
+    ),
+    "a look after the last step": (
+        {"convergence.classifier.steps": 4},
+        "convergence.classifier.evaluate_every",
+        ["at most steps (4)", "found 5"],
+    ),
+    "an image VAE without codes": (
+        {"convergence.image-vae.latent": REMOVED},
+        "convergence.image-vae.latent",
+        ["expected as well"],
+    ),
+    "a classifier that draws": (
+        {"convergence.classifier.sample_steps": [0]},
+        "convergence.classifier.sample_steps",
+        ["only an image-vae"],
+    ),
+    "images between two looks": (
+        {"convergence.image-vae.sample_steps": [0, 15]},
+        "convergence.image-vae.sample_steps",
+        ["multiples of evaluate_every (10)", "15"],
+    ),
     "unknown kind of prior": ({"priors.dwp.kind": "vea"}, "priors.dwp.kind", [*KINDS, "'vea'"]),
     "unknown source": ({"data.source": "emnist"}, "data.source", [*DATASETS, "'emnist'"]),
     "unknown target": ({"data.target": "emnist"}, "data.target", [*DATASETS, "'emnist'"]),

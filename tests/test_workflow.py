@@ -50,6 +50,11 @@ def tiny_config() -> dict:
         samples=2,
         validation=20,
     )
+    domain["features"].update(scales=["1/4"], inits=["dwp"], seeds=[0], epochs=1)
+    domain["convergence"] = {"image-vae": domain["convergence"]["image-vae"]}
+    domain["convergence"]["image-vae"].update(
+        filters=[2, 2], inits=["dwp"], seeds=[0], steps=20, sample_steps=[0, 20]
+    )
     return config
 
 
@@ -156,6 +161,8 @@ AFTER_PRIORS = {
     "steps_figure",
     "kernels_figure",
     "latent_figure",
+    *("features", "feature_table", "feature_summary", "feature_figure"),
+    *("convergence", "curve_table", "curve_steps", "curve_figure", "images_figure"),
 }
 
 
@@ -164,6 +171,7 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     figures = {path.name for path in (results / "figures").iterdir()}
     names = ["fewshot_accuracy", "fewshot_nll", "steps_accuracy_n10", "steps_nll_n10"]
     names += ["kernels_conv1", "kernels_conv2", "norms_conv1", "norms_conv2", "latent_dwp_conv1"]
+    names += ["features_accuracy", "convergence_image-vae", "images_image-vae"]
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
     assert "standard-normal" in (results / "tables" / "classification_summary.csv").read_text()
     assert not list(results.rglob("*.checkpoint"))
@@ -210,6 +218,14 @@ def test_another_value_runs_only_the_nets_that_have_it(project):
     # of two Bayesian nets three more combinations; the deterministic one has no log-variance
     assert due.pop("classifiers") == 2 * 3 + 1
     assert set(due) == {"run_tables", "summary_tables", "fewshot_figure", "steps_figure"}
+
+
+def test_settings_of_random_features_and_levels_of_convergence_run_just_what_uses_them(project):
+    project.config["domains"]["demo"]["features"]["epochs"] = 2
+    project.config["domains"]["demo"]["convergence"]["image-vae"]["levels"] = [-400]
+    project.write_config()
+    features = ("features", "feature_table", "feature_summary", "feature_figure")
+    assert project.due() == dict.fromkeys([*features, "curve_steps"], 1)
 
 
 def test_more_splits_run_only_the_jobs_that_have_them(project):

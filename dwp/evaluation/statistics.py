@@ -189,12 +189,13 @@ def holm(p: pd.Series) -> pd.Series:
     return corrected.cummax().clip(upper=1.0).reindex(p.index)
 
 
-def read_paper(path: str | os.PathLike) -> pd.DataFrame:
-    """Read the authors' classification accuracies.
+def read_paper(path: str | os.PathLike, columns: Sequence[str] = _PAPER_COLUMNS) -> pd.DataFrame:
+    """Read the authors' numbers.
 
     Args:
-        path: a CSV file with the columns `dataset`, `prior`, `num_examples` and `accuracy`
-            (a fraction); others are kept.
+        path: a CSV file.
+        columns: that it must have, others are kept; without them those of the classification:
+            `dataset`, `prior`, `num_examples` and `accuracy` (a fraction).
 
     Raises:
         UserError: the file is missing, is not CSV, or lacks a column.
@@ -205,10 +206,10 @@ def read_paper(path: str | os.PathLike) -> pd.DataFrame:
         raise UserError(f"{path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected CSV, found {error}") from None
-    missing = [column for column in _PAPER_COLUMNS if column not in paper]
+    missing = [column for column in columns if column not in paper]
     if missing:
         raise UserError(
-            f"{path}: expected the columns {', '.join(_PAPER_COLUMNS)}; "
+            f"{path}: expected the columns {', '.join(columns)}; "
             f"missing {', '.join(missing)}; add them"
         )
     return paper

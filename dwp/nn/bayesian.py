@@ -268,7 +268,8 @@ def initialise_from(
     """Set the weights of named convolutions, in place, to kernels drawn from priors.
 
     Args:
-        net: any module; a Bayesian layer's means are set.
+        net: any module; a Bayesian layer's means are set. A layer is a convolution or a transposed
+            one, whose kernels are what it draws around each place.
         priors: by the name of the layer; see `KernelPrior.initial` for what is drawn.
         generator: the source of the draws.
 
@@ -282,10 +283,10 @@ def initialise_from(
     for name, prior in priors.items():
         layer = dict(net.named_modules()).get(name)
         size = (prior.kernel_size,) * 2
-        if not isinstance(layer, nn.Conv2d) or layer.kernel_size != size:
+        kinds = (nn.Conv2d, nn.ConvTranspose2d)
+        if not isinstance(layer, kinds) or layer.kernel_size != size:
             raise UserError(f"layer '{name}': expected a convolution of {size}, found {layer}")
-        outputs, inputs = layer.weight.shape[:2]
         with torch.no_grad():
-            kernels = prior.initial(outputs * inputs, generator)  # (out * in, k, k)
-            layer.weight.copy_(kernels.view(outputs, inputs, *size))
+            kernels = prior.initial(layer.weight.shape[:2].numel(), generator)  # (out * in, k, k)
+            layer.weight.copy_(kernels.view(layer.weight.shape))
     return net

@@ -40,11 +40,15 @@ class MnistNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.classifier = nn.Linear(second * 9, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (batch, classes) of images (batch, 1, 28, 28) in [0, 1]."""
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the classifier sees (batch, 9 * second) of images (batch, 1, 28, 28)."""
         maps = self.activation(self.pool(self.conv1(images)))  # (batch, first, 11, 11)
         maps = self.activation(self.pool(self.conv2(maps)))  # (batch, second, 3, 3)
-        return self.classifier(maps.flatten(1))
+        return maps.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, classes) of images (batch, 1, 28, 28) in [0, 1]."""
+        return self.classifier(self.features(images))
 
 
 class CifarNet(nn.Module):
@@ -70,15 +74,20 @@ class CifarNet(nn.Module):
         self.conv3 = nn.Conv2d(second, third, 5)
         self.activation = nn.LeakyReLU()
         self.pool = nn.MaxPool2d(2)
-        self.hidden = nn.Linear(third * 25, 512)
-        self.classifier = nn.Linear(512, classes)
+        self.classifier = nn.Sequential(
+            nn.Linear(third * 25, 512), nn.LeakyReLU(), nn.Linear(512, classes)
+        )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (batch, classes) of images (batch, 3, 32, 32) in [0, 1]."""
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the classifier sees (batch, 25 * third) of images (batch, 3, 32, 32)."""
         maps = self.activation(self.pool(self.conv1(images)))  # (batch, first, 13, 13)
         maps = self.activation(self.conv2(maps))  # (batch, second, 9, 9)
         maps = self.activation(self.conv3(maps))  # (batch, third, 5, 5)
-        return self.classifier(self.activation(self.hidden(maps.flatten(1))))
+        return maps.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, classes) of images (batch, 3, 32, 32) in [0, 1]."""
+        return self.classifier(self.features(images))
 
 
 class CifarBatchNormNet(nn.Module):
@@ -114,13 +123,17 @@ class CifarBatchNormNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.classifier = nn.Linear(fourth * 9, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (batch, classes) of images (batch, 3, 32, 32) in [0, 1]."""
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the classifier sees (batch, 9 * fourth) of images (batch, 3, 32, 32)."""
         maps = self.activation(self.norm1(self.conv1(images)))  # (batch, first, 26, 26)
         maps = self.activation(self.norm2(self.conv2(self.pool(maps))))  # (batch, second, 9, 9)
         maps = self.activation(self.norm3(self.conv3(maps)))  # (batch, third, 5, 5)
         maps = self.activation(self.norm4(self.conv4(maps)))  # (batch, fourth, 3, 3)
-        return self.classifier(maps.flatten(1))
+        return maps.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, classes) of images (batch, 3, 32, 32) in [0, 1]."""
+        return self.classifier(self.features(images))
 
 
 class ShapesNet(nn.Module):
@@ -144,9 +157,13 @@ class ShapesNet(nn.Module):
         self.activation = nn.LeakyReLU()
         self.classifier = nn.Linear(first, classes)
 
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the classifier sees (batch, filters) of images (batch, 1, 16, 16)."""
+        return self.activation(self.conv1(images)).flatten(1)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) of images (batch, 1, 16, 16) in [0, 1]."""
-        return self.classifier(self.activation(self.conv1(images)).flatten(1))
+        return self.classifier(self.features(images))
 
 
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -155,7 +172,11 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "cifar-batchnorm": CifarBatchNormNet,
     "shapes": ShapesNet,
 }
-"""Networks by the name used in the config; a new one is a class and a line here."""
+"""Networks by the name used in the config; a new one is a class and a line here.
+
+The class has the `image_shape` that it takes, `kernel_sizes` of its convolutions, a method
+`features` from images to vectors, and a module `classifier` from there to logits.
+"""
 
 
 def scaled(filters: Sequence[int], factor: float) -> list[int]:

@@ -3,6 +3,7 @@ import itertools
 import json
 import shlex
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import dwp.settings
@@ -14,6 +15,7 @@ from dwp.data import DATASETS
 from dwp.data.choice import dataset_of
 from dwp.errors import UserError
 from dwp.fingerprint import fingerprint
+from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
 from dwp.settings import (
@@ -64,6 +66,8 @@ wildcard_constraints:
 ENVIRONMENT = {
     "SCRIPTS": ROOT / "workflow" / "scripts",
     "PAPER": ROOT / "workflow" / "resources" / "paper_classification.csv",
+    "PAPER_FEATURES": ROOT / "workflow" / "resources" / "paper_features.csv",
+    "PAPER_CONVERGENCE": ROOT / "workflow" / "resources" / "paper_convergence.csv",
     "DATA_LOCATION": json.dumps(config["data"]),
     "DWP_DEVICE": config["device"],
     **JOB_ENVIRONMENT,
@@ -147,8 +151,11 @@ def prior_module(domain, prior):
 def run_modules(w):
     """The modules of the kinds of prior that a run names by strings."""
     names = [w.prior] if not is_deterministic(w.domain, w.prior) else []
-    names += [w.init] if w.init != XAVIER else []
-    return [prior_module(w.domain, name) for name in names]
+    return [prior_module(w.domain, name) for name in names] + init_modules(w)
+
+
+def init_modules(w):
+    return [prior_module(w.domain, w.init)] if w.init != XAVIER else []
 
 
 # Files: where a stage's product lies, made here or taken from the authors' release.
@@ -245,6 +252,18 @@ def run_folder(w):
     """The folder of a run of one prior, init and variant, its other places in braces."""
     rest = {place: f"{{{place}}}" for place in ("n", "split", "seed")}
     return RUN.format(**w, **rest)
+
+
+def fill(pattern, **places):
+    """A pattern with some places filled; the others stay in braces."""
+    for place, value in places.items():
+        pattern = pattern.replace(f"{{{place}}}", str(value))
+    return pattern
+
+
+def files_of(folder, name, runs):
+    """A file of every run of a job, whatever the runs' places; the others stay wildcards."""
+    return [fill(f"{folder}/{name}", **run) for run in runs]
 
 
 # Results: which tables and figures a config asks for.
@@ -349,8 +368,13 @@ def reference_prior(domain):
     return config["domains"][domain]["classification"]["priors"][0]
 
 
+def domains_with(section):
+    return [domain for domain, found in config["domains"].items() if section in found]
+
+
 def all_results():
-    files = []
+    files = [feature_results(domain) for domain in domains_with("features")]
+    files += [convergence_results(domain) for domain in domains_with("convergence")]
     for domain, section in config["domains"].items():
         tables, figures = f"{RESULTS}/{domain}/tables", f"{RESULTS}/{domain}/figures"
         sizes = section["classification"]["train_sizes"]

@@ -1,6 +1,6 @@
-"""Gather the metrics and the histories of all runs of a domain into two tidy tables.
+"""Gather the metrics or the histories, or both, of all runs of a domain into tidy tables.
 
-What the last look at the validation images saw is a metric too.
+What the last look at the validation images saw is a metric too, where both are gathered.
 """
 
 import argparse
@@ -22,28 +22,32 @@ def main() -> None:
     parser.add_argument(
         "--variants",
         type=json.loads,
-        required=True,
+        default={},
         help="of each prior: folder and listed values of each combination of them",
     )
     parser.add_argument("--domain", required=True)
-    parser.add_argument("--metrics", required=True)
-    parser.add_argument("--history", required=True)
+    parser.add_argument("--metrics", help="the table of metrics.json")
+    parser.add_argument("--history", help="the table of history.csv")
     arguments = parser.parse_args()
 
     metrics, histories = [], []
     for values in itertools.product(*arguments.grid.values()):
         run = {"domain": arguments.domain, **dict(zip(arguments.grid, values, strict=True))}
-        for variant, listed in arguments.variants[run["prior"]]:
+        for variant, listed in arguments.variants.get(run.get("prior"), [("", {})]):
             folder = arguments.runs.format(variant=variant, **run)
-            history = pd.read_csv(f"{folder}/history.csv")
-            looks = history[history["metric"].str.startswith("validation_")]
-            content = dict(looks[["metric", "value"]].itertuples(index=False))  # the last wins
-            content |= read_json(f"{folder}/metrics.json")
-            row = {**run, **listed}
-            metrics += [{**row, "metric": name, "value": value} for name, value in content.items()]
-            histories.append(history.assign(**row))
-    to_csv(pd.DataFrame(metrics), arguments.metrics)
-    to_csv(pd.concat(histories), arguments.history)
+            row, content = {**run, **listed}, {}
+            if arguments.history:
+                history = pd.read_csv(f"{folder}/history.csv")
+                histories.append(history.assign(**row))
+                looks = history[history["metric"].str.startswith("validation_")]
+                content = dict(looks[["metric", "value"]].itertuples(index=False))  # the last wins
+            if arguments.metrics:
+                content |= read_json(f"{folder}/metrics.json")
+                metrics += [{**row, "metric": name, "value": v} for name, v in content.items()]
+    if arguments.metrics:
+        to_csv(pd.DataFrame(metrics), arguments.metrics)
+    if arguments.history:
+        to_csv(pd.concat(histories), arguments.history)
 
 
 if __name__ == "__main__":

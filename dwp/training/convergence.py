@@ -1,0 +1,126 @@
+"""Convergence: how fast a whole net trains from where its kernels start."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dwp.data.tensors import ImageTensors, to_unit
+from dwp.errors import UserError
+from dwp.nn.bayesian import initialise_from
+from dwp.nn.image_vae import ImageVAE
+from dwp.nn.networks import build_network, initialise_xavier
+from dwp.priors import KernelPrior
+from dwp.seeds import generator
+from dwp.training.loop import optimise
+from dwp.training.source import accuracy
+
+_DRAWN = 8  # images of a snapshot
+
+
+def train_from(
+    data: ImageTensors,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    init: Mapping[str, KernelPrior] | None,
+    device: str = "cpu",
+    checkpoint: str | os.PathLike | None = None,
+    identity: Mapping[str, Any] | None = None,
+    label: str = "convergence",
+) -> tuple[nn.Module, list[dict[str, float]], Tensor | None]:
+    """Train a net, nothing frozen, and look at its test images on the way, from step 0.
+
+    Args:
+        data: the data set.
+        settings: `kind` ("classifier", trained on the mean cross-entropy, or "image-vae", on the
+            mean variational lower bound), `filters`, `steps`, `batch_size`, `learning_rate`,
+            `evaluate_every` (steps); of a classifier `network`, of an image VAE `latent` and
+            `sample_steps` (multiples of `evaluate_every`).
+        seed: seeds the initial weights, the batch order and the noise.
+        init: what the kernels of named layers are drawn from; None: Xavier-normal.
+        device: where to train.
+        checkpoint: see `dwp.training.loop.optimise`.
+        identity: see `dwp.training.loop.optimise`.
+        label: name shown with the progress.
+
+    Returns:
+        The net; records with `step` and `test_accuracy` (a fraction) or `test_elbo` (mean nats an
+        image); and, of an image VAE, mean images decoded from codes that are the same for all
+        seeds and inits (sample_steps, 8, h, w).
+
+    Raises:
+        UserError: a loss is not finite, or an image VAE is given other images than 28 x 28 grey.
+    """
+    images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
+    targets, truth = data.train_targets.to(device), data.test_targets.to(device)
+    noise = generator("convergence", "noise", seed, device=device)
+    drawing = settings["kind"] == "image-vae"
+    if drawing:
+        if images.shape[1:] != (1, 28, 28):
+            raise UserError(
+                f"image-vae: expected images of shape (1, 28, 28), found {tuple(images.shape[1:])}"
+            )
+        net: nn.Module = ImageVAE(settings["filters"], settings["latent"])
+        # a buffer, so that a checkpoint holds what has been drawn
+        drawn = torch.zeros(len(settings["sample_steps"]), _DRAWN, *images.shape[2:])
+        net.register_buffer("drawn", drawn)
+    else:
+        classes = int(targets.max()) + 1
+        net = build_network(settings["network"], filters=settings["filters"], classes=classes)
+    start = generator("convergence", "initial", seed)
+    initialise_xavier(net, start)
+    if init is not None:
+        initialise_from(net, init, start)
+    net.to(device, memory_format=torch.channels_last)
+
+    def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        some = images[batch[0]]
+        if drawing:
+            loss = -net.elbo(some, noise).mean()
+        else:
+            loss = F.cross_entropy(net(some), targets[batch[0]])
+        return loss, {}
+
+    @torch.no_grad()
+    def look(step: int) -> list[dict[str, float]]:
+        net.eval()
+        if drawing:
+            draws = generator("convergence", "look", seed, step, device=device)
+            bounds = torch.cat([net.elbo(some, draws) for some in tests.split(500)])
+            found = {"test_elbo": float(bounds.double().mean())}
+            if step in settings["sample_steps"]:
+                codes = torch.randn((_DRAWN, net.latent), generator=generator("codes"))
+                pixels = net.decode(codes.to(device)).sigmoid()[:, 0]
+                net.drawn[settings["sample_steps"].index(step)] = pixels
+        else:
+            found = {"test_accuracy": accuracy(net, tests, truth)}
+        net.train()
+        return [found]
+
+    first = {"step": 0, **look(0)[0]}
+    (records,) = optimise(
+        net,
+        objective,
+        n=len(images),
+        batch_size=settings["batch_size"],
+        steps=settings["steps"],
+        learning_rate=settings["learning_rate"],
+        seeds=[("convergence", seed)],
+        noise=[noise],
+        record_every=settings["evaluate_every"],
+        evaluate=look,
+        evaluate_every=settings["evaluate_every"],
+        checkpoint=checkpoint,
+        identity=identity,
+        label=label,
+    )
+    records = [first, *(record for record in records if len(record) > 1)]
+    if not drawing:
+        return net, records, None
+    drawn = net.drawn.cpu()
+    del net.drawn
+    return net, records, drawn

@@ -1,0 +1,122 @@
+"""Random feature extraction: a classifier on convolutions that stay as they were initialised."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dwp.data.tensors import ImageTensors, to_unit
+from dwp.nn.bayesian import initialise_from
+from dwp.nn.networks import build_network, initialise_xavier, scaled
+from dwp.priors import KernelPrior
+from dwp.seeds import generator
+from dwp.training.loop import optimise
+
+_MOST_FEATURES = 2**32  # bytes of features to keep; more are computed anew at every step
+
+
+def freeze_convolutions(net: nn.Module) -> nn.Module:
+    """Exclude weights and biases of all convolutions from training, in place; return the net."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.requires_grad_(False)
+    return net
+
+
+def trained_state(net: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a net but for its frozen parameters."""
+    frozen = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in net.state_dict().items() if name not in frozen}
+
+
+def train_on_features(
+    data: ImageTensors,
+    settings: Mapping[str, Any],
+    *,
+    scale: float,
+    seed: int,
+    init: Mapping[str, KernelPrior] | None,
+    device: str = "cpu",
+    checkpoint: str | os.PathLike | None = None,
+    identity: Mapping[str, Any] | None = None,
+    label: str = "features",
+    most_features: int = _MOST_FEATURES,
+) -> tuple[nn.Module, dict[str, float]]:
+    """Train all of a net but its convolutions on the whole training set (mean cross-entropy).
+
+    If nothing before the classifier is trained, the features of all images are computed once.
+    Batch norms are trained; then they are computed at every step.
+
+    Args:
+        data: the data set.
+        settings: `network`, `filters` (at scale 1), `epochs`, `batch_size`, `learning_rate`.
+        scale: what the numbers of filters are multiplied by.
+        seed: seeds the initial weights and the batch order.
+        init: what the kernels of named layers are drawn from; None: Xavier-normal.
+        device: where to train.
+        checkpoint: see `dwp.training.loop.optimise`.
+        identity: see `dwp.training.loop.optimise`.
+        label: name shown with the progress.
+        most_features: bytes that the training set's features may take to be computed once.
+
+    Returns:
+        The net, and `<part>_accuracy` (a fraction) and `<part>_nll` (mean nats) of the training and
+        the test part.
+    """
+    classes = int(data.train_targets.max()) + 1
+    filters = scaled(settings["filters"], scale)
+    net = build_network(settings["network"], filters=filters, classes=classes)
+    start = generator("features", "initial", seed)
+    initialise_xavier(net, start)
+    if init is not None:
+        initialise_from(net, init, start)
+    freeze_convolutions(net).to(device, memory_format=torch.channels_last)
+    images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
+    targets = data.train_targets.to(device)
+
+    part: nn.Module = net
+    before = [p for name, p in net.named_parameters() if not name.startswith("classifier.")]
+    if not any(parameter.requires_grad for parameter in before):
+        width = apply(net.features, images[:1])[0]
+        if len(images) * width.numel() * width.element_size() <= most_features:
+            images, tests = apply(net.features, images), apply(net.features, tests)
+            part = net.classifier
+
+    def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = F.cross_entropy(part(images[batch[0]]), targets[batch[0]])
+        return loss, {"cross_entropy": loss.detach()}
+
+    steps = settings["epochs"] * -(-len(images) // settings["batch_size"])
+    net.train()
+    optimise(
+        part,
+        objective,
+        n=len(images),
+        batch_size=settings["batch_size"],
+        steps=steps,
+        learning_rate=settings["learning_rate"],
+        seeds=[("features", seed)],
+        record_every=steps,
+        checkpoint=checkpoint,
+        identity=identity,
+        label=label,
+    )
+    net.eval()
+    metrics = {}
+    for name, inputs, classes_of in (
+        ("train", images, targets),
+        ("test", tests, data.test_targets.to(device)),
+    ):
+        logits = apply(part, inputs)
+        metrics[f"{name}_accuracy"] = float((logits.argmax(1) == classes_of).double().mean())
+        metrics[f"{name}_nll"] = float(F.cross_entropy(logits.double(), classes_of))
+    return net, metrics
+
+
+@torch.no_grad()
+def apply(function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 250) -> Tensor:
+    """Return the outputs (n, ...) of a function of images (n, ...), some at a time."""
+    return torch.cat([function(batch) for batch in images.split(batch_size)])

@@ -1,0 +1,324 @@
+"""Random features and convergence: what is trained, from where, and what is told of it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from dwp.data.tensors import ImageTensors
+from dwp.errors import UserError
+from dwp.evaluation.seeds import over_seeds, read_authors, steps_to_levels
+from dwp.nn.bayesian import initialise_from
+from dwp.nn.image_vae import ImageVAE, log_likelihood
+from dwp.nn.networks import NETWORKS, MnistNet, scaled
+from dwp.priors.empirical import Empirical
+from dwp.seeds import generator
+from dwp.training import loop
+from dwp.training.convergence import train_from
+from dwp.training.features import freeze_convolutions, train_on_features, trained_state
+
+ROOT = Path(__file__).parent.parent
+FEATURES = {
+    "network": "mnist",
+    "filters": [4, 6],
+    "epochs": 3,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+}
+IMAGE_VAE = {
+    "kind": "image-vae",
+    "filters": [2, 3],
+    "latent": 3,
+    "steps": 6,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "evaluate_every": 2,
+    "sample_steps": [0, 2, 6],
+}
+CLASSIFIER = {k: v for k, v in IMAGE_VAE.items() if k not in ("latent", "sample_steps")} | {
+    "kind": "classifier",
+    "network": "mnist",
+}
+
+
+@pytest.fixture(scope="module")
+def bars():
+    """Three classes of noisy 28 x 28 images: a bar across, a bar down, none."""
+    random = generator("bars")
+
+    def part(n):
+        targets = torch.arange(n) % 3
+        pattern = torch.zeros(3, 28, 28)
+        pattern[0, 12:16], pattern[1, :, 12:16] = 180, 180
+        images = pattern[targets] + torch.randint(0, 70, (n, 28, 28), generator=random)
+        return images[:, None].to(torch.uint8), targets
+
+    return ImageTensors(*part(50), *part(30))
+
+
+def some_kernels(size, n=9):
+    return 0.1 * torch.randn((n, size, size), generator=generator("kernels", size))
+
+
+def empirical(sizes):
+    return {layer: Empirical.fit(some_kernels(size)) for layer, size in sizes.items()}
+
+
+def are_from(weight, kernels):
+    """Whether every kernel of a weight (a, b, k, k) is one of kernels (n, k, k)."""
+    pairs = weight.flatten(0, 1)[:, None] == kernels[None]
+    return bool(pairs.all((2, 3)).any(1).all())
+
+
+class NormNet(nn.Module):
+    """A net with a batch norm behind its convolution, as another network may have."""
+
+    def __init__(self, filters, classes):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, filters[0], 7, stride=5)
+        self.norm = nn.BatchNorm2d(filters[0])
+        self.classifier = nn.Linear(filters[0] * 25, classes)
+
+    def features(self, images):
+        return self.norm(self.conv1(images)).relu().flatten(1)
+
+    def forward(self, images):
+        return self.classifier(self.features(images))
+
+
+# Random features
+
+
+def test_scaled_filters():
+    assert scaled([256, 512], 1 / 16) == [16, 32]
+    assert scaled([2, 5], 0.25) == [1, 1]
+    assert scaled([3], 2 / 3) == [2]
+
+
+@pytest.mark.parametrize("init", [None, "kernels"])
+def test_only_the_classifier_is_trained(bars, init):
+    priors = empirical(MnistNet.kernel_sizes) if init else None
+    settings = FEATURES | {"epochs": 1}
+    one = train_on_features(bars, settings, scale=0.5, seed=0, init=priors)[0]
+    more = train_on_features(bars, FEATURES, scale=0.5, seed=0, init=priors)[0]
+    assert set(trained_state(more)) == {"classifier.weight", "classifier.bias"}
+    for name, before in one.state_dict().items():
+        assert torch.equal(before, more.state_dict()[name]) == name.startswith("conv"), name
+    assert more.conv1.weight.shape[0] == 2
+    if init:
+        assert are_from(more.conv1.weight, some_kernels(7))
+        assert are_from(more.conv2.weight, some_kernels(5))
+
+
+def test_features_computed_once_train_as_those_of_every_step(bars):
+    runs = [
+        train_on_features(bars, FEATURES, scale=1, seed=0, init=None, most_features=most)
+        for most in (0, 2**30)
+    ]
+    (each, metrics), (once, metrics_once) = runs
+    for name, value in each.state_dict().items():
+        assert torch.equal(value, once.state_dict()[name]), name
+    assert metrics == metrics_once
+    assert metrics["train_accuracy"] > 0.6
+
+
+def test_batch_norms_are_trained_and_their_convolutions_not(bars, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "norm", NormNet)
+    settings = FEATURES | {"network": "norm"}
+    one = train_on_features(bars, settings | {"epochs": 1}, scale=1, seed=0, init=None)[0]
+    more, metrics = train_on_features(bars, settings, scale=1, seed=0, init=None)
+    assert torch.equal(one.conv1.weight, more.conv1.weight)
+    assert not torch.equal(one.norm.weight, more.norm.weight)
+    assert not torch.equal(one.norm.running_mean, more.norm.running_mean)
+    expected = {"norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"}
+    assert expected <= set(trained_state(more))
+    assert not any(name.startswith("conv") for name in trained_state(more))
+    assert metrics["test_accuracy"] > 0.6
+
+
+def test_freezing_leaves_other_layers():
+    net = freeze_convolutions(MnistNet([2, 3]))
+    trained = {name for name, p in net.named_parameters() if p.requires_grad}
+    assert trained == {"classifier.weight", "classifier.bias"}
+
+
+# Image VAE
+
+
+def test_image_vae_starts_from_kernels_of_its_layers():
+    net = ImageVAE([2, 3], latent=2)
+    initialise_from(net, empirical(ImageVAE.kernel_sizes), generator("start"))
+    for layer, size in ImageVAE.kernel_sizes.items():
+        assert are_from(net.get_submodule(layer).weight, some_kernels(size)), layer
+        assert MnistNet.kernel_sizes[ImageVAE.kernels_of[layer]] == size
+
+
+def test_a_transposed_convolution_draws_its_kernels():
+    net = ImageVAE([1, 1], latent=1)
+    initialise_from(net, {"decoder2": Empirical.fit(some_kernels(7, 1))}, generator("start"))
+    nn.init.zeros_(net.decoder2.bias)
+    place = torch.zeros(1, 1, 11, 11)
+    place[0, 0, 2, 3] = 1
+    with torch.no_grad():
+        drawn = net.decoder2(place)[0, 0]
+    assert drawn.shape == (28, 28)
+    torch.testing.assert_close(drawn[4:11, 6:13], some_kernels(7, 1)[0])
+    assert drawn.count_nonzero() == 49
+
+
+def test_the_likelihood_by_hand():
+    images = torch.tensor([[[[1.0, 0.0, 0.25]]]])
+    logits = torch.tensor([[[[math.log(3.0), math.log(3.0), 0.0]]]])
+    expected = math.log(3 / 4) + math.log(1 / 4) + math.log(1 / 2)
+    torch.testing.assert_close(log_likelihood(logits, images), torch.tensor([expected]))
+
+
+def test_elbo_is_a_lower_bound_of_the_likelihood():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = ImageVAE([2, 2], latent=2).double()
+    for layer in (net.start, net.decoder1, net.decoder2):
+        nn.init.normal_(layer.weight, 0, 0.3, generator=generator("weights"))
+    images = torch.rand((3, 1, 28, 28), generator=generator("images"), dtype=torch.double)
+    draws = 500
+    with torch.no_grad():
+        bounds = net.elbo(images.repeat(draws, 1, 1, 1), generator("elbo")).view(draws, 3)
+        # log p(x) by a Riemann sum over z in [-6, 6]^2
+        axis = torch.linspace(-6, 6, 61, dtype=torch.double)
+        codes = torch.cartesian_prod(axis, axis)
+        prior = -0.5 * codes.square().sum(1) - math.log(2 * math.pi)
+        logits = net.decode(codes)
+        exact = torch.stack(
+            [
+                (log_likelihood(logits, image.expand_as(logits)) + prior).logsumexp(0)
+                for image in images
+            ]
+        )
+        exact += 2 * math.log(12 / 60)
+    net.requires_grad_(False)
+    error = bounds.std(0) / math.sqrt(draws)
+    gap = exact - bounds.mean(0)
+    assert (gap > 3 * error).all(), (gap, error)
+    # and the gap is KL(q(z|x) || p(z|x)), by the same sum
+    mean, log_variance = net.encode(images)
+    for number, image in enumerate(images):
+        posterior = log_likelihood(logits, image.expand_as(logits)) + prior - exact[number]
+        q = torch.distributions.Normal(mean[number], (0.5 * log_variance[number]).exp())
+        log_q = q.log_prob(codes).sum(1)
+        kl = (log_q.exp() * (log_q - posterior)).sum() * (12 / 60) ** 2
+        assert gap[number] == pytest.approx(float(kl), abs=4 * float(error[number]))
+
+
+# Convergence
+
+
+def test_an_image_vae_gets_better_and_is_drawn(bars):
+    settings = IMAGE_VAE | {"steps": 40, "evaluate_every": 20, "sample_steps": [0, 40]}
+    net, records, drawn = train_from(bars, settings, seed=0, init=None)
+    assert [record["step"] for record in records] == [0, 20, 40]
+    assert all(set(record) == {"step", "test_elbo"} for record in records)
+    assert records[-1]["test_elbo"] > records[0]["test_elbo"] + 50
+    assert drawn.shape == (2, 8, 28, 28)
+    assert not torch.equal(drawn[0], drawn[1])
+    assert 0 < drawn.min() < drawn.max() < 1
+    codes = torch.randn((8, 3), generator=generator("codes"))
+    with torch.no_grad():
+        torch.testing.assert_close(net.decode(codes).sigmoid()[:, 0], drawn[1])
+    assert "drawn" not in net.state_dict()
+
+
+def test_a_whole_classifier_is_trained_from_its_kernels(bars):
+    init = empirical(MnistNet.kernel_sizes)
+    tiny = CLASSIFIER | {"learning_rate": 1e-9, "steps": 2}
+    net, records, drawn = train_from(bars, tiny, seed=0, init=init)
+    assert drawn is None
+    assert [record["step"] for record in records] == [0, 2]
+    nearest = (net.conv1.weight.flatten(0, 1)[:, None] - some_kernels(7)).abs().amax((2, 3))
+    assert nearest.min(1).values.max() < 1e-7
+    other, _, _ = train_from(bars, CLASSIFIER, seed=0, init=init)
+    for (name, before), after in zip(net.named_parameters(), other.parameters(), strict=True):
+        assert not torch.allclose(before, after, atol=1e-4), name
+
+
+@pytest.mark.parametrize("settings", [IMAGE_VAE, CLASSIFIER], ids=["image-vae", "classifier"])
+def test_an_interrupted_run_ends_the_same(bars, settings, tmp_path, monkeypatch):
+    whole = train_from(bars, settings, seed=1, init=None)
+    path = tmp_path / "checkpoint"
+    save = loop.save_tensors
+
+    def save_and_stop(*arguments, **options):
+        save(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_tensors", save_and_stop)
+    monkeypatch.setattr(loop.time, "monotonic", iter(range(0, 10**6, 50)).__next__)
+    with pytest.raises(KeyboardInterrupt):
+        train_from(bars, settings, seed=1, init=None, checkpoint=path)
+    monkeypatch.undo()
+    assert path.exists()
+    net, records, drawn = train_from(bars, settings, seed=1, init=None, checkpoint=path)
+    assert records == whole[1]
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, whole[0].state_dict()[name]), name
+    if drawn is not None:
+        assert torch.equal(drawn, whole[2])
+
+
+def test_an_image_vae_refuses_other_images(bars):
+    small = ImageTensors(*(x[..., :20, :20] if x.dim() == 4 else x for x in vars(bars).values()))
+    with pytest.raises(UserError, match=r"image-vae.*28.*20"):
+        train_from(small, IMAGE_VAE, seed=0, init=None)
+
+
+# What is told of them
+
+
+def curve(values, init="dwp", seed=0):
+    rows = [(init, seed, 10 * k, value) for k, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["init", "seed", "step", "value"])
+
+
+def test_steps_to_a_level():
+    history = pd.concat(
+        [
+            curve([0.1, 0.5, 0.4, 0.9]),
+            curve([0.1, 0.2, 0.6, 0.7], seed=1),
+            curve([0.9, 0.1], init="xavier"),
+        ]
+    )
+    table = steps_to_levels(history, [0.5, 0.8, 0.95]).set_index(["init", "level"])
+    assert table.loc[("dwp", 0.5)].tolist() == [2, 2, 15]
+    assert table.loc[("dwp", 0.8)].tolist() == [2, 1, 30]
+    assert table.loc[("xavier", 0.8)].tolist() == [1, 1, 0]
+    seeds, reached, steps = table.loc[("dwp", 0.95)]
+    assert (seeds, reached) == (2, 0)
+    assert math.isnan(steps)
+
+
+def test_statistics_over_seeds():
+    runs = pd.DataFrame({"init": "dwp", "seed": [0, 1, 2], "value": [1.0, 2.0, 3.0]})
+    (row,) = over_seeds(runs, ["init"]).to_dict("records")
+    assert (row["mean"], row["seeds"], row["std"]) == (2, 3, 1)
+    assert row["interval"] == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "experiment", "least"),
+    [
+        ("features", "scale", None, 0.9),
+        ("convergence", "step", "image-vae", -220),
+        ("convergence", "step", "classifier", 0.85),
+    ],
+)
+def test_the_authors_numbers(name, x, experiment, least):
+    path = ROOT / "workflow" / "resources" / f"paper_{name}.csv"
+    paper = read_authors(path, "mnist", x, experiment)
+    assert list(paper) == ["init", x, "value"]
+    assert set(paper["init"]) == {"xavier", "dwp", "source-kernels"}
+    assert paper["value"].between(least, 1).all()
+    assert not paper.duplicated(["init", x]).any()
+    assert read_authors(path, "shapes", x, experiment).empty

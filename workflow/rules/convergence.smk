@@ -1,0 +1,132 @@
+for domain, experiment, kind, seeds in convergence_jobs():
+
+    rule:
+        name:
+            f"convergence_{domain}_{experiment}_{seeds[0]}".replace("-", "_")
+        input:
+            data=f"{RESULTS}/{{domain}}/data/target.safetensors",
+            checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
+            init=lambda w: sorted(set(convergence_init(w).values())),
+        output:
+            [
+                files_of(CONVERGENCE, name, [{"seed": seed} for seed in seeds])
+                for name in (
+                    "weights.safetensors",
+                    "history.csv",
+                    *["samples.safetensors"] * (kind == "image-vae"),
+                )
+            ],
+        log:
+            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{seeds[0]}.log",
+        benchmark:
+            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{seeds[0]}.tsv"
+        wildcard_constraints:
+            domain=domain,
+            experiment=experiment,
+        resources:
+            gpu=GPU,
+        params:
+            init=lambda w: " ".join(f"{k}={v}" for k, v in convergence_init(w).items()),
+            folder=lambda w: fill(CONVERGENCE, **dict(w)),
+            # what depends on `output` is no part of what Snakemake compares with earlier jobs
+            runs=lambda w, output, seeds=seeds: as_json([{"seed": s} for s in seeds]),
+            settings=lambda w: as_json(convergence_settings(w)),
+            code=lambda w: code("train_convergence.py", *init_modules(w)),
+        shell:
+            "python $SCRIPTS/train_convergence.py --data {input.data} --init {params.init}"
+            " --settings {params.settings:q} --code {params.code} --folder {params.folder:q}"
+            " --runs {params.runs:q} --device $DWP_DEVICE 2>&1 | tee {log}"
+
+
+rule curve_table:
+    input:
+        lambda w: expand(
+            f"{CONVERGENCE}/history.csv",
+            domain=w.domain,
+            experiment=w.experiment,
+            **convergence_grid(w),
+        ),
+    output:
+        f"{TABLES}/convergence_{{experiment}}.csv",
+    log:
+        f"{LOGS}/{{domain}}/tables/convergence_{{experiment}}.log",
+    params:
+        runs=lambda w: fill(CONVERGENCE, experiment=w.experiment),
+        grid=lambda w: as_json(convergence_grid(w)),
+        code=code("tabulate_runs.py"),
+    shell:
+        "python $SCRIPTS/tabulate_runs.py --runs {params.runs:q} --grid {params.grid:q}"
+        " --domain {wildcards.domain} --history {output} 2>&1 | tee {log}"
+
+
+rule curve_steps:
+    input:
+        f"{TABLES}/convergence_{{experiment}}.csv",
+    output:
+        csv=f"{TABLES}/convergence_{{experiment}}_steps.csv",
+        text=table("convergence_{experiment}_steps.md", "convergence_steps"),
+    log:
+        f"{LOGS}/{{domain}}/tables/convergence_{{experiment}}_steps.log",
+    params:
+        paper=Path(ENVIRONMENT["PAPER_CONVERGENCE"]).read_text(),
+        kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
+        levels=lambda w: experiments(w.domain)[w.experiment]["levels"],
+        code=code("summarise_convergence.py"),
+    shell:
+        "python $SCRIPTS/summarise_convergence.py --history {input} --paper $PAPER_CONVERGENCE"
+        " --domain {wildcards.domain} --experiment {params.kind} --levels {params.levels}"
+        " --output {output.csv} 2>&1 | tee {log}"
+
+
+rule curve_figure:
+    input:
+        f"{TABLES}/convergence_{{experiment}}.csv",
+    output:
+        **figure("convergence_{experiment}", "convergence"),
+    log:
+        f"{LOGS}/{{domain}}/figures/convergence_{{experiment}}.log",
+    params:
+        paper=Path(ENVIRONMENT["PAPER_CONVERGENCE"]).read_text(),
+        kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
+        metric=lambda w: METRIC[experiments(w.domain)[w.experiment]["kind"]],
+        code=code("plot_curves.py"),
+    shell:
+        "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_CONVERGENCE"
+        " --domain {wildcards.domain} --experiment {params.kind} --metric {params.metric}"
+        " --against step --outputs {output} 2>&1 | tee {log}"
+
+
+rule images_figure:
+    input:
+        lambda w: [
+            fill(
+                f"{CONVERGENCE}/samples.safetensors",
+                domain=w.domain,
+                experiment=w.experiment,
+                init=init,
+                seed=experiments(w.domain)[w.experiment]["seeds"][0],
+            )
+            for init in experiments(w.domain)[w.experiment]["inits"]
+        ],
+    output:
+        **figure("images_{experiment}", "images"),
+    log:
+        f"{LOGS}/{{domain}}/figures/images_{{experiment}}.log",
+    params:
+        code=code("plot_images.py"),
+    shell:
+        "python $SCRIPTS/plot_images.py --samples {input} --outputs {output} 2>&1 | tee {log}"
+
+
+rule convergence:
+    input:
+        [convergence_results(domain) for domain in domains_with("convergence")],
+
+
+for domain in domains_with("convergence"):
+
+    rule:
+        name:
+            f"convergence_{domain}"
+        input:
+            convergence_results(domain),

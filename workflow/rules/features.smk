@@ -1,0 +1,96 @@
+for domain, first, runs in feature_jobs():
+
+    rule:
+        name:
+            f"features_{domain}_{first}"
+        input:
+            data=f"{RESULTS}/{{domain}}/data/target.safetensors",
+            checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
+            init=run_init,
+        output:
+            files_of(FEATURES, "weights.safetensors", runs),
+            files_of(FEATURES, "metrics.json", runs),
+        log:
+            f"{LOGS}/{{domain}}/features/{{init}}/{first}.log",
+        benchmark:
+            f"{LOGS}/{{domain}}/features/{{init}}/{first}.tsv"
+        wildcard_constraints:
+            domain=domain,
+        resources:
+            gpu=GPU,
+        params:
+            init=lambda w: layer_files(run_init(w)),
+            folder=lambda w: fill(FEATURES, domain=w.domain, init=w.init),
+            # what depends on `output` is no part of what Snakemake compares with earlier jobs
+            runs=lambda w, output, runs=runs: as_json(runs),
+            settings=lambda w: as_json(feature_settings(w.domain)),
+            code=lambda w: code("train_features.py", *init_modules(w)),
+        shell:
+            "python $SCRIPTS/train_features.py --data {input.data} --init {params.init}"
+            " --settings {params.settings:q} --code {params.code} --folder {params.folder:q}"
+            " --runs {params.runs:q} --device $DWP_DEVICE 2>&1 | tee {log}"
+
+
+rule feature_table:
+    input:
+        lambda w: expand(
+            f"{FEATURES}/metrics.json", domain=w.domain, **feature_grid(w.domain)
+        ),
+    output:
+        f"{TABLES}/features.csv",
+    log:
+        f"{LOGS}/{{domain}}/tables/features.log",
+    params:
+        runs=lambda w: FEATURES,
+        grid=lambda w: as_json(feature_grid(w.domain)),
+        code=code("tabulate_runs.py"),
+    shell:
+        "python $SCRIPTS/tabulate_runs.py --runs {params.runs:q} --grid {params.grid:q}"
+        " --domain {wildcards.domain} --metrics {output} 2>&1 | tee {log}"
+
+
+rule feature_summary:
+    input:
+        f"{TABLES}/features.csv",
+    output:
+        summary=f"{TABLES}/features_summary.csv",
+        text=table("features.md", "features_table"),
+    log:
+        f"{LOGS}/{{domain}}/tables/features_summary.log",
+    params:
+        paper=Path(ENVIRONMENT["PAPER_FEATURES"]).read_text(),
+        code=code("summarise_features.py"),
+    shell:
+        "python $SCRIPTS/summarise_features.py --runs {input} --paper $PAPER_FEATURES"
+        " --domain {wildcards.domain} --summary {output.summary} --table {output.text}"
+        " 2>&1 | tee {log}"
+
+
+rule feature_figure:
+    input:
+        f"{TABLES}/features.csv",
+    output:
+        **figure("features_{metric}", "features"),
+    log:
+        f"{LOGS}/{{domain}}/figures/features_{{metric}}.log",
+    params:
+        paper=Path(ENVIRONMENT["PAPER_FEATURES"]).read_text(),
+        code=code("plot_curves.py"),
+    shell:
+        "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_FEATURES"
+        " --domain {wildcards.domain} --metric test_{wildcards.metric} --against scale"
+        " --outputs {output} 2>&1 | tee {log}"
+
+
+rule random_features:
+    input:
+        [feature_results(domain) for domain in domains_with("features")],
+
+
+for domain in domains_with("features"):
+
+    rule:
+        name:
+            f"random_features_{domain}"
+        input:
+            feature_results(domain),

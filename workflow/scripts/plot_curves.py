@@ -1,0 +1,31 @@
+"""Draw a metric of several initialisations against steps or the number of filters."""
+
+import argparse
+
+import pandas as pd
+
+from dwp.errors import one_line_errors
+from dwp.evaluation.seeds import read_authors
+from dwp.plots.curves import curves
+from dwp.plots.style import save
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", required=True)
+    parser.add_argument("--paper", required=True)
+    parser.add_argument("--domain", required=True)
+    parser.add_argument("--experiment", help="what the authors' numbers call it")
+    parser.add_argument("--metric", required=True)
+    parser.add_argument("--against", choices=("scale", "step"), required=True)
+    parser.add_argument("--outputs", nargs="+", required=True)
+    arguments = parser.parse_args()
+    x = arguments.against
+    paper = read_authors(arguments.paper, arguments.domain, x, arguments.experiment)
+    figure = curves(pd.read_csv(arguments.runs), arguments.metric, x, paper)
+    save(figure, arguments.outputs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Tell after how many steps each initialisation reaches some levels, and the authors' steps."""
+
+import argparse
+
+import pandas as pd
+
+from dwp.errors import one_line_errors
+from dwp.evaluation.seeds import read_authors, steps_to_levels
+from dwp.plots.tables import to_csv, to_markdown
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--history", required=True)
+    parser.add_argument("--paper", required=True)
+    parser.add_argument("--domain", required=True)
+    parser.add_argument("--experiment", required=True, help="what the authors' numbers call it")
+    parser.add_argument("--levels", type=float, nargs="+", required=True)
+    parser.add_argument("--output", required=True, help="CSV; a .md is written beside it")
+    arguments = parser.parse_args()
+
+    levels = arguments.levels
+    paper = read_authors(arguments.paper, arguments.domain, "step", arguments.experiment)
+    theirs = steps_to_levels(paper.assign(seed=0), levels).rename(columns={"steps": "authors"})
+    ours = steps_to_levels(pd.read_csv(arguments.history), levels)
+    table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
+    to_csv(table, arguments.output)
+    to_markdown(table, arguments.output.removesuffix(".csv") + ".md")
+
+
+if __name__ == "__main__":
+    main()

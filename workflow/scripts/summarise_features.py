@@ -1,0 +1,32 @@
+"""Summarise classifiers on random features over seeds, the authors' accuracies beside them."""
+
+import argparse
+
+import pandas as pd
+
+from dwp.errors import one_line_errors
+from dwp.evaluation.seeds import over_seeds, read_authors
+from dwp.plots.tables import to_csv, to_markdown
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", required=True)
+    parser.add_argument("--paper", required=True)
+    parser.add_argument("--domain", required=True)
+    parser.add_argument("--summary", required=True)
+    parser.add_argument("--table", required=True, help="the test accuracies as Markdown")
+    arguments = parser.parse_args()
+
+    summary = over_seeds(pd.read_csv(arguments.runs), ["domain", "init", "scale", "metric"])
+    paper = read_authors(arguments.paper, arguments.domain, "scale")
+    paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
+    summary = summary.merge(paper, "left", ["init", "scale", "metric"])
+    to_csv(summary, arguments.summary)
+    accuracy = summary[summary["metric"] == "test_accuracy"]
+    to_markdown(accuracy.drop(columns=["domain", "metric"]), arguments.table)
+
+
+if __name__ == "__main__":
+    main()
