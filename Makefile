@@ -1,13 +1,14 @@
 # make demo   set up, then the whole chain on small embedded data, to its figures
 # make test   set up, then the tests
 # make lint   set up, then the style checks
+# make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint benchmark clean
 
 setup: $(VENV)/installed
 
@@ -30,6 +31,10 @@ lint: setup
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) snakemake --lint --configfile config/demo.yaml
+
+benchmark: setup
+	$(RUN) python benchmarks/run.py
+	$(RUN) python benchmarks/growth.py
 
 clean:
 	rm -rf $(VENV) results logs .snakemake

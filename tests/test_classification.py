@@ -31,6 +31,7 @@ SETTINGS = {
     "log_variance": -4.0,
     "kernels_per_step": None,
     "precision": "float32",
+    "test_precision": "float32",
     "kl_temperature": 1.0,
     "kl_estimator": "exact",
     "kl_bound": "elbo",

@@ -227,7 +227,13 @@ COMMON = {"network": "mnist", "filters": [2, 3], "learning_rate": 0.003, "l2": 0
 
 
 def source_nets(data):
-    settings = {**COMMON, "epochs": 6, "batch_size": 40, "precision": "float32"}
+    settings = {
+        **COMMON,
+        "epochs": 6,
+        "batch_size": 40,
+        "precision": "float32",
+        "test_precision": "float32",
+    }
     return [(net, records) for net, records, _ in train_source_nets(data, settings, [0, 1])]
 
 
@@ -248,6 +254,7 @@ def classifiers(data, kind, count=None):
         "log_variance": -4.0,
         "kernels_per_step": count,
         "precision": "float32",
+        "test_precision": "float32",
         "samples": 2,
         "validation": 12,
         "evaluate_every": 4,

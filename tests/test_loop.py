@@ -268,6 +268,7 @@ SETTINGS = {
     "learning_rate": 0.01,
     "l2": 1e-3,
     "precision": "float32",
+    "test_precision": "float32",
 }
 
 

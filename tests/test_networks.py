@@ -168,7 +168,13 @@ def train(name: str, places: list[tuple[int, int]], kind: str):
     sizes = NETWORKS[name].kernel_sizes
     settings = {"network": name, "filters": SMALL[name], "epochs": 4, "batch_size": 8}
     settings |= {"learning_rate": 0.003, "log_variance": -4.0, "kernels_per_step": None}
-    settings |= {"precision": "float32", "samples": 2, "validation": 12, "evaluate_every": 2}
+    settings |= {
+        "precision": "float32",
+        "test_precision": "float32",
+        "samples": 2,
+        "validation": 12,
+        "evaluate_every": 2,
+    }
     priors = {layer: prior_class(kind)(size) for layer, size in sizes.items()}
     return train_classifiers(data_of(name), settings, places, n=12, priors=priors, init=None)
 

@@ -330,6 +330,7 @@ SETTINGS = {
     "log_variance": -4.0,
     "kernels_per_step": None,
     "precision": "float32",
+    "test_precision": "float32",
     "kl_temperature": 1.0,
     "kl_estimator": "exact",
     "kl_bound": "elbo",
@@ -476,6 +477,7 @@ SOURCE = {
     "learning_rate": 0.01,
     "l2": 1e-3,
     "precision": "float32",
+    "test_precision": "float32",
 }
 
 

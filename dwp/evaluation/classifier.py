@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from dwp.devices import Precision
 from dwp.evaluation.metrics import classification_metrics, ood_auroc
 from dwp.nn.bayesian import kl_by_layer
 from dwp.nn.predict import predict
@@ -24,6 +25,7 @@ def evaluate_classifier(
     out_of_domain: Tensor,
     samples: int,
     generator: torch.Generator,
+    precision: Precision = "float32",
     estimation: Estimation = DEFAULT,
 ) -> dict[str, float]:
     """Return what is reported of a trained net.
@@ -43,9 +45,10 @@ def evaluate_classifier(
         out_of_domain: images of another domain.
         samples: weight samples of the ensemble; 0 for a deterministic net.
         generator: where the samples come from.
+        precision: of the products of predictions; KLs are computed in float32.
         estimation: the bound to report of a KL without a closed form.
     """
-    fitted = predict(net, train[0], samples=samples, generator=generator)
+    fitted = predict(net, train[0], samples=samples, generator=generator, precision=precision)
     targets = train[1].cpu()
     train_nll = sum(classification_metrics(p, targets)["nll"] for p in fitted) / len(fitted)
     metrics = {"train_nll": train_nll}
@@ -59,12 +62,14 @@ def evaluate_classifier(
             metrics[f"kl_{name}"] = sum(float(kl[name]) for kl in draws) / len(draws)
         metrics["kl"] = sum(metrics[f"kl_{name}"] for name in draws[0])
         metrics["elbo"] = -train_nll * len(targets) - metrics["kl"]
-    drawn = predict(net, test[0], samples=samples, generator=generator)
-    mean = predict(net, test[0], samples=0)[0] if samples else drawn[0]
+    drawn = predict(net, test[0], samples=samples, generator=generator, precision=precision)
+    mean = predict(net, test[0], samples=0, precision=precision)[0] if samples else drawn[0]
     predictions = {"ensemble": drawn.mean(0), "sample": drawn[0], "mean": mean}
     for which, probabilities in predictions.items():
         for name, value in classification_metrics(probabilities, test[1]).items():
             metrics[f"{which}_{name}"] = value
-    strange = predict(net, out_of_domain, samples=samples, generator=generator).mean(0)
+    strange = predict(
+        net, out_of_domain, samples=samples, generator=generator, precision=precision
+    ).mean(0)
     metrics["ensemble_ood_auroc"] = ood_auroc(predictions["ensemble"], strange)
     return metrics

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from dwp.devices import Precision, products
 from dwp.nn.bayesian import prediction
 from dwp.seeds import Source
 
@@ -16,6 +17,7 @@ def predict(
     generator: Source = None,
     batch_size: int = 50,
     runs: int = 1,
+    precision: Precision = "float32",
 ) -> Tensor:
     """Return class probabilities (max(samples, 1), n, classes) of images (n, c, h, w).
 
@@ -33,14 +35,18 @@ def predict(
         generator: where the draws come from; for a stack one for each run.
         batch_size: images at once; a small one keeps the maps in the cache.
         runs: the number R of runs in the stack.
+        precision: of the net's products (see `dwp.devices.products`); the softmax is in float32.
     """
     device = next(net.parameters()).device
     parts = []
-    with prediction(net, sampling=samples > 0, generator=generator) as draws:
+    with (
+        products(precision, device),
+        prediction(net, sampling=samples > 0, generator=generator) as draws,
+    ):
         for batch in images.split(batch_size):
             inputs = batch.to(device).repeat(1, runs, 1, 1).to(memory_format=torch.channels_last)
             logits = []
             for draws.sample in range(max(samples, 1)):
-                logits.append(net(inputs).cpu())
+                logits.append(net(inputs).float().cpu())
             parts.append(torch.stack(logits))
     return torch.cat(parts, 1).unflatten(2, (runs, -1)).softmax(3).flatten(2)

@@ -71,8 +71,8 @@ def train_classifiers(
             `kernels_per_step`, `precision` (of the KL's products; see `dwp.devices.products`),
             `kl_temperature` (its factor in the loss; the KL in the records is that at 1),
             `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
-            `validation`, `samples`, `evaluate_every` (epochs), `l2` (for a net
-            without priors).
+            `test_precision` (of the products of predictions), `validation`, `samples`,
+            `evaluate_every` (epochs), `l2` (for a net without priors).
         runs: (split, seed) of each run: which subset of the training set, and the seed of the
             initial weights, the batches and the noise.
         n: training examples of a run.
@@ -144,7 +144,12 @@ def train_classifiers(
     def evaluate(step: int) -> list[dict[str, float]]:
         draws = [generator("classification", "validation", *r, step, device=device) for r in runs]
         predictions = predict(
-            stacked, validation, samples=samples, generator=draws, runs=len(runs)
+            stacked,
+            validation,
+            samples=samples,
+            generator=draws,
+            runs=len(runs),
+            precision=settings["test_precision"],
         ).mean(0)
         return [
             {

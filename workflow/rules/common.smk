@@ -137,7 +137,11 @@ def run_settings(domain, prior, variant):
 
 
 def test_settings(domain, prior, variant):
-    return {"samples": run_settings(domain, prior, variant).get("samples", 0)}
+    settings = run_settings(domain, prior, variant)
+    return {
+        "samples": settings.get("samples", 0),
+        "precision": settings["test_precision"],
+    }
 
 
 def data_module(domain, role):

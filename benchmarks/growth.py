@@ -1,0 +1,106 @@
+"""Time a DWP step as the work grows, and the memory of the VAE term, each in a process of its own.
+
+Writes a JSON file and a figure: time against filters, examples and kernels, memory against kernels.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from matplotlib.figure import Figure
+
+from dwp.files import write_json
+from dwp.plots.style import DOUBLE_COLUMN, save, styled
+from dwp.settings import JOB_ENVIRONMENT
+
+import ours  # isort: skip
+from run import images  # isort: skip
+
+KERNELS = (256, 1024, 4096, 16384, 65536)
+FILTERS = ((8, 32), (16, 64), (32, 128), (64, 256))
+EXAMPLES = (25, 50, 100, 200, 400)
+# axis: (its values, their label, what is timed)
+AXES = {
+    "kernels": (KERNELS, "5 x 5 kernels in the VAE term", lambda n: ours.VaeTerm(n)),
+    "filters": (FILTERS, "kernels of a net, 50 examples", lambda f: ours.Dwp(*images(50), f)),
+    "examples": (
+        EXAMPLES,
+        "examples, 32 and 128 filters",
+        lambda n: ours.Dwp(*images(n), (32, 128)),
+    ),
+}
+
+
+def measure(axis: str, number: int) -> dict:
+    """Return the median seconds of a step, and the bytes that stepping adds to the process."""
+    value, make = AXES[axis][0][number], AXES[axis][2]
+    step = make(value)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    size = value[0] + value[0] * value[1] if axis == "filters" else value
+    return {"value": size, "seconds": median(times), "bytes": 1024 * (after - before)}
+
+
+@styled
+def draw(results: dict[str, list[dict]]) -> Figure:
+    """Draw the measurements: a panel an axis, and one for memory."""
+    figure = Figure(figsize=(DOUBLE_COLUMN, 1.9), layout="constrained")
+    panels = figure.subplots(1, len(AXES) + 1)
+    for axes, name in zip(panels, AXES, strict=False):
+        values = [row["value"] for row in results[name]]
+        seconds = [row["seconds"] for row in results[name]]
+        axes.loglog(values, seconds, "o-", color="#d55e00")
+        last = [seconds[-1] * value / values[-1] for value in values]
+        axes.loglog(values, last, "--", color="0.6", linewidth=0.8, label="in proportion")
+        axes.set_xlabel(AXES[name][1])
+    panels[0].set_ylabel("seconds a step")
+    panels[0].legend()
+    values = [row["value"] for row in results["kernels"]]
+    panels[-1].semilogx(values, [row["bytes"] / 2**20 for row in results["kernels"]], "o-")
+    panels[-1].set_ylim(bottom=0)
+    panels[-1].set_xlabel("5 x 5 kernels in the VAE term")
+    panels[-1].set_ylabel("memory beside them (MiB)")
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("results/growth.json"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/performance-growth.png"))
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure[0], int(arguments.measure[1]))))
+        return
+    environment = {**os.environ, **{k: str(v) for k, v in JOB_ENVIRONMENT.items()}}
+    results: dict[str, list[dict]] = {}
+    for axis, (values, label, _) in AXES.items():
+        results[axis] = []
+        for number in range(len(values)):
+            command = [sys.executable, __file__, "--measure", axis, str(number)]
+            output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+            row = json.loads(output.stdout)
+            results[axis].append(row)
+            size = f"{row['bytes'] / 2**20:.0f} MiB"
+            print(f"{label}: {row['value']:6} {row['seconds']:8.4f} s {size}", flush=True)
+    write_json(arguments.output, results)
+    save(draw(results), [arguments.figure])
+    print(f"written: {arguments.output}, {arguments.figure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What bfloat16 changes: accuracy of source nets, and predictions of few-shot nets.
+
+Trains source nets in float32 and in bfloat16 from the same seeds, and Bayesian nets under the
+standard normal prior whose test images are predicted in both. Needs MNIST and notMNIST in the
+folder of the data (`DWP_DATA`, else `data`).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dwp.data import data_folder, load_dataset
+from dwp.data.tensors import ImageTensors, to_unit
+from dwp.evaluation.metrics import classification_metrics
+from dwp.files import write_json
+from dwp.nn.predict import predict
+from dwp.priors.normal import StandardNormal
+from dwp.seeds import generator
+from dwp.training.classification import train_classifiers
+from dwp.training.source import train_source_net
+
+SOURCE = {
+    "network": "mnist",
+    "filters": [64, 64],
+    "epochs": 10,
+    "batch_size": 128,
+    "learning_rate": 0.001,
+    "l2": 0.001,
+}
+TARGET = {
+    "network": "mnist",
+    "filters": [32, 128],
+    "epochs": 1000,
+    "batch_size": 256,
+    "learning_rate": 0.001,
+    "log_variance": -10.0,
+    "kernels_per_step": None,
+    "precision": "float32",
+    "test_precision": "float32",
+    "kl_temperature": 1.0,
+    "kl_estimator": "exact",
+    "kl_bound": "elbo",
+    "latent_samples": 1,
+    "samples": 10,
+    "validation": 1000,
+    "evaluate_every": 1000,
+}
+PRECISIONS = ("float32", "bfloat16")
+
+
+def images(name: str) -> ImageTensors:
+    """Return a data set as tensors."""
+    parts = [load_dataset(name, data_folder(None), train=train) for train in (True, False)]
+    return ImageTensors(*(t for part in parts for t in (part.images, part.targets)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source-seeds", type=int, default=4)
+    parser.add_argument("--splits", type=int, default=4)
+    parser.add_argument("--output", type=Path, default=Path("results/precision.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+
+    data = images("notmnist")
+    source = {
+        precision: [
+            train_source_net(data, {**SOURCE, "precision": precision}, seed)[2]["test_accuracy"]
+            for seed in range(arguments.source_seeds)
+        ]
+        for precision in PRECISIONS
+    }
+    target = images("mnist")
+    test, truth = to_unit(target.test_images), target.test_targets
+    priors = {"conv1": StandardNormal(7), "conv2": StandardNormal(5)}
+    metrics: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
+    for split in range(arguments.splits):
+        ((net, _),) = train_classifiers(
+            target, TARGET, [(split, 0)], n=50, priors=priors, init=None, label=f"split {split}"
+        )
+        for precision in PRECISIONS:
+            draws = generator("precision", split)
+            drawn = predict(net, test, samples=10, generator=draws, precision=precision)
+            metrics[precision].append(classification_metrics(drawn.mean(0), truth))
+
+    print(f"source nets, test accuracy, {arguments.source_seeds} seeds: mean and deviation")
+    for precision, values in source.items():
+        print(f"  {precision:9} {np.mean(values):.4f} {np.std(values, ddof=1):.4f}")
+    print(f"few-shot nets, 50 examples, {arguments.splits} splits: float32, change in bfloat16")
+    for name in metrics["float32"][0]:
+        full, half = (np.array([m[name] for m in metrics[p]]) for p in PRECISIONS)
+        change = half - full
+        print(f"  {name:9} {full.mean():.4f} {change.mean():+.5f}, most {abs(change).max():.5f}")
+    write_json(arguments.output, {"source": source, "prediction": metrics})
+    print(f"written: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
