@@ -76,12 +76,14 @@ class VaeTerm:
 class Prediction:
     """Class probabilities of images, averaged over weight samples."""
 
-    def __init__(self, images: Tensor, samples: int) -> None:
+    def __init__(self, images: Tensor, samples: int, precision: str = "float32") -> None:
         self.net, self.images, self.samples = _classifier((32, 128), _priors()), images, samples
+        self.precision = precision
         self.noise = generator("benchmark", "noise")
 
     def __call__(self) -> Tensor:
-        return predict(self.net, self.images, samples=self.samples, generator=self.noise)
+        options = {"generator": self.noise, "precision": self.precision}
+        return predict(self.net, self.images, samples=self.samples, **options)
 
 
 class Source:

@@ -59,6 +59,11 @@ CASES = {
         lambda: ours.Prediction(images(10000)[0], 10),
         1 / 6,
     ),
+    "the same, products in bfloat16": (
+        lambda: yardstick.Prediction(images(10000)[0], 10),
+        lambda: ours.Prediction(images(10000)[0], 10, "bfloat16"),
+        1 / 6,
+    ),
     "source step, bfloat16": (
         lambda: yardstick.Source(*images(256), SOURCE),
         lambda: ours.Source(*images(256), SOURCE, "bfloat16"),
@@ -70,7 +75,7 @@ CASES = {
         None,
     ),
 }
-SHARE_TARGET = 0.6  # of the convolution peak, in the VAE term
+SHARE_TARGET = {"VAE term, 4,096 kernels of 5 x 5": 0.6}  # of the convolution peak, at least
 PROFILED = ("DWP step, 50 examples", "source step, bfloat16")
 
 
@@ -157,17 +162,22 @@ def main() -> None:
     workers = [Worker(side, arguments.threads) for side in (0, 1)]
     peak = workers[1].ask("peak")
     rows = []
-    print(f"{'':40} {'yardstick':>10} {'dwp':>9} {'ratio':>6} {'target':>7} {'of peak':>8}")
+    header = f"{'yardstick':>10} {'dwp':>9} {'ratio':>6} {'target':>7} {'of peak':>8} {'target':>7}"
+    print(f"{'':40} {header}")
     for name, (_, _, target) in CASES.items():
         if arguments.only not in name:
             continue
         flops = workers[0].ask(f"flops {name}")
         times = [[], []]
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
+            if number >= 3 and sum(map(sum, times)) > 60:
+                break  # long steps vary little
             for side, worker in enumerate(workers):
                 times[side].append(worker.ask(f"time {name}"))
         plain, fast = map(median, times)
         share = flops / fast / 1e9 / peak
+        least = SHARE_TARGET.get(name)
+        met = (target is None or fast <= target * plain) and (least is None or share >= least)
         rows.append(
             {
                 "case": name,
@@ -177,12 +187,15 @@ def main() -> None:
                 "target": target,
                 "gflop": flops / 1e9,
                 "share_of_peak": share,
+                "share_target": least,
+                "met": met,
                 "times": times,
             }
         )
         print(
             f"{name:40} {plain:9.4f}s {fast:8.4f}s {fast / plain:6.3f} "
-            f"{'' if target is None else format(target, '.3f'):>7} {share:8.0%}",
+            f"{'' if target is None else format(target, '.3f'):>7} {share:8.0%} "
+            f"{'' if least is None else format(least, '.0%'):>7}{'' if met else '  not met'}",
             flush=True,
         )
     print(
@@ -207,7 +220,6 @@ def main() -> None:
             "torch": torch.__version__,
             "threads": arguments.threads,
             "peak_gflops": peak,
-            "share_target_of_the_vae_term": SHARE_TARGET,
             "rows": rows,
             "profiles": profiles,
         },

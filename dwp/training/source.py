@@ -1,5 +1,6 @@
 """Source nets: where the kernels come from."""
 
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,8 +61,9 @@ def nets_together(settings: Mapping[str, Any], device: str) -> int:
         settings: `filters`.
         device: where to train.
     """
-    first, second = settings["filters"]
-    return 1 if device == "cpu" else max(1, 65536 // (first * second))
+    filters = settings["filters"]
+    widest = max(map(operator.mul, [1, *filters], filters))
+    return 1 if device == "cpu" else max(1, 65536 // widest)
 
 
 def train_source_nets(
