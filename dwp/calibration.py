@@ -248,6 +248,7 @@ def _classifier_test(
             out_of_domain=several,
             samples=settings["samples"] if priors else 0,
             generator=draws,
+            members=settings.get("members", 1),
             precision=settings["test_precision"],
             estimation=Estimation.of(settings) if priors else DEFAULT,
         )

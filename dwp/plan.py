@@ -31,7 +31,7 @@ from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import prior_class
-from dwp.settings import DETERMINISTIC, XAVIER
+from dwp.settings import DETERMINISTIC, XAVIER, deterministic_settings
 from dwp.variants import as_text, variants
 
 CALIBRATION_SECONDS = 35.0
@@ -338,11 +338,13 @@ class Costs:
         settings = self._variant(domain, prior, variant)
         settings |= {k: section["classification"][k] for k in free if k in settings}
         priors = None
-        if section["priors"][prior]["kind"] != DETERMINISTIC:
+        if section["priors"][prior]["kind"] == DETERMINISTIC:
+            settings |= deterministic_settings(section, prior) | {"l2": 0.001}
+        else:
             layers = settings["bayesian_layers"]
             priors = {layer: self._prior_kind(domain, prior, layer) for layer in layers}
         return {
-            "settings": {"network": section["network"], "l2": 0.001, **settings},
+            "settings": {"network": section["network"], **settings},
             **_form(self.data[domain]["target"]),
             "priors": priors,
             "device": self.device,

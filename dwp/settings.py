@@ -59,6 +59,11 @@ def prior_settings(domain: Mapping[str, Any], prior: str, layer: str) -> dict[st
     }
 
 
+def deterministic_settings(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:
+    """Return what deterministic nets depend on beside the settings of all nets."""
+    return {key: value for key, value in domain["priors"][prior].items() if key != "kind"}
+
+
 def describe_refusal(error: Any) -> str:
     """Return a schema's refusal in one line: the setting, what was expected, what was found.
 
@@ -179,10 +184,11 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
         raise UserError(f"{place}: '{XAVIER}' names an init; call the prior something else")
     _one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
     expected: set[str] = set()
+    optional: set[str] = set()
     released = section.get("released", {}) if section["kind"] == "vae" else {}
     fitted = [layer for layer in layers if layer not in released]
     if section["kind"] == DETERMINISTIC:
-        expected = {"l2"}
+        expected, optional = {"l2"}, {"members"}
     else:
         kind = prior_class(section["kind"])
         if fitted:
@@ -190,9 +196,10 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
             expected |= {"training"} if kind.trained else set()
         expected |= {"released"} if released else set()
     found = set(section) - {"kind"}
-    if found != expected:
+    if not expected <= found <= expected | optional:
         raise UserError(
-            f"{place}: expected kind{''.join(f', {key}' for key in sorted(expected))}; found "
+            f"{place}: expected kind{''.join(f', {key}' for key in sorted(expected))}"
+            f"{''.join(f', optionally {key}' for key in sorted(optional))}; found "
             f"{', '.join(sorted(section))}"
         )
     if section["kind"] == DETERMINISTIC:

@@ -13,7 +13,9 @@ from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
+from dwp.nn.classifier import build_classifier, build_member
 from dwp.nn.predict import predict
+from dwp.nn.stack import unstack
 from dwp.priors import Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
@@ -642,3 +644,90 @@ def test_train_nll_is_the_mean_over_samples(stripes, runs):
     assert found == pytest.approx(sum(each) / 7, rel=1e-5)
     ensemble = F.nll_loss(draws.mean(0).log(), targets).item()
     assert found > ensemble + 1e-4
+
+
+# Ensembles
+
+
+ENSEMBLE = {"members": 3, "filters": [4, 6], "epochs": 20, "evaluate_every": 10}
+ALONE = ENSEMBLE | {"members": 1}
+
+
+@pytest.fixture(scope="module")
+def ensemble(stripes):
+    return train(stripes, None, settings=ENSEMBLE, init="gaussian-full")
+
+
+def members_of(net, count=3):
+    """The nets of an ensemble by themselves."""
+    parts = []
+    for state in unstack(net, count):
+        parts.append(build_member(ALONE | {"network": "mnist"}, 3, None))
+        parts[-1].load_state_dict(state)
+    return parts
+
+
+def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes, ensemble):
+    alone, history = train(stripes, None, settings=ALONE, init="gaussian-full")
+    first, second, third = members_of(ensemble[0])
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(first.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    losses = [
+        [r["train_nll"] for r in records if "train_nll" in r] for records in (ensemble[1], history)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    for other in (second, third):
+        assert (other.conv2.weight - first.conv2.weight).abs().max() > 0.1
+    assert (third.conv2.weight - second.conv2.weight).abs().max() > 0.1
+
+
+def test_ensembles_together_are_ensembles_alone(stripes, ensemble):
+    init = make_priors("gaussian-full")
+    runs = train_classifiers(
+        stripes, SETTINGS | ENSEMBLE, [(1, 0), (0, 0)], n=12, priors=None, init=init
+    )
+    assert len(runs) == 2
+    net, records = runs[1]
+    for name, value in ensemble[0].state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    for found, expected in zip(records, ensemble[1], strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_validation_of_an_ensemble_is_of_the_mean_of_its_probabilities(stripes, ensemble):
+    net, records = ensemble
+    _, held_out = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
+    images, truth = to_unit(stripes.train_images[held_out]), stripes.train_targets[held_out]
+    mean = sum(predict(member, images, samples=0)[0] for member in members_of(net)) / 3
+    assert records[-1]["validation_nll"] == pytest.approx(
+        F.nll_loss(mean.log(), truth).item(), rel=1e-4
+    )
+
+
+def test_an_ensemble_resumes_bit_for_bit(tmp_path, stripes, ensemble, interrupt):
+    options = {"settings": ENSEMBLE, "init": "gaussian-full", "checkpoint": tmp_path / "checkpoint"}
+    interrupt.stop = 8
+    with pytest.raises(Interruption):
+        train(stripes, None, **options)
+    interrupt.stop = None
+    net, records = train(stripes, None, **options)
+    assert records == ensemble[1]
+    assert same_state(net, ensemble[0])
+
+
+def test_report_of_an_ensemble(stripes, ensemble):
+    net = build_classifier(SETTINGS | ENSEMBLE, 3, None)
+    net.load_state_dict(ensemble[0].state_dict())
+    found = report(stripes, net, None, samples=0, members=3)
+    assert set(found) == OF_EVERY_NET
+    assert found == report(stripes, net, None, samples=0, members=3, seed=1)
+    images = to_unit(stripes.test_images)
+    drawn = torch.stack([predict(part, images, samples=0)[0] for part in members_of(net)])
+
+    def nll(probabilities):
+        return F.nll_loss(probabilities.log(), stripes.test_targets).item()
+
+    each = [nll(probabilities) for probabilities in drawn]
+    assert found["sample_nll"] == found["mean_nll"] == pytest.approx(each[0], rel=1e-4)
+    assert found["ensemble_nll"] == pytest.approx(nll(drawn.mean(0)), rel=1e-4)
+    assert found["ensemble_nll"] < sum(each) / 3  # Jensen

@@ -104,6 +104,7 @@ ALLOWED = {
     },
     "a fixed variance of the kernels": {"priors.dwp.layers.conv1.variance": 0.01},
     "a floor of the variances": {"priors.gaussian-mixture.layers.conv1.floor": 0.01},
+    "an ensemble": {"priors.deterministic-l2.members": 5},
     "another estimate of the KL": {
         "classification.kl_temperature": 0.1,
         "classification.kl_estimator": "monte-carlo",
@@ -436,7 +437,12 @@ BROKEN = {
     "point estimate without l2": (
         {"priors.deterministic-l2.l2": REMOVED},
         "priors.deterministic-l2",
-        ["expected kind, l2; found kind"],
+        ["expected kind, l2, optionally members; found kind"],
+    ),
+    "an ensemble of Bayesian nets": (
+        {"priors.standard-normal.members": 5},
+        "priors.standard-normal",
+        ["expected kind; found kind, members"],
     ),
     "missing layer": (
         {"kernels.layers.conv1": REMOVED},
@@ -612,6 +618,11 @@ REFUSED = {
         inside({"classification.learning_rate": 0}),
         "domains.demo.classification.learning_rate",
         ["exclusiveMinimum 0", "0"],
+    ),
+    "an ensemble of none": (
+        inside({"priors.deterministic-l2.members": 0}),
+        "domains.demo.priors.deterministic-l2.members",
+        ["minimum 1", "0"],
     ),
     "negative penalty": (
         inside({"priors.deterministic-l2.l2": -0.1}),

@@ -166,6 +166,15 @@ def test_predictions_are_those_of_the_nets():
         close(probabilities, predict(net, images, generator=source, **options))
 
 
+def test_members_of_ensembles_stand_in_place_of_samples():
+    nets, images = make_nets(runs=6), randn(7, 1, 28, 28).sigmoid()
+    found = predict(make_stack(nets), images, samples=0, runs=2, members=3)
+    assert found.shape == (3, 7, 2 * 10)
+    for run, probabilities in enumerate(found.chunk(2, 2)):
+        for net, member in zip(nets[3 * run : 3 * run + 3], probabilities, strict=True):
+            close(member, predict(net, images, samples=0)[0])
+
+
 class Branches(nn.Module):
     """Groups, strides, nesting, and layers without a bias."""
 

@@ -1,4 +1,4 @@
-"""The net of a few-shot run, plain or Bayesian."""
+"""The net of a few-shot run, plain or Bayesian, or an ensemble of plain ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,26 @@ from torch import nn
 
 from dwp.nn.bayesian import make_bayesian
 from dwp.nn.networks import build_network
+from dwp.nn.stack import stack
 from dwp.priors.base import KernelPrior
 
 
 def build_classifier(
     settings: Mapping[str, Any], classes: int, priors: Mapping[str, KernelPrior] | None
 ) -> nn.Module:
-    """Build the net of a run; its weights are not those of a run yet.
+    """Build the net of a run: the stack (see `dwp.nn.stack`) of the `members` of an ensemble.
+
+    For the arguments see `build_member`; `members` may be absent from the settings: one.
+    """
+    return stack(
+        [build_member(settings, classes, priors) for _ in range(settings.get("members", 1))]
+    )
+
+
+def build_member(
+    settings: Mapping[str, Any], classes: int, priors: Mapping[str, KernelPrior] | None
+) -> nn.Module:
+    """Build a net by itself; its weights are not those of a run yet.
 
     Args:
         settings: `network`, `filters`, `log_variance`.

@@ -12,7 +12,7 @@ from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
 from dwp.nn.bayesian import bayesian_layers, initialise_from, kl_by_layer
-from dwp.nn.classifier import build_classifier
+from dwp.nn.classifier import build_member
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
@@ -72,7 +72,8 @@ def train_classifiers(
             `kl_temperature` (its factor in the loss; the KL in the records is that at 1),
             `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
             `test_precision` (of the products of predictions), `validation`, `samples`,
-            `evaluate_every` (epochs), `l2` (for a net without priors).
+            `evaluate_every` (epochs); for nets without priors also `l2` and, if more than one,
+            `members` of an ensemble.
         runs: (split, seed) of each run: which subset of the training set, and the seed of the
             initial weights, the batches and the noise.
         n: training examples of a run.
@@ -88,21 +89,28 @@ def train_classifiers(
     Returns:
         For each run the net, and the records over time: the terms of the loss, and
         `validation_accuracy` and `validation_nll` (mean nats) of the ensemble of weight samples.
+        The members of an ensemble differ in their initial weights, batches and noise; the first is
+        what the run would be alone. The net is their stack (see `dwp.nn.stack`), and the terms of
+        the loss are those of the first.
 
     Raises:
         UserError: the training set is too small, or a loss is not finite.
         OutOfTime: the deadline has passed.
     """
     classes = int(target.train_targets.max()) + 1
+    members = settings.get("members", 1)
+    places = [(*run, *([member] if member else [])) for run in runs for member in range(members)]
     nets, images, targets = [], [], []
-    for split, seed in runs:
-        net = build_classifier(settings, classes, priors)
-        start = generator("classification", "initial", split, seed)
+    for place in places:
+        net = build_member(settings, classes, priors)
+        start = generator("classification", "initial", *place)
         initialise_xavier(net, start)
         if init is not None:
             initialise_from(net, init, start)
         nets.append(net.to(device, memory_format=torch.channels_last))
-        chosen, held_out = few_shot_subset(target.train_targets, n, split, settings["validation"])
+        chosen, held_out = few_shot_subset(
+            target.train_targets, n, place[0], settings["validation"]
+        )
         images.append(to_unit(target.train_images[chosen]))
         targets.append(target.train_targets[chosen])
     images = torch.stack(images).to(device)  # (R, n, c, h, w)
@@ -110,19 +118,19 @@ def train_classifiers(
     stacked = stack(nets).to(memory_format=torch.channels_last)
     if priors is not None:
         priors = {name: prior.to(device) for name, prior in priors.items()}
-    noise = [generator("classification", "noise", *run, device=device) for run in runs]
+    noise = [generator("classification", "noise", *place, device=device) for place in places]
     for layer in bayesian_layers(stacked).values():
         layer.generator = noise
-    run_numbers = torch.arange(len(runs), device=device)[:, None]
+    net_numbers = torch.arange(len(nets), device=device)[:, None]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = run_numbers, batch
+        chosen = net_numbers, batch
         inputs = images[chosen].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
         logits = stacked(inputs.to(memory_format=torch.channels_last))
-        logits = logits.unflatten(1, (len(runs), -1)).transpose(0, 1)  # (R, batch, classes)
+        logits = logits.unflatten(1, (len(nets), -1)).transpose(0, 1)  # (R, batch, classes)
         if priors is None:
             data = cross_entropy(logits, targets[chosen])
-            penalty = settings["l2"] * l2_penalty(stacked, len(runs))
+            penalty = settings["l2"] * l2_penalty(stacked, len(nets))
             return data + penalty, {"train_nll": data.detach()}
         kl = kl_by_layer(
             stacked,
@@ -142,13 +150,14 @@ def train_classifiers(
     samples = settings["samples"] if priors is not None else 0
 
     def evaluate(step: int) -> list[dict[str, float]]:
-        draws = [generator("classification", "validation", *r, step, device=device) for r in runs]
+        draws = [generator("classification", "validation", *p, step, device=device) for p in places]
         predictions = predict(
             stacked,
             validation,
             samples=samples,
             generator=draws,
             runs=len(runs),
+            members=members,
             precision=settings["test_precision"],
         ).mean(0)
         return [
@@ -157,6 +166,7 @@ def train_classifiers(
                 "validation_nll": float(F.nll_loss(probabilities.clamp_min(1e-30).log(), truth)),
             }
             for probabilities in predictions.chunk(len(runs), 1)
+            for _ in range(members)
         ]
 
     per_epoch = -(-n // settings["batch_size"])
@@ -169,7 +179,7 @@ def train_classifiers(
             batch_size=settings["batch_size"],
             steps=settings["epochs"] * per_epoch,
             learning_rate=settings["learning_rate"],
-            seeds=[("classification", *run) for run in runs],
+            seeds=[("classification", *place) for place in places],
             noise=noise,
             record_every=settings["evaluate_every"] * per_epoch,
             evaluate=evaluate,
@@ -178,8 +188,9 @@ def train_classifiers(
             deadline=deadline,
             identity=identity,
             label=label,
-            names=[f"split {split}, seed {seed}" for split, seed in runs],
+            names=[f"split {split}, seed {seed}" for split, seed, *_ in places],
         )
-    for net, state in zip(nets, unstack(stacked, len(runs)), strict=True):
+    for net, state in zip(nets, unstack(stacked, len(nets)), strict=True):
         net.load_state_dict(state)
-    return list(zip(nets, records, strict=True))
+    ensembles = [stack(nets[first : first + members]) for first in range(0, len(nets), members)]
+    return list(zip(ensembles, records[::members], strict=True))

@@ -25,6 +25,7 @@ from dwp.settings import (
     as_json,
     check_settings,
     describe_refusal,
+    deterministic_settings,
 )
 from dwp.variants import GRID, as_text, combinations, variant_name, variants
 
@@ -132,7 +133,7 @@ def run_settings(domain, prior, variant):
     deterministic = is_deterministic(domain, prior)
     settings = variants(section["classification"], deterministic=deterministic)[variant]
     if deterministic:
-        settings["l2"] = prior_section(domain, prior)["l2"]
+        settings |= deterministic_settings(section, prior)
     return {"network": section["network"], **settings}
 
 
