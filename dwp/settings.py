@@ -94,7 +94,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
 _FRACTIONAL = (
     *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
-    "kl_temperature",
+    *("kl_temperature", "dropout"),
 )
 
 
@@ -188,7 +188,7 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
     released = section.get("released", {}) if section["kind"] == "vae" else {}
     fitted = [layer for layer in layers if layer not in released]
     if section["kind"] == DETERMINISTIC:
-        expected, optional = {"l2"}, {"members"}
+        expected, optional = {"l2"}, {"members", "dropout"}
     else:
         kind = prior_class(section["kind"])
         if fitted:

@@ -14,6 +14,8 @@ from dwp.errors import UserError
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
 from dwp.nn.classifier import build_classifier, build_member
+from dwp.nn.dropout import Dropout
+from dwp.nn.networks import NETWORKS
 from dwp.nn.predict import predict
 from dwp.nn.stack import unstack
 from dwp.priors import Estimation, prior_class
@@ -731,3 +733,66 @@ def test_report_of_an_ensemble(stripes, ensemble):
     assert found["sample_nll"] == found["mean_nll"] == pytest.approx(each[0], rel=1e-4)
     assert found["ensemble_nll"] == pytest.approx(nll(drawn.mean(0)), rel=1e-4)
     assert found["ensemble_nll"] < sum(each) / 3  # Jensen
+
+
+# Dropout
+
+
+def test_dropout_keeps_the_mean_and_drops_its_rate():
+    layer, inputs = Dropout(0.3), torch.full((200, 100), 2.0)
+    layer.generator = generator("dropout")
+    found = layer(inputs)
+    assert found.unique().tolist() == pytest.approx([0.0, 2 / 0.7])
+    assert found.mean().item() == pytest.approx(2, rel=0.02)
+    assert (found == 0).double().mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 2e4))
+    assert not torch.equal(layer(inputs), found)
+    layer.generator = generator("dropout")
+    assert torch.equal(layer(inputs), found)
+    assert layer.eval()(inputs) is inputs
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1])
+def test_a_rate_out_of_bounds_is_refused(rate):
+    with pytest.raises(UserError, match="dropout: expected a rate"):
+        Dropout(rate)
+
+
+@pytest.fixture(scope="module")
+def dropped(stripes):
+    return train(stripes, None, settings={"dropout": 0.5})
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_may_have_dropout(network):
+    shape = NETWORKS[network].image_shape
+    filters = [2] * len(NETWORKS[network].kernel_sizes)
+    settings = {"network": network, "filters": filters, "dropout": 0.5}
+    net = build_member(settings, 3, None)
+    net.classifier[0].generator = generator("dropout")
+    images = torch.rand((4, *shape), generator=generator("images"))
+    with torch.no_grad():
+        assert not torch.equal(net(images), net(images))
+        net.eval()
+        assert torch.equal(net(images), net.classifier[1](net.features(images)))
+
+
+def test_dropout_changes_the_training_alone(stripes, runs, dropped):
+    net, _ = dropped
+    assert not torch.equal(net.conv1.weight, runs[None][0].conv1.weight)
+    found = report(stripes, net, None, samples=0)
+    assert found == report(stripes, net, None, samples=0, seed=1)
+    torch.manual_seed(1)  # torch's own generator has no say
+    again, records = train(stripes, None, settings={"dropout": 0.5})
+    assert same_state(again, net)
+    assert records == dropped[1]
+
+
+def test_dropout_resumes_bit_for_bit(tmp_path, stripes, dropped, interrupt):
+    options = {"settings": {"dropout": 0.5}, "checkpoint": tmp_path / "checkpoint"}
+    interrupt.stop = 8
+    with pytest.raises(Interruption):
+        train(stripes, None, **options)
+    interrupt.stop = None
+    net, records = train(stripes, None, **options)
+    assert records == dropped[1]
+    assert same_state(net, dropped[0])

@@ -104,6 +104,7 @@ ALLOWED = {
     },
     "a fixed variance of the kernels": {"priors.dwp.layers.conv1.variance": 0.01},
     "a floor of the variances": {"priors.gaussian-mixture.layers.conv1.floor": 0.01},
+    "dropout": {"priors.deterministic-l2.dropout": 0.5},
     "an ensemble": {"priors.deterministic-l2.members": 5},
     "another estimate of the KL": {
         "classification.kl_temperature": 0.1,
@@ -437,7 +438,7 @@ BROKEN = {
     "point estimate without l2": (
         {"priors.deterministic-l2.l2": REMOVED},
         "priors.deterministic-l2",
-        ["expected kind, l2, optionally members; found kind"],
+        ["expected kind, l2, optionally dropout, optionally members; found kind"],
     ),
     "an ensemble of Bayesian nets": (
         {"priors.standard-normal.members": 5},
@@ -618,6 +619,11 @@ REFUSED = {
         inside({"classification.learning_rate": 0}),
         "domains.demo.classification.learning_rate",
         ["exclusiveMinimum 0", "0"],
+    ),
+    "all features dropped": (
+        inside({"priors.deterministic-l2.dropout": 1.0}),
+        "domains.demo.priors.deterministic-l2.dropout",
+        ["exclusiveMaximum 1", "1.0"],
     ),
     "an ensemble of none": (
         inside({"priors.deterministic-l2.members": 0}),

@@ -11,6 +11,7 @@ from torch import nn
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, make_bayesian, prediction
+from dwp.nn.dropout import Dropout
 from dwp.nn.networks import CifarBatchNormNet, MnistNet, initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
@@ -173,6 +174,16 @@ def test_members_of_ensembles_stand_in_place_of_samples():
     for run, probabilities in enumerate(found.chunk(2, 2)):
         for net, member in zip(nets[3 * run : 3 * run + 3], probabilities, strict=True):
             close(member, predict(net, images, samples=0)[0])
+
+
+def test_dropout_is_that_of_the_nets():
+    nets = [nn.Sequential(Dropout(0.4), nn.Linear(9, 4)) for _ in range(RUNS)]
+    stacked, inputs = stack(nets), randn(8, RUNS * 9)
+    stacked[0].generator = sources()
+    found = stacked(inputs)
+    for net, x, logits, source in zip(nets, by_run(inputs), by_run(found), sources(), strict=True):
+        net[0].generator = source
+        close(logits, net(x))
 
 
 class Branches(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from dwp.nn.bayesian import make_bayesian
+from dwp.nn.dropout import Dropout
 from dwp.nn.networks import build_network
 from dwp.nn.stack import stack
 from dwp.priors.base import KernelPrior
@@ -29,12 +30,15 @@ def build_member(
     """Build a net by itself; its weights are not those of a run yet.
 
     Args:
-        settings: `network`, `filters`, `log_variance`.
+        settings: `network`, `filters`, `log_variance`; for a plain net, if there is to be any, the
+            rate of `dropout` before its classifier.
         classes: number of classes.
         priors: of the layers to be Bayesian, by name; their kind decides the kind of posterior.
             None: a plain net.
     """
     net = build_network(settings["network"], filters=settings["filters"], classes=classes)
+    if "dropout" in settings:
+        net.classifier = nn.Sequential(Dropout(settings["dropout"]), net.classifier)
     if priors is not None:
         for name, prior in priors.items():
             make_bayesian(

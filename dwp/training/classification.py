@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
-from dwp.nn.bayesian import bayesian_layers, initialise_from, kl_by_layer
+from dwp.nn.bayesian import BayesianConv2d, initialise_from, kl_by_layer
 from dwp.nn.classifier import build_member
+from dwp.nn.dropout import Dropout
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
@@ -72,8 +73,8 @@ def train_classifiers(
             `kl_temperature` (its factor in the loss; the KL in the records is that at 1),
             `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
             `test_precision` (of the products of predictions), `validation`, `samples`,
-            `evaluate_every` (epochs); for nets without priors also `l2` and, if more than one,
-            `members` of an ensemble.
+            `evaluate_every` (epochs); for nets without priors also `l2` and, if
+            wanted, `members` of an ensemble and the rate of `dropout`.
         runs: (split, seed) of each run: which subset of the training set, and the seed of the
             initial weights, the batches and the noise.
         n: training examples of a run.
@@ -119,8 +120,9 @@ def train_classifiers(
     if priors is not None:
         priors = {name: prior.to(device) for name, prior in priors.items()}
     noise = [generator("classification", "noise", *place, device=device) for place in places]
-    for layer in bayesian_layers(stacked).values():
-        layer.generator = noise
+    for layer in stacked.modules():
+        if isinstance(layer, (BayesianConv2d, Dropout)):
+            layer.generator = noise
     net_numbers = torch.arange(len(nets), device=device)[:, None]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
