@@ -206,11 +206,13 @@ def _classifier(
     images: int,
     priors: dict | None,
     init: dict | None,
+    penalty: dict | None,
     device: str,
 ):
     """Units: training steps on a batch of so many images, the whole training set."""
     target = _images(images + 2 * classes, shape, classes)  # 2: class counts differ by up to one
     priors, init = _made_up_priors(priors, device), _made_up_priors(init, "cpu")
+    penalty = _made_up_priors(penalty, device)
 
     def run(units: int) -> object:
         reduced = {"epochs": units, "evaluate_every": units, "validation": classes}
@@ -221,6 +223,7 @@ def _classifier(
             n=images,
             priors=priors,
             init=init,
+            penalty=penalty,
             device=device,
         )
 

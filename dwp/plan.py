@@ -257,10 +257,12 @@ class Costs:
         batch = settings["batch_size"]
         sizes = [min(size, batch) for size in section["train_sizes"]]
         init = section["inits"][0]
+        penalty = self.config["domains"][domain]["priors"][prior].get("penalty")
         work = {
             "work": "classifier",
             **self._net(domain, prior, variant, _FREE),
             "init": None if init == XAVIER else self._layers(domain, init),
+            "penalty": self._layers(domain, penalty) if penalty else None,
         }
         least, most = (self.measured({**work, "images": f(sizes)}) for f in (min, max))
         slope = (most[1] - least[1]) / max(max(sizes) - min(sizes), 1)
@@ -340,6 +342,7 @@ class Costs:
         priors = None
         if section["priors"][prior]["kind"] == DETERMINISTIC:
             settings |= deterministic_settings(section, prior) | {"l2": 0.001}
+            settings.pop("penalty", None)
         else:
             layers = settings["bayesian_layers"]
             priors = {layer: self._prior_kind(domain, prior, layer) for layer in layers}

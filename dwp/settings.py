@@ -139,7 +139,7 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
                 "and kernels.test_fraction"
             )
     for prior, section in domain["priors"].items():
-        _check_prior(f"{place}.priors.{prior}", section, layers)
+        _check_prior(f"{place}.priors.{prior}", section, layers, domain["priors"])
     _check_classification(f"{place}.classification", domain, network_layers)
     if "features" in domain:
         _check_features(f"{place}.features", domain)
@@ -179,7 +179,9 @@ def _check_data(place: str, domain: Mapping[str, Any]) -> None:
         )
 
 
-def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, Any]) -> None:
+def _check_prior(
+    place: str, section: Mapping[str, Any], layers: Mapping[str, Any], priors: Mapping[str, Any]
+) -> None:
     if place.endswith(f".{XAVIER}"):
         raise UserError(f"{place}: '{XAVIER}' names an init; call the prior something else")
     _one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
@@ -188,7 +190,7 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
     released = section.get("released", {}) if section["kind"] == "vae" else {}
     fitted = [layer for layer in layers if layer not in released]
     if section["kind"] == DETERMINISTIC:
-        expected, optional = {"l2"}, {"members", "dropout"}
+        expected, optional = {"l2"}, {"members", "dropout", "penalty"}
     else:
         kind = prior_class(section["kind"])
         if fitted:
@@ -199,10 +201,13 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
     if not expected <= found <= expected | optional:
         raise UserError(
             f"{place}: expected kind{''.join(f', {key}' for key in sorted(expected))}"
-            f"{''.join(f', optionally {key}' for key in sorted(optional))}; found "
+            f"{', optionally ' * bool(optional)}{', '.join(sorted(optional))}; found "
             f"{', '.join(sorted(section))}"
         )
     if section["kind"] == DETERMINISTIC:
+        if "penalty" in section:
+            with_density = [name for name, prior in priors.items() if _has_density(prior["kind"])]
+            _one_of(f"{place}.penalty", section["penalty"], with_density)
         return
     for layer in released:
         _one_of(f"{place}.released", layer, layers)
@@ -234,6 +239,10 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
                     f"{place}: fitted to kernels, and kernels.layers.{layer} gives none; set "
                     "threshold, quantile or released there"
                 )
+
+
+def _has_density(kind: str) -> bool:
+    return kind in KINDS and prior_class(kind).density is not None
 
 
 def _check_classification(

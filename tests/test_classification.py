@@ -22,7 +22,7 @@ from dwp.priors import Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training import classification, loop
-from dwp.training.classification import bayesian_objective, train_classifiers
+from dwp.training.classification import bayesian_objective, prior_penalty, train_classifiers
 from dwp.training.source import l2_penalty
 
 SIZES = {"conv1": 7, "conv2": 5}
@@ -796,3 +796,81 @@ def test_dropout_resumes_bit_for_bit(tmp_path, stripes, dropped, interrupt):
     net, records = train(stripes, None, **options)
     assert records == dropped[1]
     assert same_state(net, dropped[0])
+
+
+# A prior as a penalty
+
+
+def penalised(data, kind, *, settings=None, runs=((0, 0),), **options):
+    settings = SETTINGS | {"l2": 0.0} | (settings or {})
+    penalty = make_priors(kind)
+    return train_classifiers(
+        data, settings, runs, n=12, priors=None, init=None, penalty=penalty, **options
+    )
+
+
+def test_a_standard_normal_as_a_penalty_is_weight_decay(stripes, monkeypatch):
+    # -log N(w; 0, I) is half the sum of squares, but for a constant
+    seen = {}
+
+    def optimise(net, objective, **_):
+        seen["net"] = net
+        seen["loss"], seen["terms"] = objective(torch.arange(12)[None])
+        seen["loss"].sum().backward()
+        return [[]]
+
+    monkeypatch.setattr(classification, "optimise", optimise)
+    penalised(stripes, "standard-normal")
+    weights = [seen["net"].conv1.weight, seen["net"].conv2.weight]
+    numbers = sum(weight.numel() for weight in weights)
+    squares = sum(weight.detach().square().sum() for weight in weights)
+    expected = 0.5 * (squares + numbers * math.log(2 * math.pi)).item()
+    assert seen["terms"]["penalty"].item() == pytest.approx(expected, rel=1e-5)
+    total = seen["terms"]["train_nll"].item() + expected / 12
+    assert seen["loss"].item() == pytest.approx(total, rel=1e-5)
+    with_penalty = [weight.grad for weight in weights]
+    train(stripes, None, settings={"l2": 0.0})
+    for name, found, weight in zip(SIZES, with_penalty, weights, strict=True):
+        plain = seen["net"].get_submodule(name).weight.grad
+        torch.testing.assert_close(found, plain + weight / 12, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["vae", "gaussian-full", "standard-normal"])
+def test_a_penalty_makes_kernels_more_likely(stripes, runs, kind):
+    settings = {"epochs": 20, "evaluate_every": 10}
+    ((net, records),) = penalised(stripes, kind, settings=settings)
+    ((free, _),) = penalised(stripes, None, settings=settings)
+    priors = make_priors(kind)
+    with torch.no_grad():
+        found, without = (
+            torch.stack([prior_penalty(n, priors, generator(i)) for i in range(20)]).mean()
+            for n in (net, free)
+        )
+    assert found < without
+    terms = [record["penalty"] for record in records if "penalty" in record]
+    assert len(terms) == 2
+    assert terms[1] < terms[0]
+
+
+@pytest.mark.parametrize("kind", ["vae", "gaussian-full"])
+def test_penalised_nets_together_are_penalised_nets_alone(stripes, kind):
+    settings, places = {"members": 2}, [(0, 0), (1, 0)]
+    together = penalised(stripes, kind, settings=settings, runs=places)
+    for place, (net, records) in zip(places, together, strict=True):
+        ((alone, history),) = penalised(stripes, kind, settings=settings, runs=[place])
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+        for found, expected in zip(records, history, strict=True):
+            assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_sampled_penalty_resumes_bit_for_bit(tmp_path, stripes, interrupt):
+    ((whole, history),) = penalised(stripes, "vae")
+    interrupt.steps, interrupt.stop = 0, 8
+    options = {"checkpoint": tmp_path / "checkpoint"}
+    with pytest.raises(Interruption):
+        penalised(stripes, "vae", **options)
+    interrupt.stop = None
+    ((net, records),) = penalised(stripes, "vae", **options)
+    assert records == history
+    assert same_state(net, whole)

@@ -105,6 +105,7 @@ ALLOWED = {
     "a fixed variance of the kernels": {"priors.dwp.layers.conv1.variance": 0.01},
     "a floor of the variances": {"priors.gaussian-mixture.layers.conv1.floor": 0.01},
     "dropout": {"priors.deterministic-l2.dropout": 0.5},
+    "a prior as a penalty": {"priors.deterministic-l2.penalty": "dwp"},
     "an ensemble": {"priors.deterministic-l2.members": 5},
     "another estimate of the KL": {
         "classification.kl_temperature": 0.1,
@@ -438,7 +439,22 @@ BROKEN = {
     "point estimate without l2": (
         {"priors.deterministic-l2.l2": REMOVED},
         "priors.deterministic-l2",
-        ["expected kind, l2, optionally dropout, optionally members; found kind"],
+        ["expected kind, l2, optionally dropout, members, penalty; found kind"],
+    ),
+    "a penalty that is no prior": (
+        {"priors.deterministic-l2.penalty": "deterministic-l2"},
+        "priors.deterministic-l2.penalty",
+        ["dwp", "standard-normal", "found 'deterministic-l2'"],
+    ),
+    "a penalty without a density": (
+        {"priors.deterministic-l2.penalty": "source-kernels"},
+        "priors.deterministic-l2.penalty",
+        ["dwp", "standard-normal", "found 'source-kernels'"],
+    ),
+    "an improper penalty": (
+        {"priors.deterministic-l2.penalty": "log-uniform"},
+        "priors.deterministic-l2.penalty",
+        ["dwp", "standard-normal", "found 'log-uniform'"],
     ),
     "an ensemble of Bayesian nets": (
         {"priors.standard-normal.members": 5},

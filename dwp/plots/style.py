@@ -63,6 +63,7 @@ _LOOKS = {  # colours that differ for colour-blind readers too (Okabe and Ito)
     "deterministic": Look("#000000", "P", "deterministic"),
     "deterministic-l2": Look("#777777", "<", "deterministic, L2"),
     "deterministic-dropout": Look("#a0522d", ">", "deterministic, dropout"),
+    "deterministic-dwp": Look("#e7298a", "*", "deterministic, DWP penalty"),
     "deep-ensemble": Look("#808000", "d", "deep ensemble"),
     "flow": Look("#56b4e9", "X", "flow"),
     # inits that are no priors; each has the look of a prior that is no init

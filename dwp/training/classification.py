@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.devices import products
+from dwp.devices import Precision, products
 from dwp.nn.bayesian import BayesianConv2d, initialise_from, kl_by_layer
 from dwp.nn.classifier import build_member
 from dwp.nn.dropout import Dropout
@@ -18,7 +18,7 @@ from dwp.nn.networks import initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
 from dwp.priors import Estimation, KernelPrior
-from dwp.seeds import generator
+from dwp.seeds import Source, generator
 from dwp.training.loop import optimise
 from dwp.training.source import cross_entropy, l2_penalty
 
@@ -46,6 +46,33 @@ def bayesian_objective(
     return data + temperature * sum(kl.values()), data
 
 
+def prior_penalty(
+    net: nn.Module,
+    priors: Mapping[str, KernelPrior],
+    noise: Source = None,
+    precision: Precision = "float32",
+    runs: int = 1,
+) -> Tensor:
+    """Return -log p of all kernels of named layers of each run's net, in nats (R,).
+
+    Of a prior whose density is bounded only (a VAE), minus an unbiased estimate of the bound. Added
+    to the summed cross-entropy of the training set it makes a net a maximum a posteriori estimate.
+
+    Args:
+        net: a net, or a stack of R of them (see `dwp.nn.stack`).
+        priors: by the name of the layer.
+        noise: where estimates draw from; see `dwp.seeds.standard_normal`.
+        precision: of the products inside priors that are nets (see `dwp.devices.products`).
+        runs: the number R of runs.
+    """
+    total = []
+    for name, prior in priors.items():
+        kernels = net.get_submodule(name).weight.flatten(0, 1)  # (R * out * in, k, k)
+        with products(precision if prior.trained else "float32", kernels.device.type):
+            total.append(prior.loss(kernels, noise).view(runs, -1).sum(1))
+    return sum(total)
+
+
 def train_classifiers(
     target: ImageTensors,
     settings: Mapping[str, Any],
@@ -54,6 +81,7 @@ def train_classifiers(
     n: int,
     priors: Mapping[str, KernelPrior] | None,
     init: Mapping[str, KernelPrior] | None,
+    penalty: Mapping[str, KernelPrior] | None = None,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
     deadline: float | None = None,
@@ -81,6 +109,8 @@ def train_classifiers(
         priors: of the layers to be Bayesian, by name; None trains a deterministic net on the mean
             cross-entropy plus `l2` times the sum of squares of the convolutions.
         init: what the kernels of named layers start from; None: Xavier-normal.
+        penalty: of a net without priors: adds 1/N * (-log p) of the kernels of named layers to the
+            loss, N = n (see `prior_penalty`).
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`; one file for all runs.
         deadline: see `dwp.training.loop.optimise`.
@@ -88,8 +118,9 @@ def train_classifiers(
         label: name shown with the progress.
 
     Returns:
-        For each run the net, and the records over time: the terms of the loss, and
-        `validation_accuracy` and `validation_nll` (mean nats) of the ensemble of weight samples.
+        For each run the net, and the records over time: the terms of the loss (`penalty` in
+        nats of all kernels), and `validation_accuracy` and `validation_nll` (mean nats) of the
+        ensemble of weight samples.
         The members of an ensemble differ in their initial weights, batches and noise; the first is
         what the run would be alone. The net is their stack (see `dwp.nn.stack`), and the terms of
         the loss are those of the first.
@@ -119,6 +150,8 @@ def train_classifiers(
     stacked = stack(nets).to(memory_format=torch.channels_last)
     if priors is not None:
         priors = {name: prior.to(device) for name, prior in priors.items()}
+    if penalty is not None:
+        penalty = {name: prior.to(device) for name, prior in penalty.items()}
     noise = [generator("classification", "noise", *place, device=device) for place in places]
     for layer in stacked.modules():
         if isinstance(layer, (BayesianConv2d, Dropout)):
@@ -132,8 +165,12 @@ def train_classifiers(
         logits = logits.unflatten(1, (len(nets), -1)).transpose(0, 1)  # (R, batch, classes)
         if priors is None:
             data = cross_entropy(logits, targets[chosen])
-            penalty = settings["l2"] * l2_penalty(stacked, len(nets))
-            return data + penalty, {"train_nll": data.detach()}
+            loss = data + settings["l2"] * l2_penalty(stacked, len(nets))
+            if penalty is None:
+                return loss, {"train_nll": data.detach()}
+            minus_log = prior_penalty(stacked, penalty, noise, settings["precision"], len(nets))
+            scalars = {"train_nll": data.detach(), "penalty": minus_log.detach()}
+            return loss + minus_log / n, scalars
         kl = kl_by_layer(
             stacked,
             priors,

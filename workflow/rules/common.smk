@@ -155,8 +155,15 @@ def prior_module(domain, prior):
 
 def run_modules(w):
     """The modules of the kinds of prior that a run names by strings."""
-    names = [w.prior] if not is_deterministic(w.domain, w.prior) else []
+    deterministic = is_deterministic(w.domain, w.prior)
+    names = penalty_names(w) if deterministic else [w.prior]
     return [prior_module(w.domain, name) for name in names] + init_modules(w)
+
+
+def penalty_names(w):
+    """The prior, if any, that a deterministic net's weights are penalised by, in a list."""
+    section = prior_section(w.domain, w.prior)
+    return [section["penalty"]] if "penalty" in section else []
 
 
 def init_modules(w):
@@ -193,6 +200,14 @@ def run_init(w):
     if w.init == XAVIER:
         return []
     return [prior_file(w.domain, w.init, layer) for layer in kernel_layers(w.domain)]
+
+
+def run_penalty(w):
+    return [
+        prior_file(w.domain, name, layer)
+        for name in penalty_names(w)
+        for layer in kernel_layers(w.domain)
+    ]
 
 
 def layer_files(paths):
