@@ -197,6 +197,7 @@ def _check_prior(
             expected |= {"layers"} if kind.choices() else set()
             expected |= {"training"} if kind.trained else set()
         expected |= {"released"} if released else set()
+        optional = {"reconstructed_by"} if section["kind"] == "empirical" else set()
     found = set(section) - {"kind"}
     if not expected <= found <= expected | optional:
         raise UserError(
@@ -209,6 +210,9 @@ def _check_prior(
             with_density = [name for name, prior in priors.items() if _has_density(prior["kind"])]
             _one_of(f"{place}.penalty", section["penalty"], with_density)
         return
+    if "reconstructed_by" in section:
+        vaes = [name for name, prior in priors.items() if prior["kind"] == "vae"]
+        _one_of(f"{place}.reconstructed_by", section["reconstructed_by"], vaes)
     for layer in released:
         _one_of(f"{place}.released", layer, layers)
     for key in sorted(expected & {"layers", "training"}):

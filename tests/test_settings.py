@@ -105,6 +105,10 @@ ALLOWED = {
     "a fixed variance of the kernels": {"priors.dwp.layers.conv1.variance": 0.01},
     "a floor of the variances": {"priors.gaussian-mixture.layers.conv1.floor": 0.01},
     "dropout": {"priors.deterministic-l2.dropout": 0.5},
+    "reconstructed kernels as an init": {
+        "priors.reconstructed": {"kind": "empirical", "reconstructed_by": "dwp"},
+        "classification.inits": ["reconstructed"],
+    },
     "a prior as a penalty": {"priors.deterministic-l2.penalty": "dwp"},
     "an ensemble": {"priors.deterministic-l2.members": 5},
     "another estimate of the KL": {
@@ -440,6 +444,16 @@ BROKEN = {
         {"priors.deterministic-l2.l2": REMOVED},
         "priors.deterministic-l2",
         ["expected kind, l2, optionally dropout, members, penalty; found kind"],
+    ),
+    "reconstructions by what is no VAE": (
+        {"priors.source-kernels.reconstructed_by": "flow"},
+        "priors.source-kernels.reconstructed_by",
+        ["expected one of dwp; found 'flow'"],
+    ),
+    "reconstructions as a Gaussian": (
+        {"priors.gaussian-diagonal.reconstructed_by": "dwp"},
+        "priors.gaussian-diagonal",
+        ["expected kind; found kind, reconstructed_by"],
     ),
     "a penalty that is no prior": (
         {"priors.deterministic-l2.penalty": "deterministic-l2"},

@@ -183,6 +183,12 @@ class KernelVAE(KernelPrior):
         return self._decode_prior(n, generator)[0]
 
     @torch.no_grad()
+    def reconstruct(self, kernels: Tensor) -> Tensor:
+        """Return decoder means (n, k, k) of the mean codes of kernels (n, k, k)."""
+        parts = kernels.split(_chunk(kernels))
+        return torch.cat([self.decode(self.encode(part)[0])[0] for part in parts])
+
+    @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         codes = torch.randn((n, self.latent), generator=generator, device=generator.device)
         parts = codes.split(_chunk(codes))

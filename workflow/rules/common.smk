@@ -189,6 +189,22 @@ def fitted_kernels(w):
     return [kernel_file(w.domain, w.layer)] if kind.needs_kernels else []
 
 
+def reconstructing_names(w):
+    """The prior, if any, that passes on the kernels that another is fitted to, in a list."""
+    section = prior_section(w.domain, w.prior)
+    return [section["reconstructed_by"]] if "reconstructed_by" in section else []
+
+
+def reconstructing_prior(w):
+    return [prior_file(w.domain, name, w.layer) for name in reconstructing_names(w)]
+
+
+def fitting_modules(w):
+    return [
+        prior_module(w.domain, name) for name in [w.prior, *reconstructing_names(w)]
+    ]
+
+
 def run_priors(w):
     if is_deterministic(w.domain, w.prior):
         return []
