@@ -264,6 +264,11 @@ def _check_classification(
         run = {**section, **values}
         for layer in run["bayesian_layers"]:
             _one_of(f"{place}.bayesian_layers", layer, network_layers)
+        for name in section["priors"] if run.get("posterior") == "codes" else ():
+            if priors[name]["kind"] not in ("vae", DETERMINISTIC):
+                raise UserError(
+                    f"{place}.posterior: codes are of priors of kind vae; found {name} under priors"
+                )
         _at_most(place, run, "evaluate_every", "epochs")
 
 

@@ -109,6 +109,10 @@ ALLOWED = {
         "priors.reconstructed": {"kind": "empirical", "reconstructed_by": "dwp"},
         "classification.inits": ["reconstructed"],
     },
+    "a posterior over codes": {
+        "classification.priors": ["dwp", "deterministic-l2"],
+        "classification.vary": {"posterior": ["weights", "codes"]},
+    },
     "a prior as a penalty": {"priors.deterministic-l2.penalty": "dwp"},
     "an ensemble": {"priors.deterministic-l2.members": 5},
     "another estimate of the KL": {
@@ -454,6 +458,11 @@ BROKEN = {
         {"priors.gaussian-diagonal.reconstructed_by": "dwp"},
         "priors.gaussian-diagonal",
         ["expected kind; found kind, reconstructed_by"],
+    ),
+    "codes of what is no VAE": (
+        {"classification.posterior": "codes"},
+        "classification.posterior",
+        ["vae", "log-uniform"],
     ),
     "a penalty that is no prior": (
         {"priors.deterministic-l2.penalty": "deterministic-l2"},

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,6 +101,7 @@ def train_classifiers(
             `kernels_per_step`, `precision` (of the KL's products; see `dwp.devices.products`),
             `kl_temperature` (its factor in the loss; the KL in the records is that at 1),
             `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
+            `posterior` ("codes": see `dwp.nn.bayesian.CodeConv2d`; absent: "weights"),
             `test_precision` (of the products of predictions), `validation`, `samples`,
             `evaluate_every` (epochs); for nets without priors also `l2` and, if
             wanted, `members` of an ensemble and the rate of `dropout`.
@@ -133,12 +135,11 @@ def train_classifiers(
     members = settings.get("members", 1)
     places = [(*run, *([member] if member else [])) for run in runs for member in range(members)]
     nets, images, targets = [], [], []
+    if priors is not None:
+        priors = {name: prior.to(device) for name, prior in priors.items()}
     for place in places:
-        net = build_member(settings, classes, priors)
         start = generator("classification", "initial", *place)
-        initialise_xavier(net, start)
-        if init is not None:
-            initialise_from(net, init, start)
+        net = build_member(settings, classes, priors, partial(_initialise, init=init, start=start))
         nets.append(net.to(device, memory_format=torch.channels_last))
         chosen, held_out = few_shot_subset(
             target.train_targets, n, place[0], settings["validation"]
@@ -148,8 +149,6 @@ def train_classifiers(
     images = torch.stack(images).to(device)  # (R, n, c, h, w)
     targets = torch.stack(targets).to(device)  # (R, n)
     stacked = stack(nets).to(memory_format=torch.channels_last)
-    if priors is not None:
-        priors = {name: prior.to(device) for name, prior in priors.items()}
     if penalty is not None:
         penalty = {name: prior.to(device) for name, prior in penalty.items()}
     noise = [generator("classification", "noise", *place, device=device) for place in places]
@@ -233,3 +232,11 @@ def train_classifiers(
         net.load_state_dict(state)
     ensembles = [stack(nets[first : first + members]) for first in range(0, len(nets), members)]
     return list(zip(ensembles, records[::members], strict=True))
+
+
+def _initialise(
+    net: nn.Module, init: Mapping[str, KernelPrior] | None, start: torch.Generator
+) -> None:
+    initialise_xavier(net, start)
+    if init is not None:
+        initialise_from(net, init, start)
