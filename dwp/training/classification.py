@@ -1,5 +1,6 @@
 """Training a net on few examples under a prior over its kernels."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -135,8 +136,8 @@ def train_classifiers(
     members = settings.get("members", 1)
     places = [(*run, *([member] if member else [])) for run in runs for member in range(members)]
     nets, images, targets = [], [], []
-    if priors is not None:
-        priors = {name: prior.to(device) for name, prior in priors.items()}
+    if priors is not None:  # copies: `init` may be the same objects, and draws on the CPU
+        priors = {name: copy.deepcopy(prior).to(device) for name, prior in priors.items()}
     for place in places:
         start = generator("classification", "initial", *place)
         net = build_member(settings, classes, priors, partial(_initialise, init=init, start=start))
