@@ -206,11 +206,13 @@ def _classifier(
     images: int,
     priors: dict | None,
     init: dict | None,
+    penalty: dict | None,
     device: str,
 ):
     """Units: training steps on a batch of so many images, the whole training set."""
     target = _images(images + 2 * classes, shape, classes)  # 2: class counts differ by up to one
     priors, init = _made_up_priors(priors, device), _made_up_priors(init, "cpu")
+    penalty = _made_up_priors(penalty, device)
 
     def run(units: int) -> object:
         reduced = {"epochs": units, "evaluate_every": units, "validation": classes}
@@ -221,6 +223,7 @@ def _classifier(
             n=images,
             priors=priors,
             init=init,
+            penalty=penalty,
             device=device,
         )
 
@@ -248,6 +251,7 @@ def _classifier_test(
             out_of_domain=several,
             samples=settings["samples"] if priors else 0,
             generator=draws,
+            members=settings.get("members", 1),
             precision=settings["test_precision"],
             estimation=Estimation.of(settings) if priors else DEFAULT,
         )

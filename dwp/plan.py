@@ -31,7 +31,7 @@ from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import prior_class
-from dwp.settings import DETERMINISTIC, XAVIER
+from dwp.settings import DETERMINISTIC, XAVIER, deterministic_settings
 from dwp.variants import as_text, variants
 
 CALIBRATION_SECONDS = 35.0
@@ -257,10 +257,12 @@ class Costs:
         batch = settings["batch_size"]
         sizes = [min(size, batch) for size in section["train_sizes"]]
         init = section["inits"][0]
+        penalty = self.config["domains"][domain]["priors"][prior].get("penalty")
         work = {
             "work": "classifier",
             **self._net(domain, prior, variant, _FREE),
             "init": None if init == XAVIER else self._layers(domain, init),
+            "penalty": self._layers(domain, penalty) if penalty else None,
         }
         least, most = (self.measured({**work, "images": f(sizes)}) for f in (min, max))
         slope = (most[1] - least[1]) / max(max(sizes) - min(sizes), 1)
@@ -338,11 +340,14 @@ class Costs:
         settings = self._variant(domain, prior, variant)
         settings |= {k: section["classification"][k] for k in free if k in settings}
         priors = None
-        if section["priors"][prior]["kind"] != DETERMINISTIC:
+        if section["priors"][prior]["kind"] == DETERMINISTIC:
+            settings |= deterministic_settings(section, prior) | {"l2": 0.001}
+            settings.pop("penalty", None)
+        else:
             layers = settings["bayesian_layers"]
             priors = {layer: self._prior_kind(domain, prior, layer) for layer in layers}
         return {
-            "settings": {"network": section["network"], "l2": 0.001, **settings},
+            "settings": {"network": section["network"], **settings},
             **_form(self.data[domain]["target"]),
             "priors": priors,
             "device": self.device,

@@ -59,6 +59,11 @@ def prior_settings(domain: Mapping[str, Any], prior: str, layer: str) -> dict[st
     }
 
 
+def deterministic_settings(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:
+    """Return what deterministic nets depend on beside the settings of all nets."""
+    return {key: value for key, value in domain["priors"][prior].items() if key != "kind"}
+
+
 def describe_refusal(error: Any) -> str:
     """Return a schema's refusal in one line: the setting, what was expected, what was found.
 
@@ -89,7 +94,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
 _FRACTIONAL = (
     *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
-    "kl_temperature",
+    *("kl_temperature", "dropout"),
 )
 
 
@@ -134,7 +139,7 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
                 "and kernels.test_fraction"
             )
     for prior, section in domain["priors"].items():
-        _check_prior(f"{place}.priors.{prior}", section, layers)
+        _check_prior(f"{place}.priors.{prior}", section, layers, domain["priors"])
     _check_classification(f"{place}.classification", domain, network_layers)
     if "features" in domain:
         _check_features(f"{place}.features", domain)
@@ -174,29 +179,40 @@ def _check_data(place: str, domain: Mapping[str, Any]) -> None:
         )
 
 
-def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, Any]) -> None:
+def _check_prior(
+    place: str, section: Mapping[str, Any], layers: Mapping[str, Any], priors: Mapping[str, Any]
+) -> None:
     if place.endswith(f".{XAVIER}"):
         raise UserError(f"{place}: '{XAVIER}' names an init; call the prior something else")
     _one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
     expected: set[str] = set()
+    optional: set[str] = set()
     released = section.get("released", {}) if section["kind"] == "vae" else {}
     fitted = [layer for layer in layers if layer not in released]
     if section["kind"] == DETERMINISTIC:
-        expected = {"l2"}
+        expected, optional = {"l2"}, {"members", "dropout", "penalty"}
     else:
         kind = prior_class(section["kind"])
         if fitted:
             expected |= {"layers"} if kind.choices() else set()
             expected |= {"training"} if kind.trained else set()
         expected |= {"released"} if released else set()
+        optional = {"reconstructed_by"} if section["kind"] == "empirical" else set()
     found = set(section) - {"kind"}
-    if found != expected:
+    if not expected <= found <= expected | optional:
         raise UserError(
-            f"{place}: expected kind{''.join(f', {key}' for key in sorted(expected))}; found "
+            f"{place}: expected kind{''.join(f', {key}' for key in sorted(expected))}"
+            f"{', optionally ' * bool(optional)}{', '.join(sorted(optional))}; found "
             f"{', '.join(sorted(section))}"
         )
     if section["kind"] == DETERMINISTIC:
+        if "penalty" in section:
+            with_density = [name for name, prior in priors.items() if _has_density(prior["kind"])]
+            _one_of(f"{place}.penalty", section["penalty"], with_density)
         return
+    if "reconstructed_by" in section:
+        vaes = [name for name, prior in priors.items() if prior["kind"] == "vae"]
+        _one_of(f"{place}.reconstructed_by", section["reconstructed_by"], vaes)
     for layer in released:
         _one_of(f"{place}.released", layer, layers)
     for key in sorted(expected & {"layers", "training"}):
@@ -229,6 +245,10 @@ def _check_prior(place: str, section: Mapping[str, Any], layers: Mapping[str, An
                 )
 
 
+def _has_density(kind: str) -> bool:
+    return kind in KINDS and prior_class(kind).density is not None
+
+
 def _check_classification(
     place: str, domain: Mapping[str, Any], network_layers: Iterable[str]
 ) -> None:
@@ -244,6 +264,11 @@ def _check_classification(
         run = {**section, **values}
         for layer in run["bayesian_layers"]:
             _one_of(f"{place}.bayesian_layers", layer, network_layers)
+        for name in section["priors"] if run.get("posterior") == "codes" else ():
+            if priors[name]["kind"] not in ("vae", DETERMINISTIC):
+                raise UserError(
+                    f"{place}.posterior: codes are of priors of kind vae; found {name} under priors"
+                )
         _at_most(place, run, "evaluate_every", "epochs")
 
 

@@ -28,6 +28,7 @@ BAYESIAN_SETTINGS = (
     "log_variance",
     "samples",
     "bayesian_layers",
+    "posterior",
 )
 """Settings without a meaning for nets without a prior."""
 

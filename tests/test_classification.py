@@ -13,12 +13,16 @@ from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
+from dwp.nn.classifier import build_classifier, build_member
+from dwp.nn.dropout import Dropout
+from dwp.nn.networks import NETWORKS
 from dwp.nn.predict import predict
+from dwp.nn.stack import unstack
 from dwp.priors import Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training import classification, loop
-from dwp.training.classification import bayesian_objective, train_classifiers
+from dwp.training.classification import bayesian_objective, prior_penalty, train_classifiers
 from dwp.training.source import l2_penalty
 
 SIZES = {"conv1": 7, "conv2": 5}
@@ -642,3 +646,231 @@ def test_train_nll_is_the_mean_over_samples(stripes, runs):
     assert found == pytest.approx(sum(each) / 7, rel=1e-5)
     ensemble = F.nll_loss(draws.mean(0).log(), targets).item()
     assert found > ensemble + 1e-4
+
+
+# Ensembles
+
+
+ENSEMBLE = {"members": 3, "filters": [4, 6], "epochs": 20, "evaluate_every": 10}
+ALONE = ENSEMBLE | {"members": 1}
+
+
+@pytest.fixture(scope="module")
+def ensemble(stripes):
+    return train(stripes, None, settings=ENSEMBLE, init="gaussian-full")
+
+
+def members_of(net, count=3):
+    """The nets of an ensemble by themselves."""
+    parts = []
+    for state in unstack(net, count):
+        parts.append(build_member(ALONE | {"network": "mnist"}, 3, None))
+        parts[-1].load_state_dict(state)
+    return parts
+
+
+def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes, ensemble):
+    alone, history = train(stripes, None, settings=ALONE, init="gaussian-full")
+    first, second, third = members_of(ensemble[0])
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(first.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    losses = [
+        [r["train_nll"] for r in records if "train_nll" in r] for records in (ensemble[1], history)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    for other in (second, third):
+        assert (other.conv2.weight - first.conv2.weight).abs().max() > 0.1
+    assert (third.conv2.weight - second.conv2.weight).abs().max() > 0.1
+
+
+def test_ensembles_together_are_ensembles_alone(stripes, ensemble):
+    init = make_priors("gaussian-full")
+    runs = train_classifiers(
+        stripes, SETTINGS | ENSEMBLE, [(1, 0), (0, 0)], n=12, priors=None, init=init
+    )
+    assert len(runs) == 2
+    net, records = runs[1]
+    for name, value in ensemble[0].state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    for found, expected in zip(records, ensemble[1], strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_validation_of_an_ensemble_is_of_the_mean_of_its_probabilities(stripes, ensemble):
+    net, records = ensemble
+    _, held_out = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
+    images, truth = to_unit(stripes.train_images[held_out]), stripes.train_targets[held_out]
+    mean = sum(predict(member, images, samples=0)[0] for member in members_of(net)) / 3
+    assert records[-1]["validation_nll"] == pytest.approx(
+        F.nll_loss(mean.log(), truth).item(), rel=1e-4
+    )
+
+
+def test_an_ensemble_resumes_bit_for_bit(tmp_path, stripes, ensemble, interrupt):
+    options = {"settings": ENSEMBLE, "init": "gaussian-full", "checkpoint": tmp_path / "checkpoint"}
+    interrupt.stop = 8
+    with pytest.raises(Interruption):
+        train(stripes, None, **options)
+    interrupt.stop = None
+    net, records = train(stripes, None, **options)
+    assert records == ensemble[1]
+    assert same_state(net, ensemble[0])
+
+
+def test_report_of_an_ensemble(stripes, ensemble):
+    net = build_classifier(SETTINGS | ENSEMBLE, 3, None)
+    net.load_state_dict(ensemble[0].state_dict())
+    found = report(stripes, net, None, samples=0, members=3)
+    assert set(found) == OF_EVERY_NET
+    assert found == report(stripes, net, None, samples=0, members=3, seed=1)
+    images = to_unit(stripes.test_images)
+    drawn = torch.stack([predict(part, images, samples=0)[0] for part in members_of(net)])
+
+    def nll(probabilities):
+        return F.nll_loss(probabilities.log(), stripes.test_targets).item()
+
+    each = [nll(probabilities) for probabilities in drawn]
+    assert found["sample_nll"] == found["mean_nll"] == pytest.approx(each[0], rel=1e-4)
+    assert found["ensemble_nll"] == pytest.approx(nll(drawn.mean(0)), rel=1e-4)
+    assert found["ensemble_nll"] < sum(each) / 3  # Jensen
+
+
+# Dropout
+
+
+def test_dropout_keeps_the_mean_and_drops_its_rate():
+    layer, inputs = Dropout(0.3), torch.full((200, 100), 2.0)
+    layer.generator = generator("dropout")
+    found = layer(inputs)
+    assert found.unique().tolist() == pytest.approx([0.0, 2 / 0.7])
+    assert found.mean().item() == pytest.approx(2, rel=0.02)
+    assert (found == 0).double().mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 2e4))
+    assert not torch.equal(layer(inputs), found)
+    layer.generator = generator("dropout")
+    assert torch.equal(layer(inputs), found)
+    assert layer.eval()(inputs) is inputs
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1])
+def test_a_rate_out_of_bounds_is_refused(rate):
+    with pytest.raises(UserError, match="dropout: expected a rate"):
+        Dropout(rate)
+
+
+@pytest.fixture(scope="module")
+def dropped(stripes):
+    return train(stripes, None, settings={"dropout": 0.5})
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_may_have_dropout(network):
+    shape = NETWORKS[network].image_shape
+    filters = [2] * len(NETWORKS[network].kernel_sizes)
+    settings = {"network": network, "filters": filters, "dropout": 0.5}
+    net = build_member(settings, 3, None)
+    net.classifier[0].generator = generator("dropout")
+    images = torch.rand((4, *shape), generator=generator("images"))
+    with torch.no_grad():
+        assert not torch.equal(net(images), net(images))
+        net.eval()
+        assert torch.equal(net(images), net.classifier[1](net.features(images)))
+
+
+def test_dropout_changes_the_training_alone(stripes, runs, dropped):
+    net, _ = dropped
+    assert not torch.equal(net.conv1.weight, runs[None][0].conv1.weight)
+    found = report(stripes, net, None, samples=0)
+    assert found == report(stripes, net, None, samples=0, seed=1)
+    torch.manual_seed(1)  # torch's own generator has no say
+    again, records = train(stripes, None, settings={"dropout": 0.5})
+    assert same_state(again, net)
+    assert records == dropped[1]
+
+
+def test_dropout_resumes_bit_for_bit(tmp_path, stripes, dropped, interrupt):
+    options = {"settings": {"dropout": 0.5}, "checkpoint": tmp_path / "checkpoint"}
+    interrupt.stop = 8
+    with pytest.raises(Interruption):
+        train(stripes, None, **options)
+    interrupt.stop = None
+    net, records = train(stripes, None, **options)
+    assert records == dropped[1]
+    assert same_state(net, dropped[0])
+
+
+# A prior as a penalty
+
+
+def penalised(data, kind, *, settings=None, runs=((0, 0),), **options):
+    settings = SETTINGS | {"l2": 0.0} | (settings or {})
+    penalty = make_priors(kind)
+    return train_classifiers(
+        data, settings, runs, n=12, priors=None, init=None, penalty=penalty, **options
+    )
+
+
+def test_a_standard_normal_as_a_penalty_is_weight_decay(stripes, monkeypatch):
+    # -log N(w; 0, I) is half the sum of squares, but for a constant
+    seen = {}
+
+    def optimise(net, objective, **_):
+        seen["net"] = net
+        seen["loss"], seen["terms"] = objective(torch.arange(12)[None])
+        seen["loss"].sum().backward()
+        return [[]]
+
+    monkeypatch.setattr(classification, "optimise", optimise)
+    penalised(stripes, "standard-normal")
+    weights = [seen["net"].conv1.weight, seen["net"].conv2.weight]
+    numbers = sum(weight.numel() for weight in weights)
+    squares = sum(weight.detach().square().sum() for weight in weights)
+    expected = 0.5 * (squares + numbers * math.log(2 * math.pi)).item()
+    assert seen["terms"]["penalty"].item() == pytest.approx(expected, rel=1e-5)
+    total = seen["terms"]["train_nll"].item() + expected / 12
+    assert seen["loss"].item() == pytest.approx(total, rel=1e-5)
+    with_penalty = [weight.grad for weight in weights]
+    train(stripes, None, settings={"l2": 0.0})
+    for name, found, weight in zip(SIZES, with_penalty, weights, strict=True):
+        plain = seen["net"].get_submodule(name).weight.grad
+        torch.testing.assert_close(found, plain + weight / 12, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["vae", "gaussian-full", "standard-normal"])
+def test_a_penalty_makes_kernels_more_likely(stripes, runs, kind):
+    settings = {"epochs": 20, "evaluate_every": 10}
+    ((net, records),) = penalised(stripes, kind, settings=settings)
+    ((free, _),) = penalised(stripes, None, settings=settings)
+    priors = make_priors(kind)
+    with torch.no_grad():
+        found, without = (
+            torch.stack([prior_penalty(n, priors, generator(i)) for i in range(20)]).mean()
+            for n in (net, free)
+        )
+    assert found < without
+    terms = [record["penalty"] for record in records if "penalty" in record]
+    assert len(terms) == 2
+    assert terms[1] < terms[0]
+
+
+@pytest.mark.parametrize("kind", ["vae", "gaussian-full"])
+def test_penalised_nets_together_are_penalised_nets_alone(stripes, kind):
+    settings, places = {"members": 2}, [(0, 0), (1, 0)]
+    together = penalised(stripes, kind, settings=settings, runs=places)
+    for place, (net, records) in zip(places, together, strict=True):
+        ((alone, history),) = penalised(stripes, kind, settings=settings, runs=[place])
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+        for found, expected in zip(records, history, strict=True):
+            assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_sampled_penalty_resumes_bit_for_bit(tmp_path, stripes, interrupt):
+    ((whole, history),) = penalised(stripes, "vae")
+    interrupt.steps, interrupt.stop = 0, 8
+    options = {"checkpoint": tmp_path / "checkpoint"}
+    with pytest.raises(Interruption):
+        penalised(stripes, "vae", **options)
+    interrupt.stop = None
+    ((net, records),) = penalised(stripes, "vae", **options)
+    assert records == history
+    assert same_state(net, whole)

@@ -237,7 +237,7 @@ def source_nets(data):
     return [(net, records) for net, records, _ in train_source_nets(data, settings, [0, 1])]
 
 
-def classifiers(data, kind, count=None):
+def classifiers(data, kind, count=None, penalty=False, **more):
     priors = None
     if kind is not None:
         kernels = {size: torch.randn(100, size, size, generator=generator(size)) for size in (7, 5)}
@@ -258,8 +258,22 @@ def classifiers(data, kind, count=None):
         "samples": 2,
         "validation": 12,
         "evaluate_every": 4,
+        "kl_temperature": 1.0,
+        "kl_estimator": "exact",
+        "kl_bound": "elbo",
+        "latent_samples": 1,
+        **more,
     }
-    return train_classifiers(data, settings, [(0, 0), (1, 0)], n=12, priors=priors, init=None)
+    kinds = {"priors": None, "penalty": priors} if penalty else {"priors": priors}
+    return train_classifiers(data, settings, [(0, 0), (1, 0)], n=12, init=None, **kinds)
+
+
+def ensembles(data):
+    return classifiers(data, "vae", penalty=True, members=2, dropout=0.5)
+
+
+def codes(data):
+    return classifiers(data, "vae", posterior="codes")
 
 
 def vae(data):
@@ -279,6 +293,8 @@ def vae(data):
         (classifiers, ("log-uniform",)),
         (classifiers, ("standard-normal",)),
         (classifiers, ("gaussian-full",)),
+        (ensembles, ()),
+        (codes, ()),
     ],
 )
 def test_trainings_can_be_recorded(recorded, data, train, arguments):

@@ -311,6 +311,32 @@ def test_variants_cost_what_their_settings_do():
     assert (len(nets), len(tests)) == (2, 1)
 
 
+def test_members_and_penalties_are_part_of_what_is_measured():
+    config = tiny_config()
+    priors = config["domains"]["demo"]["priors"]
+    priors["ensemble"] = {"kind": "deterministic", "l2": 0.1, "members": 3, "penalty": "dwp"}
+    works = []
+
+    def lookup(work):
+        works.append(work)
+        return 0, 0
+
+    for file in ("weights.safetensors", "metrics.json"):
+        run = f"classification/ensemble/dwp/base/n20/split0/seed0/{file}"
+        seconds(Costs(config, [], lookup, DATA), run)
+    nets = [work for work in works if work["work"].startswith("classifier")]
+    assert {work["work"] for work in nets} == {"classifier", "classifier_test"}
+    assert all(work["settings"]["members"] == 3 for work in nets)
+    for work in nets:
+        assert "penalty" not in work["settings"]
+        assert ("penalty" in work) == (work["work"] == "classifier")
+    penalty = next(work["penalty"] for work in nets if "penalty" in work)
+    assert {layer: prior["kind"] for layer, prior in penalty.items()} == {
+        "conv1": "vae",
+        "conv2": "vae",
+    }
+
+
 def test_a_test_costs_its_images_by_samples_and_by_the_mean():
     measured = {"test_start": (2, 0), "classifier_test": (1, 0.05), "read": (0, 0.1)}
     run = "classification/{}/dwp/base/n20/split0/seed0/metrics.json"

@@ -23,7 +23,8 @@ from dwp.plots.tables import to_csv, to_markdown
 
 PRIORS = [
     *("dwp", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"),
-    *("deterministic", "deterministic-l2"),
+    *("deterministic", "deterministic-l2", "deterministic-dropout", "deterministic-dwp"),
+    "deep-ensemble",
 ]
 
 

@@ -1,6 +1,9 @@
 """Fitting priors: every kind, a VAE that learns what it should, and resuming bit for bit."""
 
 import math
+import runpy
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +12,7 @@ from torch.distributions import Normal
 
 from dwp.errors import OutOfTime, UserError
 from dwp.evaluation.scores import score
+from dwp.files import save_tensors
 from dwp.priors import KINDS, load_prior, prior_class
 from dwp.priors.gaussian import DiagonalGaussian
 from dwp.priors.vae import KernelVAE
@@ -310,3 +314,38 @@ def test_the_deadline(tmp_path, kernels):
     assert stops == 59  # a step each
     assert same_state(found[0], whole)
     assert found[1] == records
+
+
+# Reconstructed kernels
+
+
+def test_reconstructions_are_near_their_kernels_and_the_same_in_parts(trained, monkeypatch):
+    vae, test = trained[0], ring(300, "test")
+    found = vae.reconstruct(test)
+    assert torch.equal(found[3:5], vae.decode(vae.encode(test)[0])[0][3:5])
+    # what is left is the noise about the ring, not its radius
+    assert (found - test).square().mean().sqrt() < 2 * SPREAD < 0.3 * test.square().mean().sqrt()
+    monkeypatch.setattr("dwp.priors.vae._CHUNK", {"cpu": 100})
+    torch.testing.assert_close(vae.reconstruct(test), found)
+
+
+def test_an_empirical_prior_of_reconstructions(trained, kernels, tmp_path, monkeypatch):
+    trained[0].save(tmp_path / "vae.safetensors")
+    tensors = {"train": kernels, "test": ring(5, "test")}
+    save_tensors(tmp_path / "kernels.safetensors", tensors, kind="kernels", settings={})
+    script = Path(__file__).parent.parent / "workflow" / "scripts" / "fit_prior.py"
+    settings = '{"kind": "empirical", "arguments": {}, "training": null}'
+    options = {
+        "--kernels": tmp_path / "kernels.safetensors",
+        "--reconstructed-by": tmp_path / "vae.safetensors",
+        "--kernel-size": 5,
+        "--settings": settings,
+        "--code": "abc",
+        "--prior": tmp_path / "prior.safetensors",
+        "--history": tmp_path / "history.csv",
+    }
+    line = [str(part) for option in options.items() for part in option]
+    monkeypatch.setattr(sys, "argv", ["fit_prior", *line])
+    runpy.run_path(str(script), run_name="__main__")
+    prior = load_prior(tmp_path / "prior.safetensors")
+    assert torch.equal(prior.kernels, load_prior(tmp_path / "vae.safetensors").reconstruct(kernels))

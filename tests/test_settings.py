@@ -104,6 +104,17 @@ ALLOWED = {
     },
     "a fixed variance of the kernels": {"priors.dwp.layers.conv1.variance": 0.01},
     "a floor of the variances": {"priors.gaussian-mixture.layers.conv1.floor": 0.01},
+    "dropout": {"priors.deterministic-l2.dropout": 0.5},
+    "reconstructed kernels as an init": {
+        "priors.reconstructed": {"kind": "empirical", "reconstructed_by": "dwp"},
+        "classification.inits": ["reconstructed"],
+    },
+    "a posterior over codes": {
+        "classification.priors": ["dwp", "deterministic-l2"],
+        "classification.vary": {"posterior": ["weights", "codes"]},
+    },
+    "a prior as a penalty": {"priors.deterministic-l2.penalty": "dwp"},
+    "an ensemble": {"priors.deterministic-l2.members": 5},
     "another estimate of the KL": {
         "classification.kl_temperature": 0.1,
         "classification.kl_estimator": "monte-carlo",
@@ -436,7 +447,42 @@ BROKEN = {
     "point estimate without l2": (
         {"priors.deterministic-l2.l2": REMOVED},
         "priors.deterministic-l2",
-        ["expected kind, l2; found kind"],
+        ["expected kind, l2, optionally dropout, members, penalty; found kind"],
+    ),
+    "reconstructions by what is no VAE": (
+        {"priors.source-kernels.reconstructed_by": "flow"},
+        "priors.source-kernels.reconstructed_by",
+        ["expected one of dwp; found 'flow'"],
+    ),
+    "reconstructions as a Gaussian": (
+        {"priors.gaussian-diagonal.reconstructed_by": "dwp"},
+        "priors.gaussian-diagonal",
+        ["expected kind; found kind, reconstructed_by"],
+    ),
+    "codes of what is no VAE": (
+        {"classification.posterior": "codes"},
+        "classification.posterior",
+        ["vae", "log-uniform"],
+    ),
+    "a penalty that is no prior": (
+        {"priors.deterministic-l2.penalty": "deterministic-l2"},
+        "priors.deterministic-l2.penalty",
+        ["dwp", "standard-normal", "found 'deterministic-l2'"],
+    ),
+    "a penalty without a density": (
+        {"priors.deterministic-l2.penalty": "source-kernels"},
+        "priors.deterministic-l2.penalty",
+        ["dwp", "standard-normal", "found 'source-kernels'"],
+    ),
+    "an improper penalty": (
+        {"priors.deterministic-l2.penalty": "log-uniform"},
+        "priors.deterministic-l2.penalty",
+        ["dwp", "standard-normal", "found 'log-uniform'"],
+    ),
+    "an ensemble of Bayesian nets": (
+        {"priors.standard-normal.members": 5},
+        "priors.standard-normal",
+        ["expected kind; found kind, members"],
     ),
     "missing layer": (
         {"kernels.layers.conv1": REMOVED},
@@ -612,6 +658,16 @@ REFUSED = {
         inside({"classification.learning_rate": 0}),
         "domains.demo.classification.learning_rate",
         ["exclusiveMinimum 0", "0"],
+    ),
+    "all features dropped": (
+        inside({"priors.deterministic-l2.dropout": 1.0}),
+        "domains.demo.priors.deterministic-l2.dropout",
+        ["exclusiveMaximum 1", "1.0"],
+    ),
+    "an ensemble of none": (
+        inside({"priors.deterministic-l2.members": 0}),
+        "domains.demo.priors.deterministic-l2.members",
+        ["minimum 1", "0"],
     ),
     "negative penalty": (
         inside({"priors.deterministic-l2.l2": -0.1}),

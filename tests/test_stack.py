@@ -11,6 +11,7 @@ from torch import nn
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, make_bayesian, prediction
+from dwp.nn.dropout import Dropout
 from dwp.nn.networks import CifarBatchNormNet, MnistNet, initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
@@ -164,6 +165,25 @@ def test_predictions_are_those_of_the_nets():
     assert found.shape == (3, 7, RUNS * 10)
     for net, source, probabilities in zip(nets, sources(), found.chunk(RUNS, 2), strict=True):
         close(probabilities, predict(net, images, generator=source, **options))
+
+
+def test_members_of_ensembles_stand_in_place_of_samples():
+    nets, images = make_nets(runs=6), randn(7, 1, 28, 28).sigmoid()
+    found = predict(make_stack(nets), images, samples=0, runs=2, members=3)
+    assert found.shape == (3, 7, 2 * 10)
+    for run, probabilities in enumerate(found.chunk(2, 2)):
+        for net, member in zip(nets[3 * run : 3 * run + 3], probabilities, strict=True):
+            close(member, predict(net, images, samples=0)[0])
+
+
+def test_dropout_is_that_of_the_nets():
+    nets = [nn.Sequential(Dropout(0.4), nn.Linear(9, 4)) for _ in range(RUNS)]
+    stacked, inputs = stack(nets), randn(8, RUNS * 9)
+    stacked[0].generator = sources()
+    found = stacked(inputs)
+    for net, x, logits, source in zip(nets, by_run(inputs), by_run(found), sources(), strict=True):
+        net[0].generator = source
+        close(logits, net(x))
 
 
 class Branches(nn.Module):

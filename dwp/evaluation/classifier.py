@@ -25,6 +25,7 @@ def evaluate_classifier(
     out_of_domain: Tensor,
     samples: int,
     generator: torch.Generator,
+    members: int = 1,
     precision: Precision = "float32",
     estimation: Estimation = DEFAULT,
 ) -> dict[str, float]:
@@ -35,7 +36,8 @@ def evaluate_classifier(
     temperature 1, whatever factor the KL had in training); for the ensemble of all weight samples,
     for one sample and for the mean weights `<which>_accuracy`, `_nll` (mean nats), `_ece`,
     `_brier`; `ensemble_ood_auroc` by predictive entropy. A deterministic net has one prediction,
-    which stands in all three places.
+    which stands in all three places. The members of an ensemble stand in place of weight samples:
+    `sample` and `mean` are of the first.
 
     Args:
         net: the trained net.
@@ -45,10 +47,12 @@ def evaluate_classifier(
         out_of_domain: images of another domain.
         samples: weight samples of the ensemble; 0 for a deterministic net.
         generator: where the samples come from.
+        members: deterministic nets in `net`, if it is a stack of them.
         precision: of the products of predictions; KLs are computed in float32.
         estimation: the bound to report of a KL without a closed form.
     """
-    fitted = predict(net, train[0], samples=samples, generator=generator, precision=precision)
+    options = {"members": members, "precision": precision}
+    fitted = predict(net, train[0], samples=samples, generator=generator, **options)
     targets = train[1].cpu()
     train_nll = sum(classification_metrics(p, targets)["nll"] for p in fitted) / len(fitted)
     metrics = {"train_nll": train_nll}
@@ -62,14 +66,12 @@ def evaluate_classifier(
             metrics[f"kl_{name}"] = sum(float(kl[name]) for kl in draws) / len(draws)
         metrics["kl"] = sum(metrics[f"kl_{name}"] for name in draws[0])
         metrics["elbo"] = -train_nll * len(targets) - metrics["kl"]
-    drawn = predict(net, test[0], samples=samples, generator=generator, precision=precision)
-    mean = predict(net, test[0], samples=0, precision=precision)[0] if samples else drawn[0]
+    drawn = predict(net, test[0], samples=samples, generator=generator, **options)
+    mean = predict(net, test[0], samples=0, **options)[0] if samples else drawn[0]
     predictions = {"ensemble": drawn.mean(0), "sample": drawn[0], "mean": mean}
     for which, probabilities in predictions.items():
         for name, value in classification_metrics(probabilities, test[1]).items():
             metrics[f"{which}_{name}"] = value
-    strange = predict(
-        net, out_of_domain, samples=samples, generator=generator, precision=precision
-    ).mean(0)
-    metrics["ensemble_ood_auroc"] = ood_auroc(predictions["ensemble"], strange)
+    strange = predict(net, out_of_domain, samples=samples, generator=generator, **options)
+    metrics["ensemble_ood_auroc"] = ood_auroc(predictions["ensemble"], strange.mean(0))
     return metrics

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -13,7 +14,7 @@ from dwp.devices import Precision, products
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
-from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
+from dwp.priors.posteriors import GaussianCodes, GaussianKernels, MultiplicativeKernels
 from dwp.seeds import Source, standard_normal
 
 PosteriorKind = Literal["additive", "multiplicative"]
@@ -63,6 +64,10 @@ class BayesianConv2d(nn.Conv2d):
         self.sampling = True
         self._draws: Draws | None = None
 
+    def start_from(self, plain: nn.Conv2d) -> None:
+        """Set mean and bias to the weight and bias of a convolution of the same shape."""
+        self.load_state_dict(plain.state_dict(), strict=False)
+
     @property
     def posterior(self) -> GaussianKernels:
         """The posterior over kernels (out, in / groups, k, k)."""
@@ -107,12 +112,70 @@ class BayesianConv2d(nn.Conv2d):
         return noise.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
+class CodeConv2d(BayesianConv2d):
+    """A convolution whose kernels are decoder means of codes with a Gaussian posterior.
+
+    Every kernel has a latent code of its own: `weight` holds the codes' means (out, in / groups,
+    latent), `log_variance` their log-variances, and a kernel is the decoder's mean for its code, so
+    that the layer cannot leave what the VAE makes of codes. `forward` draws every code once, for
+    all images of the pass; with `sampling = False` it uses the mean codes. The bias is a point
+    estimate.
+
+    Args:
+        *arguments: as for `torch.nn.Conv2d`.
+        prior: a `dwp.priors.vae.KernelVAE`; it is neither trained nor saved with the layer.
+        log_variance: start of the codes' log-variance.
+        **options: as for `torch.nn.Conv2d`.
+
+    Raises:
+        UserError: another kind of prior.
+    """
+
+    def __init__(
+        self, *arguments, prior: KernelPrior, log_variance: float = -10.0, **options
+    ) -> None:
+        super().__init__(*arguments, **options)
+        if prior.kind != "vae":
+            raise UserError(f"posterior: codes are of priors of kind vae; found '{prior.kind}'")
+        means = self.weight.new_zeros((*self.weight.shape[:2], prior.latent))
+        self.weight = nn.Parameter(means)
+        self.log_variance = nn.Parameter(torch.full_like(means, log_variance))
+        self.__dict__["prior"] = prior  # were it a submodule, it would be trained and saved
+
+    @property
+    def posterior(self) -> GaussianCodes:
+        """The posterior over codes (out, in / groups, latent)."""
+        return GaussianCodes(self.weight, self.log_variance)
+
+    @torch.no_grad()
+    def start_from(self, plain: nn.Conv2d) -> None:
+        """Set the mean codes to those of a convolution's kernels, and the bias to its bias."""
+        kernels = plain.weight.flatten(0, 1).to(next(self.prior.parameters()).device)
+        self.weight.copy_(self.prior.encode(kernels)[0].view_as(self.weight))
+        if plain.bias is not None:
+            self.bias.copy_(plain.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs (n, out, h', w') by kernels of drawn codes, or of the mean codes."""
+        if self._draws is None:
+            return self._conv_forward(inputs, self._kernels(), self.bias)
+        key = self, self._draws.sample
+        if key not in self._draws.noise:
+            self._draws.noise[key] = self._kernels()
+        return self._conv_forward(inputs, self._draws.noise[key], self.bias)
+
+    def _kernels(self) -> Tensor:
+        codes = self.posterior.sample(self.generator) if self.sampling else self.weight
+        return self.prior.kernel_means(codes)  # (out, in / groups, k, k)
+
+
 def make_bayesian(
     net: nn.Module,
     layers: list[str] | None = None,
     *,
     posterior: PosteriorKind = "additive",
     log_variance: float = -10.0,
+    codes_of: KernelPrior | None = None,
 ) -> nn.Module:
     """Turn convolutions of a net Bayesian, in place, keeping their weights as the means.
 
@@ -122,6 +185,8 @@ def make_bayesian(
             None: all of them.
         posterior: see `BayesianConv2d`.
         log_variance: see `BayesianConv2d`.
+        codes_of: a VAE prior, for a posterior over the codes of the kernels (see `CodeConv2d`),
+            whose means are those of the weights.
 
     Returns:
         The net.
@@ -139,7 +204,8 @@ def make_bayesian(
                 f"{', '.join(sorted(found))}"
             )
         plain = net.get_submodule(name)
-        bayesian = BayesianConv2d(
+        kind = BayesianConv2d if codes_of is None else partial(CodeConv2d, prior=codes_of)
+        bayesian = kind(
             plain.in_channels,
             plain.out_channels,
             plain.kernel_size,
@@ -154,7 +220,7 @@ def make_bayesian(
             posterior=posterior,
             log_variance=log_variance,
         )
-        bayesian.load_state_dict(plain.state_dict(), strict=False)
+        bayesian.start_from(plain)
         parent, _, child = name.rpartition(".")
         setattr(net.get_submodule(parent), child, bayesian)
     return net
@@ -171,7 +237,7 @@ class Draws:
 
     Attributes:
         sample: the number of the weight sample that the next pass is one of.
-        noise: of each layer and sample.
+        noise: of each layer and sample; of a layer with codes, the kernels.
         inputs: the tensor that each layer was given last.
         moments: of each layer's outputs for that tensor.
     """

@@ -1,27 +1,51 @@
-"""The net of a few-shot run, plain or Bayesian."""
+"""The net of a few-shot run, plain or Bayesian, or an ensemble of plain ones."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from dwp.nn.bayesian import make_bayesian
+from dwp.nn.dropout import Dropout
 from dwp.nn.networks import build_network
+from dwp.nn.stack import stack
 from dwp.priors.base import KernelPrior
 
 
 def build_classifier(
     settings: Mapping[str, Any], classes: int, priors: Mapping[str, KernelPrior] | None
 ) -> nn.Module:
-    """Build the net of a run; its weights are not those of a run yet.
+    """Build the net of a run: the stack (see `dwp.nn.stack`) of the `members` of an ensemble.
+
+    For the arguments see `build_member`; `members` may be absent from the settings: one.
+    """
+    return stack(
+        [build_member(settings, classes, priors) for _ in range(settings.get("members", 1))]
+    )
+
+
+def build_member(
+    settings: Mapping[str, Any],
+    classes: int,
+    priors: Mapping[str, KernelPrior] | None,
+    initialise: Callable[[nn.Module], object] | None = None,
+) -> nn.Module:
+    """Build a net by itself.
 
     Args:
-        settings: `network`, `filters`, `log_variance`.
+        settings: `network`, `filters`, `log_variance`; if wanted, `posterior` ("codes": over the
+            kernels' codes under VAE priors, else "weights") and the rate of `dropout` before the
+            classifier.
         classes: number of classes.
         priors: of the layers to be Bayesian, by name; their kind decides the kind of posterior.
             None: a plain net.
+        initialise: sets the weights of the net before its layers turn Bayesian.
     """
     net = build_network(settings["network"], filters=settings["filters"], classes=classes)
+    if "dropout" in settings:
+        net.classifier = nn.Sequential(Dropout(settings["dropout"]), net.classifier)
+    if initialise is not None:
+        initialise(net)
     if priors is not None:
         for name, prior in priors.items():
             make_bayesian(
@@ -29,5 +53,6 @@ def build_classifier(
                 [name],
                 posterior=prior.posterior_kind,
                 log_variance=settings["log_variance"],
+                codes_of=prior if settings.get("posterior") == "codes" else None,
             )
     return net

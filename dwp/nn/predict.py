@@ -17,9 +17,12 @@ def predict(
     generator: Source = None,
     batch_size: int = 50,
     runs: int = 1,
+    members: int = 1,
     precision: Precision = "float32",
 ) -> Tensor:
     """Return class probabilities (max(samples, 1), n, classes) of images (n, c, h, w).
+
+    Those of the members of an ensemble stand in place of samples: (members, n, classes).
 
     The draws of a sample are shared between batches (see `dwp.nn.bayesian.prediction`): for each
     image the samples are independent and have the distribution of any others; the images of
@@ -35,6 +38,7 @@ def predict(
         generator: where the draws come from; for a stack one for each run.
         batch_size: images at once; a small one keeps the maps in the cache.
         runs: the number R of runs in the stack.
+        members: the number of nets in a run, if the stack is one of ensembles.
         precision: of the net's products (see `dwp.devices.products`); the softmax is in float32.
     """
     device = next(net.parameters()).device
@@ -44,9 +48,12 @@ def predict(
         prediction(net, sampling=samples > 0, generator=generator) as draws,
     ):
         for batch in images.split(batch_size):
-            inputs = batch.to(device).repeat(1, runs, 1, 1).to(memory_format=torch.channels_last)
+            inputs = batch.to(device).repeat(1, runs * members, 1, 1)
+            inputs = inputs.to(memory_format=torch.channels_last)
             logits = []
             for draws.sample in range(max(samples, 1)):
                 logits.append(net(inputs).float().cpu())
             parts.append(torch.stack(logits))
-    return torch.cat(parts, 1).unflatten(2, (runs, -1)).softmax(3).flatten(2)
+    # (samples, n, R, members, classes)
+    probabilities = torch.cat(parts, 1).unflatten(2, (runs, members, -1)).softmax(4)
+    return probabilities.movedim(3, 1).flatten(0, 1).flatten(2)

@@ -53,6 +53,8 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
         return nets[0]
     stacked = copy.deepcopy(nets[0])
     for name, layer in nets[0].named_modules():
+        if hasattr(layer, "runs"):  # it draws noise
+            stacked.get_submodule(name).runs = runs
         own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
         if not own:
             continue
@@ -66,7 +68,6 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
             merged.in_channels *= runs
             merged.out_channels *= runs
             merged.groups *= runs
-            merged.runs = runs  # for a Bayesian layer
         elif type(layer) is nn.BatchNorm2d:
             merged = stacked.get_submodule(name)
             merged.num_features *= runs

@@ -63,9 +63,12 @@ _LOOKS = {  # colours that differ for colour-blind readers too (Okabe and Ito)
     "deterministic": Look("#000000", "P", "deterministic"),
     "deterministic-l2": Look("#777777", "<", "deterministic, L2"),
     "deterministic-dropout": Look("#a0522d", ">", "deterministic, dropout"),
+    "deterministic-dwp": Look("#e7298a", "*", "deterministic, DWP penalty"),
+    "deep-ensemble": Look("#808000", "d", "deep ensemble"),
     "flow": Look("#56b4e9", "X", "flow"),
     # inits that are no priors; each has the look of a prior that is no init
     "xavier": Look("#0072b2", "s", "Xavier"),
+    "reconstructed-kernels": Look("#777777", "<", "reconstructed kernels"),
     "source-kernels": Look("#000000", "P", "source kernels"),
 }
 _SPARE_COLOURS = ("#6a3d9a", "#b2df8a", "#8c1d40", "#17becf", "#bcbd22", "#1b2a6b", "#f781bf")

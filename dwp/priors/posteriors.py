@@ -40,6 +40,28 @@ class GaussianKernels:
 
 
 @dataclass(frozen=True)
+class GaussianCodes:
+    """Independent Gaussians over the latent codes of kernels, one code a kernel.
+
+    Attributes:
+        mean: (..., latent).
+        log_variance: (..., latent).
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, generator: Source) -> Tensor:
+        """Draw every code once (..., latent), differentiably; see `dwp.seeds.standard_normal`."""
+        noise = standard_normal(self.mean.shape, generator, self.mean)
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+    def select(self, indices: Tensor) -> "GaussianCodes":
+        """Return the posterior of codes `indices` (m,) of the flattened leading shape."""
+        return GaussianCodes(*(t.flatten(0, -2)[indices] for t in vars(self).values()))
+
+
+@dataclass(frozen=True)
 class MultiplicativeKernels(GaussianKernels):
     """Gaussians with multiplicative noise: w = mean * (1 + sqrt(alpha) * noise).
 

@@ -12,7 +12,7 @@ from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.frozen import frozen_stack
 from dwp.priors.kl import Estimation, register_kl
-from dwp.priors.posteriors import GaussianKernels
+from dwp.priors.posteriors import GaussianCodes, GaussianKernels
 from dwp.seeds import Source, standard_normal
 
 _LEAST_VARIANCE = 1e-8
@@ -183,6 +183,18 @@ class KernelVAE(KernelPrior):
         return self._decode_prior(n, generator)[0]
 
     @torch.no_grad()
+    def reconstruct(self, kernels: Tensor) -> Tensor:
+        """Return decoder means (n, k, k) of the mean codes of kernels (n, k, k)."""
+        parts = kernels.split(_chunk(kernels))
+        return self.kernel_means(torch.cat([self.encode(part)[0] for part in parts]))
+
+    def kernel_means(self, codes: Tensor) -> Tensor:
+        """Return decoder means (..., k, k) of codes (..., latent), differentiably."""
+        flat = codes.flatten(0, -2)
+        means = torch.cat([self.decode(part)[0] for part in flat.split(_chunk(flat))])
+        return means.unflatten(0, codes.shape[:-1])
+
+    @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         codes = torch.randn((n, self.latent), generator=generator, device=generator.device)
         parts = codes.split(_chunk(codes))
@@ -224,6 +236,13 @@ def _kl(
     kernels = posterior.sample(generator).flatten(0, -3)  # (n, k, k)
     loss = prior.loss(kernels, generator, estimation.bound, estimation.latent_samples)
     return loss.view(posterior.mean.shape[:-2]) - posterior.entropy()
+
+
+@register_kl(GaussianCodes, KernelVAE, "upper bound")
+def _kl_of_codes(posterior: GaussianCodes, *_) -> Tensor:
+    # KL(q(z) || p(z)), in closed form; that of the kernels decoded from the two is no larger
+    square, log_variance = posterior.mean.square(), posterior.log_variance
+    return 0.5 * (square + log_variance.exp() - 1 - log_variance).sum(-1)
 
 
 def _codes(mean: Tensor, variance: Tensor, noise: Tensor) -> Tensor:

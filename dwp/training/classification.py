@@ -1,7 +1,9 @@
 """Training a net on few examples under a prior over its kernels."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,14 +12,15 @@ from torch.nn import functional as F
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.devices import products
-from dwp.nn.bayesian import bayesian_layers, initialise_from, kl_by_layer
-from dwp.nn.classifier import build_classifier
+from dwp.devices import Precision, products
+from dwp.nn.bayesian import BayesianConv2d, initialise_from, kl_by_layer
+from dwp.nn.classifier import build_member
+from dwp.nn.dropout import Dropout
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
 from dwp.priors import Estimation, KernelPrior
-from dwp.seeds import generator
+from dwp.seeds import Source, generator
 from dwp.training.loop import optimise
 from dwp.training.source import cross_entropy, l2_penalty
 
@@ -45,6 +48,33 @@ def bayesian_objective(
     return data + temperature * sum(kl.values()), data
 
 
+def prior_penalty(
+    net: nn.Module,
+    priors: Mapping[str, KernelPrior],
+    noise: Source = None,
+    precision: Precision = "float32",
+    runs: int = 1,
+) -> Tensor:
+    """Return -log p of all kernels of named layers of each run's net, in nats (R,).
+
+    Of a prior whose density is bounded only (a VAE), minus an unbiased estimate of the bound. Added
+    to the summed cross-entropy of the training set it makes a net a maximum a posteriori estimate.
+
+    Args:
+        net: a net, or a stack of R of them (see `dwp.nn.stack`).
+        priors: by the name of the layer.
+        noise: where estimates draw from; see `dwp.seeds.standard_normal`.
+        precision: of the products inside priors that are nets (see `dwp.devices.products`).
+        runs: the number R of runs.
+    """
+    total = []
+    for name, prior in priors.items():
+        kernels = net.get_submodule(name).weight.flatten(0, 1)  # (R * out * in, k, k)
+        with products(precision if prior.trained else "float32", kernels.device.type):
+            total.append(prior.loss(kernels, noise).view(runs, -1).sum(1))
+    return sum(total)
+
+
 def train_classifiers(
     target: ImageTensors,
     settings: Mapping[str, Any],
@@ -53,6 +83,7 @@ def train_classifiers(
     n: int,
     priors: Mapping[str, KernelPrior] | None,
     init: Mapping[str, KernelPrior] | None,
+    penalty: Mapping[str, KernelPrior] | None = None,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
     deadline: float | None = None,
@@ -71,14 +102,18 @@ def train_classifiers(
             `kernels_per_step`, `precision` (of the KL's products; see `dwp.devices.products`),
             `kl_temperature` (its factor in the loss; the KL in the records is that at 1),
             `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
+            `posterior` ("codes": see `dwp.nn.bayesian.CodeConv2d`; absent: "weights"),
             `test_precision` (of the products of predictions), `validation`, `samples`,
-            `evaluate_every` (epochs), `l2` (for a net without priors).
+            `evaluate_every` (epochs); for nets without priors also `l2` and, if
+            wanted, `members` of an ensemble and the rate of `dropout`.
         runs: (split, seed) of each run: which subset of the training set, and the seed of the
             initial weights, the batches and the noise.
         n: training examples of a run.
         priors: of the layers to be Bayesian, by name; None trains a deterministic net on the mean
             cross-entropy plus `l2` times the sum of squares of the convolutions.
         init: what the kernels of named layers start from; None: Xavier-normal.
+        penalty: of a net without priors: adds 1/N * (-log p) of the kernels of named layers to the
+            loss, N = n (see `prior_penalty`).
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`; one file for all runs.
         deadline: see `dwp.training.loop.optimise`.
@@ -86,44 +121,56 @@ def train_classifiers(
         label: name shown with the progress.
 
     Returns:
-        For each run the net, and the records over time: the terms of the loss, and
-        `validation_accuracy` and `validation_nll` (mean nats) of the ensemble of weight samples.
+        For each run the net, and the records over time: the terms of the loss (`penalty` in
+        nats of all kernels), and `validation_accuracy` and `validation_nll` (mean nats) of the
+        ensemble of weight samples.
+        The members of an ensemble differ in their initial weights, batches and noise; the first is
+        what the run would be alone. The net is their stack (see `dwp.nn.stack`), and the terms of
+        the loss are those of the first.
 
     Raises:
         UserError: the training set is too small, or a loss is not finite.
         OutOfTime: the deadline has passed.
     """
     classes = int(target.train_targets.max()) + 1
+    members = settings.get("members", 1)
+    places = [(*run, *([member] if member else [])) for run in runs for member in range(members)]
     nets, images, targets = [], [], []
-    for split, seed in runs:
-        net = build_classifier(settings, classes, priors)
-        start = generator("classification", "initial", split, seed)
-        initialise_xavier(net, start)
-        if init is not None:
-            initialise_from(net, init, start)
+    if priors is not None:  # copies: `init` may be the same objects, and draws on the CPU
+        priors = {name: copy.deepcopy(prior).to(device) for name, prior in priors.items()}
+    for place in places:
+        start = generator("classification", "initial", *place)
+        net = build_member(settings, classes, priors, partial(_initialise, init=init, start=start))
         nets.append(net.to(device, memory_format=torch.channels_last))
-        chosen, held_out = few_shot_subset(target.train_targets, n, split, settings["validation"])
+        chosen, held_out = few_shot_subset(
+            target.train_targets, n, place[0], settings["validation"]
+        )
         images.append(to_unit(target.train_images[chosen]))
         targets.append(target.train_targets[chosen])
     images = torch.stack(images).to(device)  # (R, n, c, h, w)
     targets = torch.stack(targets).to(device)  # (R, n)
     stacked = stack(nets).to(memory_format=torch.channels_last)
-    if priors is not None:
-        priors = {name: prior.to(device) for name, prior in priors.items()}
-    noise = [generator("classification", "noise", *run, device=device) for run in runs]
-    for layer in bayesian_layers(stacked).values():
-        layer.generator = noise
-    run_numbers = torch.arange(len(runs), device=device)[:, None]
+    if penalty is not None:
+        penalty = {name: prior.to(device) for name, prior in penalty.items()}
+    noise = [generator("classification", "noise", *place, device=device) for place in places]
+    for layer in stacked.modules():
+        if isinstance(layer, (BayesianConv2d, Dropout)):
+            layer.generator = noise
+    net_numbers = torch.arange(len(nets), device=device)[:, None]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = run_numbers, batch
+        chosen = net_numbers, batch
         inputs = images[chosen].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
         logits = stacked(inputs.to(memory_format=torch.channels_last))
-        logits = logits.unflatten(1, (len(runs), -1)).transpose(0, 1)  # (R, batch, classes)
+        logits = logits.unflatten(1, (len(nets), -1)).transpose(0, 1)  # (R, batch, classes)
         if priors is None:
             data = cross_entropy(logits, targets[chosen])
-            penalty = settings["l2"] * l2_penalty(stacked, len(runs))
-            return data + penalty, {"train_nll": data.detach()}
+            loss = data + settings["l2"] * l2_penalty(stacked, len(nets))
+            if penalty is None:
+                return loss, {"train_nll": data.detach()}
+            minus_log = prior_penalty(stacked, penalty, noise, settings["precision"], len(nets))
+            scalars = {"train_nll": data.detach(), "penalty": minus_log.detach()}
+            return loss + minus_log / n, scalars
         kl = kl_by_layer(
             stacked,
             priors,
@@ -142,13 +189,14 @@ def train_classifiers(
     samples = settings["samples"] if priors is not None else 0
 
     def evaluate(step: int) -> list[dict[str, float]]:
-        draws = [generator("classification", "validation", *r, step, device=device) for r in runs]
+        draws = [generator("classification", "validation", *p, step, device=device) for p in places]
         predictions = predict(
             stacked,
             validation,
             samples=samples,
             generator=draws,
             runs=len(runs),
+            members=members,
             precision=settings["test_precision"],
         ).mean(0)
         return [
@@ -157,6 +205,7 @@ def train_classifiers(
                 "validation_nll": float(F.nll_loss(probabilities.clamp_min(1e-30).log(), truth)),
             }
             for probabilities in predictions.chunk(len(runs), 1)
+            for _ in range(members)
         ]
 
     per_epoch = -(-n // settings["batch_size"])
@@ -169,7 +218,7 @@ def train_classifiers(
             batch_size=settings["batch_size"],
             steps=settings["epochs"] * per_epoch,
             learning_rate=settings["learning_rate"],
-            seeds=[("classification", *run) for run in runs],
+            seeds=[("classification", *place) for place in places],
             noise=noise,
             record_every=settings["evaluate_every"] * per_epoch,
             evaluate=evaluate,
@@ -178,8 +227,17 @@ def train_classifiers(
             deadline=deadline,
             identity=identity,
             label=label,
-            names=[f"split {split}, seed {seed}" for split, seed in runs],
+            names=[f"split {split}, seed {seed}" for split, seed, *_ in places],
         )
-    for net, state in zip(nets, unstack(stacked, len(runs)), strict=True):
+    for net, state in zip(nets, unstack(stacked, len(nets)), strict=True):
         net.load_state_dict(state)
-    return list(zip(nets, records, strict=True))
+    ensembles = [stack(nets[first : first + members]) for first in range(0, len(nets), members)]
+    return list(zip(ensembles, records[::members], strict=True))
+
+
+def _initialise(
+    net: nn.Module, init: Mapping[str, KernelPrior] | None, start: torch.Generator
+) -> None:
+    initialise_xavier(net, start)
+    if init is not None:
+        initialise_from(net, init, start)

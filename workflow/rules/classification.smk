@@ -11,6 +11,7 @@ for domain, first, runs in run_jobs():
             checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
             priors=run_priors,
             init=run_init,
+            penalty=run_penalty,
         output:
             run_files("weights.safetensors", runs),
             run_files("history.csv", runs),
@@ -26,6 +27,7 @@ for domain, first, runs in run_jobs():
         params:
             priors=lambda w: layer_files(run_priors(w)),
             init=lambda w: layer_files(run_init(w)),
+            penalty=lambda w: layer_files(run_penalty(w)),
             folder=run_folder,
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, runs=runs: as_json(runs),
@@ -35,7 +37,8 @@ for domain, first, runs in run_jobs():
             test_code=lambda w: code("evaluate_classifier.py", *run_modules(w)),
         shell:
             "(python $SCRIPTS/train_classifier.py --data {input.target}"
-            " --priors {params.priors} --init {params.init} --settings {params.settings:q}"
+            " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
+            " --settings {params.settings:q}"
             " --code {params.code} --folder {params.folder:q} --runs {params.runs:q}"
             " --device $DWP_DEVICE &&"
             " python $SCRIPTS/evaluate_classifier.py --data {input.target}"

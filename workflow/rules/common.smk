@@ -25,6 +25,7 @@ from dwp.settings import (
     as_json,
     check_settings,
     describe_refusal,
+    deterministic_settings,
 )
 from dwp.variants import GRID, as_text, combinations, variant_name, variants
 
@@ -132,7 +133,7 @@ def run_settings(domain, prior, variant):
     deterministic = is_deterministic(domain, prior)
     settings = variants(section["classification"], deterministic=deterministic)[variant]
     if deterministic:
-        settings["l2"] = prior_section(domain, prior)["l2"]
+        settings |= deterministic_settings(section, prior)
     return {"network": section["network"], **settings}
 
 
@@ -154,8 +155,15 @@ def prior_module(domain, prior):
 
 def run_modules(w):
     """The modules of the kinds of prior that a run names by strings."""
-    names = [w.prior] if not is_deterministic(w.domain, w.prior) else []
+    deterministic = is_deterministic(w.domain, w.prior)
+    names = penalty_names(w) if deterministic else [w.prior]
     return [prior_module(w.domain, name) for name in names] + init_modules(w)
+
+
+def penalty_names(w):
+    """The prior, if any, that a deterministic net's weights are penalised by, in a list."""
+    section = prior_section(w.domain, w.prior)
+    return [section["penalty"]] if "penalty" in section else []
 
 
 def init_modules(w):
@@ -181,6 +189,22 @@ def fitted_kernels(w):
     return [kernel_file(w.domain, w.layer)] if kind.needs_kernels else []
 
 
+def reconstructing_names(w):
+    """The prior, if any, that passes on the kernels that another is fitted to, in a list."""
+    section = prior_section(w.domain, w.prior)
+    return [section["reconstructed_by"]] if "reconstructed_by" in section else []
+
+
+def reconstructing_prior(w):
+    return [prior_file(w.domain, name, w.layer) for name in reconstructing_names(w)]
+
+
+def fitting_modules(w):
+    return [
+        prior_module(w.domain, name) for name in [w.prior, *reconstructing_names(w)]
+    ]
+
+
 def run_priors(w):
     if is_deterministic(w.domain, w.prior):
         return []
@@ -192,6 +216,14 @@ def run_init(w):
     if w.init == XAVIER:
         return []
     return [prior_file(w.domain, w.init, layer) for layer in kernel_layers(w.domain)]
+
+
+def run_penalty(w):
+    return [
+        prior_file(w.domain, name, layer)
+        for name in penalty_names(w)
+        for layer in kernel_layers(w.domain)
+    ]
 
 
 def layer_files(paths):

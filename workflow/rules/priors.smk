@@ -1,6 +1,7 @@
 rule prior:
     input:
-        fitted_kernels,
+        kernels=fitted_kernels,
+        reconstructed_by=reconstructing_prior,
     output:
         prior=f"{RESULTS}/{{domain}}/priors/fitted/{{prior}}/{{layer}}.safetensors",
         history=f"{RESULTS}/{{domain}}/priors/fitted/{{prior}}/{{layer}}.csv",
@@ -11,12 +12,18 @@ rule prior:
     resources:
         gpu=GPU,
     params:
-        kernels=lambda w, input: f"--kernels {input}" if input else "",
+        kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
+        reconstructed_by=lambda w, input: (
+            f"--reconstructed-by {input.reconstructed_by}"
+            if input.reconstructed_by
+            else ""
+        ),
         kernel_size=lambda w: kernel_size(w.domain, w.layer),
         settings=lambda w: as_json(prior_settings(w.domain, w.prior, w.layer)),
-        code=lambda w: code("fit_prior.py", prior_module(w.domain, w.prior)),
+        code=lambda w: code("fit_prior.py", *fitting_modules(w)),
     shell:
-        "python $SCRIPTS/fit_prior.py {params.kernels} --kernel-size {params.kernel_size}"
+        "python $SCRIPTS/fit_prior.py {params.kernels} {params.reconstructed_by}"
+        " --kernel-size {params.kernel_size}"
         " --settings {params.settings:q} --code {params.code} --device $DWP_DEVICE"
         " --prior {output.prior} --history {output.history} 2>&1 | tee {log}"
 

@@ -56,6 +56,7 @@ def main() -> None:
                     out_of_domain=strange,
                     samples=arguments.settings["samples"] if priors else 0,
                     generator=generator("evaluation", split, seed, device=device),
+                    members=run.get("members", 1),
                     precision=arguments.settings["precision"],
                     estimation=Estimation.of(run) if priors else DEFAULT,
                 )

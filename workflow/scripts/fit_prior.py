@@ -10,6 +10,7 @@ import torch
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
 from dwp.files import atomic, digest, load_tensors
+from dwp.priors import load_prior
 from dwp.training.prior import fit_prior
 
 
@@ -17,6 +18,7 @@ from dwp.training.prior import fit_prior
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernels", help="not needed by kinds that fit nothing")
+    parser.add_argument("--reconstructed-by", help="VAE prior that the kernels are passed through")
     parser.add_argument("--kernel-size", type=int, required=True)
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
@@ -29,11 +31,14 @@ def main() -> None:
     torch.set_num_threads(1)
 
     settings = arguments.settings
-    inputs = digest([arguments.kernels] if arguments.kernels else [])
+    files = arguments.kernels, arguments.reconstructed_by
+    inputs = digest([file for file in files if file])
     checkpoint = Path(f"{arguments.prior}.checkpoint")
     kernels = None
     if arguments.kernels:
         kernels = load_tensors(arguments.kernels, kind="kernels")[0]["train"]
+    if arguments.reconstructed_by:
+        kernels = load_prior(arguments.reconstructed_by).reconstruct(kernels)
     prior, records = fit_prior(
         settings["kind"],
         arguments.kernel_size,

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--priors", nargs="*", help="LAYER=FILE for each Bayesian layer")
     parser.add_argument("--init", nargs="*", help="LAYER=FILE; none: Xavier-normal")
+    parser.add_argument("--penalty", nargs="*", help="LAYER=FILE for a plain net's weights")
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--code", required=True, help="what other code made is made again")
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
@@ -34,9 +35,10 @@ def main() -> None:
     device = choose_device(arguments.device)
 
     target = ImageTensors.load(arguments.data)
-    priors, init = load_priors(arguments.priors), load_priors(arguments.init)
-    layers = [*(arguments.priors or []), *(arguments.init or [])]
-    inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
+    layers = arguments.priors or [], arguments.init or [], arguments.penalty or []
+    priors, init, penalty = map(load_priors, layers)
+    files = (layer.partition("=")[2] for layer in itertools.chain(*layers))
+    inputs = digest([arguments.data, *files])
     names = ("weights.safetensors", "history.csv")
     for group in _groups(arguments.runs, device):
         with contextlib.ExitStack() as stack:
@@ -64,6 +66,7 @@ def main() -> None:
                     n=runs[0]["n"],
                     priors=priors,
                     init=init,
+                    penalty=penalty,
                     device=device,
                     checkpoint=checkpoint,
                     identity={"runs": list(identities)},

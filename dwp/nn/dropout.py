@@ -1,0 +1,45 @@
+"""Dropout whose noise comes from generators that are handed in."""
+
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from dwp.errors import UserError
+from dwp.seeds import Source, standard_normal
+
+
+class Dropout(nn.Module):
+    """In training, set each input to 0 with probability `rate`, and divide the others by 1 - rate.
+
+    Srivastava et al. 2014. As `torch.nn.Dropout`, whose noise comes from torch's global generator.
+
+    Args:
+        rate: above 0 and below 1.
+
+    Attributes:
+        generator: where the noise is drawn from.
+        runs: of how many runs the inputs are, one run's after another's (see `dwp.nn.stack`).
+
+    Raises:
+        UserError: a rate out of bounds.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0 < rate < 1:
+            raise UserError(f"dropout: expected a rate above 0 and below 1, found {rate}")
+        self.rate = rate
+        self.generator: Source = None
+        self.runs = 1
+        # a normal number is below it with probability `rate`
+        self._bound = NormalDist().inv_cdf(rate)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return inputs (n, R * features), in training with noise."""
+        if not self.training:
+            return inputs
+        n, features = len(inputs), inputs.shape[1] // self.runs
+        noise = standard_normal((self.runs, n, features), self.generator, inputs)
+        kept = noise.transpose(0, 1).flatten(1) > self._bound
+        return torch.where(kept, inputs / (1 - self.rate), 0.0)

@@ -1,0 +1,249 @@
+"""A posterior over latent codes: its KL, its kernels, its gradients, and training with it."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+from dwp.data.tensors import ImageTensors
+from dwp.errors import UserError
+from dwp.nn.bayesian import CodeConv2d, bayesian_layers, kl_by_layer, make_bayesian, prediction
+from dwp.nn.classifier import build_classifier
+from dwp.nn.predict import predict
+from dwp.nn.stack import stack
+from dwp.priors import Estimation, kl_divergence, kl_nature
+from dwp.priors.normal import StandardNormal
+from dwp.priors.posteriors import GaussianCodes
+from dwp.priors.vae import KernelVAE
+from dwp.seeds import generator
+from dwp.training.classification import train_classifiers
+from dwp.training.loop import OutOfTime
+
+SETTINGS = {
+    "network": "mnist",
+    "filters": [2, 3],
+    "epochs": 6,
+    "batch_size": 6,
+    "learning_rate": 0.02,
+    "log_variance": -3.0,
+    "kernels_per_step": None,
+    "precision": "float32",
+    "test_precision": "float32",
+    "kl_temperature": 1.0,
+    "kl_estimator": "exact",
+    "kl_bound": "elbo",
+    "latent_samples": 1,
+    "posterior": "codes",
+    "samples": 2,
+    "validation": 12,
+    "evaluate_every": 3,
+}
+
+
+def make_vae(size, latent=2):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(size)
+        vae = KernelVAE(size, hidden=4, latent=latent)
+    return vae.requires_grad_(False)
+
+
+def make_layer(filters=4, log_variance=-3.0):
+    """A layer of 5 x 5 kernels of three input channels with random codes."""
+    layer = CodeConv2d(3, filters, 5, prior=make_vae(5), log_variance=log_variance)
+    random = generator("layer", filters)
+    nn.init.normal_(layer.weight, generator=random)
+    nn.init.normal_(layer.bias, generator=random)
+    return layer
+
+
+def images(n=6, channels=3):
+    return torch.rand((n, channels, 12, 12), generator=generator("images", n))
+
+
+# The posterior
+
+
+def test_kl_against_torch():
+    draws = torch.randn((2, 5, 3, 4), generator=generator("posterior"))
+    posterior = GaussianCodes(draws[0], draws[1])
+    found = kl_divergence(posterior, make_vae(5, latent=4))
+    q = Normal(posterior.mean, (0.5 * posterior.log_variance).exp())
+    expected = torch.distributions.kl_divergence(q, Normal(0.0, 1.0)).sum(-1)
+    torch.testing.assert_close(found, expected)
+    assert found.shape == (5, 3)
+    # A choice of estimators is of KLs of weights.
+    other = Estimation("monte-carlo", "importance-weighted", 3)
+    assert torch.equal(kl_divergence(posterior, make_vae(5, latent=4), None, other), found)
+    assert kl_nature(posterior, make_vae(5)) == "upper bound"
+    some = posterior.select(torch.tensor([4, 0, 14]))
+    assert torch.equal(kl_divergence(some, make_vae(5)), found.flatten()[[4, 0, 14]])
+
+
+def test_codes_have_no_kl_from_other_priors():
+    posterior = GaussianCodes(torch.zeros(2, 3), torch.zeros(2, 3))
+    with pytest.raises(NotImplementedError, match="no KL of GaussianCodes from StandardNormal"):
+        kl_divergence(posterior, StandardNormal(5))
+
+
+def test_samples_of_codes_follow_the_posterior():
+    mean, log_variance = torch.tensor([[1.0, -2.0]]), torch.tensor([[-1.0, 1.0]])
+    posterior = GaussianCodes(mean.expand(20000, 2), log_variance.expand(20000, 2))
+    drawn = posterior.sample(generator("draws"))
+    deviation = (0.5 * log_variance[0]).exp()
+    error = (drawn.mean(0) - mean[0]).abs()
+    assert (error < 4 * deviation / math.sqrt(20000)).all()
+    torch.testing.assert_close(drawn.std(0), deviation, rtol=0.03, atol=0)
+
+
+# The layer
+
+
+def test_forward_is_the_convolution_with_decoded_codes():
+    layer, inputs = make_layer(), images()
+    layer.generator = generator("noise")
+    found = layer(inputs)
+    codes = layer.posterior.sample(generator("noise"))
+    kernels = layer.prior.decode(codes.flatten(0, 1))[0].view(4, 3, 5, 5)
+    expected = nn.functional.conv2d(inputs, kernels, layer.bias)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(layer(inputs), found)
+    layer.sampling = False
+    kernels = layer.prior.decode(layer.weight.flatten(0, 1))[0].view(4, 3, 5, 5)
+    torch.testing.assert_close(layer(inputs), nn.functional.conv2d(inputs, kernels, layer.bias))
+
+
+def test_gradients_reach_codes_and_bias_and_not_the_prior():
+    layer, inputs = make_layer(filters=1).double(), images(2).double()
+    layer.prior.double()
+    values = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    names = [name for name, _ in layer.named_parameters()]
+    assert set(names) == {"weight", "log_variance", "bias"}
+
+    def loss(*parameters):
+        layer.generator = generator("noise")
+        outputs = torch.func.functional_call(
+            layer, dict(zip(names, parameters, strict=True)), (inputs,)
+        )
+        return outputs.square().mean() + outputs.mean()
+
+    assert torch.autograd.gradcheck(loss, values)
+
+
+def test_a_layer_starts_from_the_mean_codes_of_its_kernels():
+    net, vae = nn.Sequential(nn.Conv2d(3, 4, 5)), make_vae(5)
+    plain = net[0]
+    make_bayesian(net, codes_of=vae, log_variance=-7.0)
+    layer = net[0]
+    assert type(layer) is CodeConv2d
+    expected = vae.encode(plain.weight.detach().flatten(0, 1))[0]
+    torch.testing.assert_close(layer.weight.flatten(0, 1), expected)
+    assert torch.equal(layer.bias, plain.bias)
+    assert (layer.log_variance == -7).all()
+    assert layer.weight.shape == layer.log_variance.shape == (4, 3, 2)
+    assert set(net.state_dict()) == {"0.weight", "0.bias", "0.log_variance"}
+    with prediction(net, sampling=False):
+        reconstructed = vae.reconstruct(plain.weight.detach().flatten(0, 1)).view(4, 3, 5, 5)
+        found = nn.functional.conv2d(images(), reconstructed, plain.bias)
+        torch.testing.assert_close(net(images()), found)
+
+
+def test_codes_of_another_kind_are_refused():
+    with pytest.raises(UserError, match="kind vae; found 'standard-normal'"):
+        CodeConv2d(1, 2, 5, prior=StandardNormal(5))
+
+
+def test_a_sample_has_one_draw_of_the_codes_for_all_batches():
+    net = nn.Sequential(make_layer(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    whole = predict(net, images(), samples=3, generator=generator("draws"))
+    parts = predict(net, images(), samples=3, generator=generator("draws"), batch_size=2)
+    torch.testing.assert_close(whole, parts)
+    assert not torch.allclose(whole[0], whole[1])
+
+
+def test_a_stack_draws_and_computes_what_its_nets_do():
+    nets = [nn.Sequential(make_layer(filters=2)) for _ in range(3)]
+    for run, net in enumerate(nets):
+        nn.init.normal_(net[0].weight, generator=generator("codes", run))
+    stacked, inputs = stack(nets), images(channels=9)
+    stacked[0].generator = [generator("noise", run) for run in range(3)]
+    found = stacked(inputs).chunk(3, 1)
+    kl = kl_by_layer(stacked, {"0": nets[0][0].prior})["0"]
+    for run, net in enumerate(nets):
+        net[0].generator = generator("noise", run)
+        torch.testing.assert_close(found[run], net(inputs.chunk(3, 1)[run]))
+        own = kl_by_layer(net, {"0": net[0].prior})["0"]
+        torch.testing.assert_close(kl[run], own)
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = generator("data")
+    pictures = torch.randint(0, 256, (90, 1, 28, 28), generator=random).to(torch.uint8)
+    targets = torch.arange(90) % 3
+    pictures[targets == 1, :, ::2] = 0
+    return ImageTensors(pictures, targets, pictures[:6], targets[:6])
+
+
+def train(data, runs=((0, 0),), **options):
+    priors = {"conv1": make_vae(7), "conv2": make_vae(5)}
+    return train_classifiers(data, SETTINGS, runs, n=12, priors=priors, init=priors, **options)
+
+
+def same(first, second):
+    return first[1] == second[1] and all(
+        torch.equal(value, second[0].state_dict()[name])
+        for name, value in first[0].state_dict().items()
+    )
+
+
+def test_training_moves_codes_and_leaves_the_prior(data):
+    ((net, records),) = train(data)
+    layers = bayesian_layers(net)
+    assert {name: type(layer) for name, layer in layers.items()} == {
+        "conv1": CodeConv2d,
+        "conv2": CodeConv2d,
+    }
+    assert not (layers["conv2"].log_variance == -3).any()
+    for name, size in (("conv1", 7), ("conv2", 5)):
+        fresh, used = make_vae(size).state_dict(), layers[name].prior.state_dict()
+        assert all(torch.equal(fresh[key], used[key]) for key in fresh)
+    last = [record for record in records if "loss" in record][-1]
+    total = 12 * last["train_nll"] + last["kl_conv1"] + last["kl_conv2"]
+    assert last["loss"] == pytest.approx(total, rel=1e-5)
+    # its state is all there is to save
+    priors = {"conv1": make_vae(7), "conv2": make_vae(5)}
+    again = build_classifier(SETTINGS, 3, priors)
+    again.load_state_dict(net.state_dict())
+    pictures = data.test_images.float() / 255
+    first, second = (
+        predict(each, pictures, samples=2, generator=generator("draws")) for each in (net, again)
+    )
+    assert torch.equal(first, second)
+
+
+def test_training_together_is_training_alone(data):
+    places = [(0, 0), (1, 0), (0, 1)]
+    for place, (net, records) in zip(places, train(data, places), strict=True):
+        ((expected, history),) = train(data, [place])
+        for found, record in zip(records, history, strict=True):
+            assert found == pytest.approx(record, rel=1e-3)
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_resume_is_bit_for_bit(tmp_path, data):
+    (whole,) = train(data)
+    stops = 0
+    while True:
+        try:  # a deadline that has passed: one step each time
+            (resumed,) = train(data, deadline=-math.inf, checkpoint=tmp_path / "checkpoint")
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == 11
+    assert same(resumed, whole)
