@@ -64,6 +64,8 @@ _LOOKS = {  # colours that differ for colour-blind readers too (Okabe and Ito)
     "deterministic-l2": Look("#777777", "<", "deterministic, L2"),
     "deterministic-dropout": Look("#a0522d", ">", "deterministic, dropout"),
     "flow": Look("#56b4e9", "X", "flow"),
+    "gaussian-mixture": Look("#7b3294", "p", "Gaussian mixture"),
+    "student-t": Look("#5c5c00", "*", "Student t"),
     # inits that are no priors; each has the look of a prior that is no init
     "xavier": Look("#0072b2", "s", "Xavier"),
     "source-kernels": Look("#000000", "P", "source kernels"),
