@@ -416,6 +416,3 @@ def test_targets_make_one_experiment_or_one_domain(tmp_path):
     figures = [path for path in results["figures_demo"] if path.endswith(".pdf")]
     assert len(figures) == 17
     assert not any("/scores/" in path for path in results["figures_demo"])
-    status, output = project.snakemake("--dry-run", "convergence_plain")
-    assert status != 0
-    assert "No rule to produce convergence_plain" in output
