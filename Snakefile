@@ -21,7 +21,9 @@ include: "workflow/rules/classification.smk"
 include: "workflow/rules/experiments.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/convergence.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/targets.smk"
 
 
 rule all:

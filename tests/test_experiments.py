@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from dwp.data.tensors import ImageTensors
@@ -307,16 +308,19 @@ def test_statistics_over_seeds():
 
 
 @pytest.mark.parametrize(
-    ("name", "x", "experiment", "least"),
+    ("name", "domain", "x", "experiment", "least"),
     [
-        ("features", "scale", None, 0.9),
-        ("convergence", "step", "image-vae", -220),
-        ("convergence", "step", "classifier", 0.85),
+        ("features", "mnist", "scale", None, 0.9),
+        ("features", "cifar", "scale", None, 0.5),
+        ("convergence", "mnist", "step", "image-vae", -220),
+        ("convergence", "mnist", "step", "classifier", 0.85),
+        ("convergence", "cifar", "step", "classifier", 0.1),
     ],
 )
-def test_the_authors_numbers(name, x, experiment, least):
+def test_the_authors_numbers(name, domain, x, experiment, least):
+    assert domain in yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["domains"]
     path = ROOT / "workflow" / "resources" / f"paper_{name}.csv"
-    paper = read_authors(path, "mnist", x, experiment)
+    paper = read_authors(path, domain, x, experiment)
     assert list(paper) == ["init", x, "value"]
     assert set(paper["init"]) == {"xavier", "dwp", "source-kernels"}
     assert paper["value"].between(least, 1).all()

@@ -15,8 +15,9 @@ from dwp.plots.curves import curves
 from dwp.plots.fewshot import fewshot
 from dwp.plots.history import against_steps
 from dwp.plots.images import images_by_step
-from dwp.plots.kernels import kernels_beside_samples, mosaic
-from dwp.plots.latent import latent_space
+from dwp.plots.kernels import kernels_beside_reconstructions, kernels_beside_samples, mosaic
+from dwp.plots.kl import kl_against_width
+from dwp.plots.latent import latent_space, latent_traversal
 from dwp.plots.norms import norm_histogram
 from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, in_order, look, metric_label, save
 from dwp.plots.tables import to_csv, to_markdown
@@ -98,6 +99,16 @@ def kernels(m: int, k: int = 5) -> torch.Tensor:
     return torch.randn(m, k, k, generator=torch.Generator().manual_seed(0))
 
 
+def kl_table() -> pd.DataFrame:
+    rows = [
+        (w, prior, deviation, base - 50 * np.log10(deviation), 2.0)
+        for w, base in (("kernels", 10.0), ("noise", 200.0))
+        for prior in ("dwp", "standard-normal", "student-t")
+        for deviation in (1.0, 0.001, 0.03)
+    ]
+    return pd.DataFrame(rows, columns=["w", "prior", "deviation", "mean", "standard_error"])
+
+
 def unit(steps: int) -> torch.Tensor:
     return torch.rand(steps, 8, 28, 28, generator=torch.Generator().manual_seed(0))
 
@@ -115,6 +126,11 @@ def figures() -> dict[str, Figure]:
         "images": images_by_step({"dwp": unit(3), "xavier": unit(3)}, [0, 20, 1000]),
         "kernels": kernels_beside_samples(kernels(40), {"dwp": kernels(40)}),
         "latent": latent_space(kernels(9).unflatten(0, (3, 3)), (-2, 2, -2, 2), torch.randn(9, 2)),
+        "traversal": latent_traversal(
+            kernels(12).unflatten(0, (4, 3)), (-2, 0, 2), torch.randn(9, 4)
+        ),
+        "reconstructions": kernels_beside_reconstructions(kernels(9), kernels(9), 0.08811, 0.2114),
+        "kl": kl_against_width(kl_table()),
         "norms": norm_histogram(torch.linspace(0, 1, 100), 0.5, 500, 1000),
     }
 
@@ -169,8 +185,8 @@ def test_drawing_leaves_global_settings_alone():
 
 def test_plots_import_neither_pyplot_nor_training():
     code = (
-        "import sys, dwp.plots.fewshot, dwp.plots.history, dwp.plots.kernels, dwp.plots.latent, "
-        "dwp.plots.curves, dwp.plots.images, dwp.plots.norms, dwp.plots.tables; "
+        "import sys, dwp.plots.fewshot, dwp.plots.history, dwp.plots.kernels, dwp.plots.kl, "
+        "dwp.plots.latent, dwp.plots.curves, dwp.plots.images, dwp.plots.norms, dwp.plots.tables; "
         "assert 'matplotlib.pyplot' not in sys.modules; "
         "assert not any(name.startswith('dwp.training') for name in sys.modules)"
     )
@@ -355,6 +371,48 @@ def test_latent_tiles_are_centred_on_their_codes():
     x = left + (columns.mean() + 0.5) / pixels.shape[1] * (right - left)
     y = top - (rows.mean() + 0.5) / pixels.shape[0] * (top - bottom)
     assert (x, y) == (pytest.approx(2), pytest.approx(-1))
+
+
+def test_traversal_has_a_row_for_each_coordinate_in_one_scale():
+    grid = torch.zeros(2, 3, 5, 5)
+    grid[0, 2], grid[1, 0] = 4.0, -1.0
+    codes = torch.tensor([[0.0, 1.0], [0.0, -1.0], [0.0, 0.0]])
+    (panel,) = latent_traversal(grid, (-2, 0, 2), codes).axes
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["-2", "0", "2"]
+    labels = [text.get_text() for text in panel.get_yticklabels()]
+    assert labels == ["$z_{1}$ (sd 0.00)", "$z_{2}$ (sd 1.00)"]
+    pixels = panel.images[0].get_array().filled(np.nan)
+    for (row, column), value in (((0, 2), 1.0), ((1, 0), -0.25), ((1, 2), 0.0)):
+        x, y = panel.get_xticks()[column], panel.get_yticks()[row]
+        assert pixels[round(y), round(x)] == value
+
+
+def test_reconstructions_stand_right_of_their_kernels_in_the_same_scale():
+    real, decoded = torch.full((3, 1, 5, 5), 2.0), torch.full((3, 5, 5), -0.5)
+    (panel,) = kernels_beside_reconstructions(real, decoded, 2.5, 0.0, rows=2, columns=2).axes
+    pixels = panel.images[0].get_array().filled(np.nan)
+    row = pixels[len(pixels) // 4]
+    half = row[: len(row) // 2]
+    found = half[~np.isnan(half)]
+    np.testing.assert_array_equal(found, np.repeat([1.0, -0.25], len(found) // 2))
+    last = pixels[len(pixels) // 2 :, len(row) // 2 :]
+    assert np.isnan(last).all(), "three pairs leave the fourth place empty"
+    assert "error 2.5, spread of the real 0" in panel.get_title()
+
+
+def test_kl_curves_are_in_order_of_the_deviation_in_both_panels(drawn):
+    real, noise = drawn["kl"].axes
+    assert real.get_title() == "real kernels"
+    for panel, base in ((real, 10), (noise, 200)):
+        assert (panel.get_xscale(), panel.get_yscale()) == ("log", "log")
+        first = panel.lines[0]
+        assert to_hex(first.get_color()) == look("dwp").colour
+        np.testing.assert_allclose(first.get_xdata(), [0.001, 0.03, 1])
+        np.testing.assert_allclose(first.get_ydata(), base - 50 * np.log10([0.001, 0.03, 1]))
+        band = panel.collections[0].get_paths()[0].vertices[:, 1]
+        assert band.max() == pytest.approx(base + 150 + 2)
+    labels = [text.get_text() for text in drawn["kl"].legends[0].get_texts()]
+    assert labels == ["DWP", "standard normal", "Student t"]
 
 
 def test_norm_histogram_counts_all_and_tells_the_cut(drawn):

@@ -161,6 +161,7 @@ AFTER_PRIORS = {
     "steps_figure",
     "kernels_figure",
     "latent_figure",
+    *("kl_table", "kl_figure", "reconstruction_figure"),
     *("features", "feature_table", "feature_summary", "feature_figure"),
     *("convergence", "curve_table", "curve_steps", "curve_figure", "images_figure"),
 }
@@ -170,7 +171,8 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     results = finished.folder / "results" / "tiny" / "demo"
     figures = {path.name for path in (results / "figures").iterdir()}
     names = ["fewshot_accuracy", "fewshot_nll", "steps_accuracy_n10", "steps_nll_n10"]
-    names += ["kernels_conv1", "kernels_conv2", "norms_conv1", "norms_conv2", "latent_dwp_conv1"]
+    of_layers = ("kernels", "norms", "kl", "latent_dwp", "reconstructions_dwp")
+    names += [f"{name}_{layer}" for name in of_layers for layer in ("conv1", "conv2")]
     names += ["features_accuracy", "convergence_image-vae", "images_image-vae"]
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
     assert "standard-normal" in (results / "tables" / "classification_summary.csv").read_text()
@@ -375,3 +377,42 @@ def test_kernels_and_priors_of_another_machine(tmp_path):
     assert "kernels" not in due
     assert "source_nets" not in due
     assert due["classifiers"] > 0
+
+
+def test_targets_make_one_experiment_or_one_domain(tmp_path):
+    project = Project(tmp_path)
+    domain = project.config["domains"]["demo"]
+    without = {k: v for k, v in domain.items() if k not in ("features", "convergence")}
+    project.config["domains"]["plain"] = without
+    project.write_config()
+    status, output = project.snakemake("--list-target-rules")
+    assert status == 0, output
+    both = ["classification", "prior_study", "figures"]
+    expected = {f"{name}{end}" for name in both for end in ("", "_demo", "_plain")}
+    expected |= {"random_features", "random_features_demo", "convergence", "convergence_demo"}
+    expected |= {"all", "demo", "plain"}
+    assert set(output.split()) >= expected
+    assert not {"random_features_plain", "convergence_plain"} & set(output.split())
+
+    results = {}
+    for target in ("convergence", "prior_study_plain", "figures_demo"):
+        status, output = project.snakemake("--dry-run", target)
+        assert status == 0, output
+        made = re.findall(r"^    output: (.*)$", output, re.MULTILINE)
+        results[target] = {path for line in made for path in line.split(", ")}
+    places = [path.rpartition("/") for path in results["convergence"]]
+    assert {name for folder, _, name in places if folder.endswith(("figures", "tables"))} == {
+        *("convergence_image-vae.pdf", "convergence_image-vae.png", "images_image-vae.pdf"),
+        *("images_image-vae.png", "convergence_image-vae.csv"),
+        *("convergence_image-vae_steps.csv", "convergence_image-vae_steps.md"),
+    }
+    study = "results/tiny/plain"
+    assert all(path.startswith(study) for path in results["prior_study_plain"])
+    assert {
+        *(f"{study}/tables/priors.csv", f"{study}/figures/kernels_conv2.pdf"),
+        *(f"{study}/figures/kl_conv1.pdf", f"{study}/figures/reconstructions_dwp_conv2.pdf"),
+    } <= results["prior_study_plain"]
+    assert not any("/classification/" in path for path in results["prior_study_plain"])
+    figures = [path for path in results["figures_demo"] if path.endswith(".pdf")]
+    assert len(figures) == 17
+    assert not any("/scores/" in path for path in results["figures_demo"])

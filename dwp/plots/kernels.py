@@ -63,11 +63,50 @@ def kernels_beside_samples(
     return figure
 
 
+@styled
+def kernels_beside_reconstructions(
+    real: Tensor,
+    decoded: Tensor,
+    error: float,
+    spread: float,
+    rows: int = 8,
+    columns: int = 4,
+) -> Figure:
+    """Draw pairs of tiles: left a real kernel, right its reconstruction.
+
+    A pair is divided by the largest magnitude in it, so that a weak reconstruction looks pale.
+
+    Args:
+        real: (m, k, k); the first `rows` * `columns` are drawn.
+        decoded: (m, k, k), their reconstructions.
+        error: told in the title, as the spread; see `dwp.evaluation.study.reconstruct`.
+        spread: of the real kernels.
+        rows: of pairs.
+        columns: of pairs.
+    """
+    k = real.shape[-1]
+    count = rows * columns
+    pairs = torch.full((count, k, 2 * k + 1), torch.nan)
+    drawn = real[:count].reshape(-1, k, k)  # kernels may have a channel
+    pairs[: len(drawn), :, :k] = drawn
+    pairs[: len(drawn), :, k + 1 :] = decoded[:count]
+    image = mosaic(pairs.unflatten(0, (rows, columns)))
+    figure = Figure(figsize=(SINGLE_COLUMN, 0), layout="constrained")
+    figure.set_figheight(SINGLE_COLUMN * image.shape[0] / image.shape[1] + 0.35)
+    panel = figure.subplots()
+    panel.set_axis_off()
+    panel.imshow(image, cmap=COLOURS, vmin=-1, vmax=1, interpolation="none")
+    panel.set_title(
+        f"real | reconstructed: error {error:.3g}, spread of the real {spread:.3g}", pad=2
+    )
+    return figure
+
+
 def mosaic(kernels: Tensor, scale: Scale = "tile") -> np.ndarray:
     """Lay kernels out as one image with gaps.
 
     Args:
-        kernels: (rows, columns, k, k); NaN kernels stay empty.
+        kernels: (rows, columns, height, width) of a tile; NaN stays empty.
         scale: see `kernels_beside_samples`.
 
     Returns:

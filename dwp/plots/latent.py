@@ -1,4 +1,6 @@
-"""The latent plane of a prior over kernels."""
+"""The latent space of a prior over kernels."""
+
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -49,4 +51,38 @@ def latent_space(
         panel.set_xlabel("$z_1$")
         panel.set_ylabel("$z_2$")
     axes[0].grid(False)
+    return figure
+
+
+@styled
+def latent_traversal(
+    grid: Tensor, values: Sequence[float], codes: Tensor | None = None, scale: Scale = "block"
+) -> Figure:
+    """Draw kernels decoded along each latent coordinate, the others at zero: a row each.
+
+    Args:
+        grid: (latent, v, k, k), decoded mean kernels.
+        values: v values of the coordinate, evenly spaced.
+        codes: (m, latent), codes of real kernels: the deviation of each coordinate among them is
+            told beside its row. Near 0 the coordinate is not used, near 1 it is.
+        scale: of the tiles' colours, see `kernels_beside_samples`.
+    """
+    rows, columns = grid.shape[:2]
+    names = [f"$z_{{{row + 1}}}$" for row in range(rows)]
+    if codes is not None:
+        deviations = codes.detach().cpu().std(0).tolist()
+        names = [f"{name} (sd {sd:.2f})" for name, sd in zip(names, deviations, strict=True)]
+    figure = Figure(figsize=(DOUBLE_COLUMN, 0.3 + 0.69 * rows), layout="constrained")
+    panel = figure.subplots()
+    image = mosaic(grid, scale)
+    panel.imshow(image, COLOURS, vmin=-1, vmax=1, interpolation="none")
+    height, width = image.shape[0] / rows, image.shape[1] / columns
+    panel.set_xticks(
+        [(column + 0.5) * width - 0.5 for column in range(columns)], [f"{v:g}" for v in values]
+    )
+    panel.set_yticks([(row + 0.5) * height - 0.5 for row in range(rows)], names)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    panel.grid(False)
+    panel.set_xlabel("value of the coordinate")
     return figure

@@ -66,6 +66,8 @@ _LOOKS = {  # colours that differ for colour-blind readers too (Okabe and Ito)
     "deterministic-dwp": Look("#e7298a", "*", "deterministic, DWP penalty"),
     "deep-ensemble": Look("#808000", "d", "deep ensemble"),
     "flow": Look("#56b4e9", "X", "flow"),
+    "gaussian-mixture": Look("#7b3294", "p", "Gaussian mixture"),
+    "student-t": Look("#5c5c00", "*", "Student t"),
     # inits that are no priors; each has the look of a prior that is no init
     "xavier": Look("#0072b2", "s", "Xavier"),
     "reconstructed-kernels": Look("#777777", "<", "reconstructed kernels"),

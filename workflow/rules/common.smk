@@ -389,13 +389,13 @@ def sampled_priors(domain):
     ]
 
 
-def latent_planes(domain):
-    """The (prior, layer) pairs whose latent space is a plane, so that it can be drawn."""
+def vaes(domain):
+    """The (prior, layer) pairs that have a latent space."""
     return [
         (name, layer)
         for name, kind in kinds(domain).items()
-        for layer, arguments in prior_section(domain, name).get("layers", {}).items()
-        if kind.density == "bound" and arguments.get("latent") == 2
+        for layer in kernel_layers(domain)
+        if kind.density == "bound"
     ]
 
 
@@ -408,25 +408,49 @@ def domains_with(section):
     return [domain for domain, found in config["domains"].items() if section in found]
 
 
+def classification_results(domain):
+    sizes = config["domains"][domain]["classification"]["train_sizes"]
+    names = ["fewshot_accuracy", "fewshot_nll"]
+    names += [f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes]
+    figures = [f"{RESULTS}/{domain}/figures/{name}.pdf" for name in names]
+    return [f"{RESULTS}/{domain}/tables/classification_summary.csv", *figures]
+
+
+def study_results(domain):
+    """Of the priors themselves."""
+    known = [layer for layer in kernel_layers(domain) if has_kernels(domain, layer)]
+    names = [f"kernels_{layer}" for layer in kernel_layers(domain)]
+    names += [f"norms_{layer}" for layer in known]
+    names += [f"kl_{layer}" for layer in known]
+    for prior, layer in vaes(domain):
+        names += [f"latent_{prior}_{layer}"]
+        names += [f"reconstructions_{prior}_{layer}"] * (layer in known)
+    figures = [f"{RESULTS}/{domain}/figures/{name}.pdf" for name in names]
+    return [f"{RESULTS}/{domain}/tables/priors.csv", *figures]
+
+
+def domain_results():
+    """The files of every target and of the domains that have it."""
+    domains = list(config["domains"])
+    results = {
+        "classification": {d: classification_results(d) for d in domains},
+        "random_features": {d: feature_results(d) for d in domains_with("features")},
+        "convergence": {d: convergence_results(d) for d in domains_with("convergence")},
+        "prior_study": {d: study_results(d) for d in domains},
+    }
+    everything = {d: [p[d] for p in results.values() if d in p] for d in domains}
+    figures = {
+        d: [file for part in parts for file in part if "/figures/" in file]
+        for d, parts in everything.items()
+    }
+    return {name: parts for name, parts in results.items() if parts} | {
+        "figures": figures
+    }
+
+
+def results_of(domain):
+    return [parts[domain] for parts in domain_results().values() if domain in parts]
+
+
 def all_results():
-    files = [feature_results(domain) for domain in domains_with("features")]
-    files += [convergence_results(domain) for domain in domains_with("convergence")]
-    for domain, section in config["domains"].items():
-        tables, figures = f"{RESULTS}/{domain}/tables", f"{RESULTS}/{domain}/figures"
-        sizes = section["classification"]["train_sizes"]
-        files += [
-            f"{tables}/{name}.csv" for name in ("classification_summary", "priors")
-        ]
-        names = ["fewshot_accuracy", "fewshot_nll"]
-        names += [
-            f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes
-        ]
-        names += [f"kernels_{layer}" for layer in kernel_layers(domain)]
-        names += [
-            f"norms_{layer}"
-            for layer in kernel_layers(domain)
-            if has_kernels(domain, layer)
-        ]
-        names += [f"latent_{prior}_{layer}" for prior, layer in latent_planes(domain)]
-        files += [f"{figures}/{name}.pdf" for name in names]
-    return files
+    return [results_of(domain) for domain in config["domains"]]

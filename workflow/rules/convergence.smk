@@ -116,17 +116,3 @@ rule images_figure:
         code=code("plot_images.py"),
     shell:
         "python $SCRIPTS/plot_images.py --samples {input} --outputs {output} 2>&1 | tee {log}"
-
-
-rule convergence:
-    input:
-        [convergence_results(domain) for domain in domains_with("convergence")],
-
-
-for domain in domains_with("convergence"):
-
-    rule:
-        name:
-            f"convergence_{domain}"
-        input:
-            convergence_results(domain),

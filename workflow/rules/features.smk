@@ -80,17 +80,3 @@ rule feature_figure:
         "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_FEATURES"
         " --domain {wildcards.domain} --metric test_{wildcards.metric} --against scale"
         " --outputs {output} 2>&1 | tee {log}"
-
-
-rule random_features:
-    input:
-        [feature_results(domain) for domain in domains_with("features")],
-
-
-for domain in domains_with("features"):
-
-    rule:
-        name:
-            f"random_features_{domain}"
-        input:
-            feature_results(domain),

@@ -1,0 +1,119 @@
+"""The study of priors: the KL against the posterior's width, and reconstructions."""
+
+import math
+
+import pytest
+import torch
+
+from dwp.errors import UserError
+from dwp.evaluation.study import DEVIATIONS, kl_by_width, reconstruct
+from dwp.priors import GaussianKernels, kl_divergence, prior_class
+from dwp.priors.normal import StandardNormal
+from dwp.seeds import generator
+
+
+@pytest.fixture
+def vae(small_vae):
+    """The small VAE in single precision, as priors come from their files."""
+    torch.set_default_dtype(torch.float)
+    return small_vae.float()
+
+
+@pytest.fixture
+def kernels(vae):
+    return vae.sample(64, generator("own samples"))
+
+
+def means(table, w, prior):
+    return table[(table["w"] == w) & (table["prior"] == prior)]["mean"].tolist()
+
+
+def test_from_the_standard_normal_it_is_the_closed_form(kernels):
+    table = kl_by_width({"normal": StandardNormal(5)}, kernels)
+    rows = table[table["w"] == "kernels"]
+    assert rows["deviation"].tolist() == pytest.approx(DEVIATIONS)
+    assert (DEVIATIONS[0], DEVIATIONS[-1]) == (0.001, 1)
+    squares = kernels.double().square().sum((1, 2))
+    for row in rows.itertuples():
+        variance = row.deviation**2
+        expected = 0.5 * (25 * variance + squares - 25 - 25 * math.log(variance))
+        assert row.mean == pytest.approx(expected.mean().item(), rel=1e-5)
+        # the KL of kernels differs by half their squared norms, whatever the deviation
+        error = (squares / 2).std().item() / math.sqrt(len(kernels))
+        assert row.standard_error == pytest.approx(error, rel=1e-3)
+        assert (row.n, row.nature) == (64, "exact")
+
+
+def test_noise_has_the_mean_square_of_the_kernels():
+    kernels = torch.randn((1000, 5, 5), generator=generator("x")) * 0.3 + 0.4
+    table = kl_by_width({"normal": StandardNormal(5)}, kernels, [0.1])
+    real, noise = table["mean"]
+    # half the squared norm of 25 weights: of the noise 25 / 2 * mean square, within its scatter
+    square = kernels.square().mean().item()
+    assert real - noise == pytest.approx(0, abs=4 * math.sqrt(25 / 2 * square**2 / 1000))
+    diagonal = prior_class("gaussian-diagonal").fit(kernels)
+    table = kl_by_width({"diagonal": diagonal}, kernels, [0.1])
+    assert table["mean"][1] > table["mean"][0] + 10  # of mean zero, where the kernels' is 0.4
+
+
+def test_it_is_the_bound_of_the_vae_which_is_above_the_kl(vae, kernels, grid_log_prob):
+    deviation = 0.2
+    (bound,) = means(kl_by_width({"dwp": vae}, kernels, [deviation]), "kernels", "dwp")
+    posterior = GaussianKernels(kernels, torch.full_like(kernels, 2 * math.log(deviation)))
+    draws = generator("other")
+    several = [kl_divergence(posterior, vae, draws).mean().item() for _ in range(30)]
+    scatter = torch.tensor(several).std().item()
+    assert bound == pytest.approx(sum(several) / 30, abs=4 * scatter)
+    w = posterior.sample(draws).double()
+    exact = (-posterior.entropy() - grid_log_prob(vae.double(), w)).mean().item()
+    assert bound > exact
+
+
+def test_a_prior_of_these_kernels_tells_them_from_noise(vae, kernels):
+    priors = {"dwp": vae, "normal": StandardNormal(5)}
+    table = kl_by_width(priors, kernels, [0.01, 0.1])
+    gap = {
+        prior: min(
+            noise - real
+            for noise, real in zip(
+                means(table, "noise", prior), means(table, "kernels", prior), strict=True
+            )
+        )
+        for prior in priors
+    }
+    assert gap["dwp"] > 10 * abs(gap["normal"])
+
+
+def test_seeds_and_the_number_of_kernels(vae, kernels):
+    first, same, other = (
+        kl_by_width({"dwp": vae}, kernels, [0.1], seed=s, most=10) for s in (0, 0, 1)
+    )
+    assert first.equals(same)
+    assert not first["mean"].equals(other["mean"])
+    assert first["n"].tolist() == [10, 10]
+
+
+def test_what_has_no_curve_is_refused(kernels):
+    with pytest.raises(UserError, match="above 0, found 0"):
+        kl_by_width({"normal": StandardNormal(5)}, kernels, [0.0])
+    with pytest.raises(UserError, match="7 x 7 kernels, found 5 x 5"):
+        kl_by_width({"normal": StandardNormal(7)}, kernels)
+    with pytest.raises(NotImplementedError, match="LogUniform"):
+        kl_by_width({"log-uniform": prior_class("log-uniform")(5)}, kernels)
+
+
+def test_reconstructions_are_decoded_mean_codes(vae, kernels):
+    decoded, error, spread = reconstruct(vae, kernels[:, None])
+    torch.testing.assert_close(decoded[3:4], vae.decode(vae.encode(kernels[3:4])[0])[0])
+    squares = (decoded - kernels).double().square()
+    assert error == pytest.approx(math.sqrt(squares.mean()), rel=1e-5)
+    deviation = kernels.double() - kernels.double().mean(0)
+    assert spread == pytest.approx(math.sqrt(deviation.square().mean()), rel=1e-5)
+    with pytest.raises(UserError, match="5 x 5"):
+        reconstruct(vae, torch.zeros(3, 7, 7))
+
+
+def test_a_decoder_that_ignores_its_code_has_the_error_of_the_mean_kernel(vae, kernels):
+    vae.decode = lambda codes: (kernels.mean(0).expand(len(codes), -1, -1), None)
+    _, error, spread = reconstruct(vae, kernels)
+    assert error == pytest.approx(spread, rel=1e-6)

@@ -1,0 +1,22 @@
+"""Draw the KL of a posterior from the priors of one layer against the posterior's width."""
+
+import argparse
+
+import pandas as pd
+
+from dwp.errors import one_line_errors
+from dwp.plots.kl import kl_against_width
+from dwp.plots.style import save
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--outputs", nargs="+", required=True)
+    arguments = parser.parse_args()
+    save(kl_against_width(pd.read_csv(arguments.table)), arguments.outputs)
+
+
+if __name__ == "__main__":
+    main()
