@@ -85,15 +85,17 @@ def convolution_peak() -> float:
     maps = torch.randn(64, 128, 28, 28).contiguous(memory_format=last)
     weight = torch.randn(128, 128, 5, 5).contiguous(memory_format=last)
     flops = 2 * 64 * 24 * 24 * 128 * 128 * 25
-    times = [timed(lambda: torch.conv2d(maps, weight)) for _ in range(6)]
-    return flops / median(times[1:]) / 1e9
+    times = [timed(lambda: torch.conv2d(maps, weight)) for _ in range(3)]
+    return flops / median(times) / 1e9
 
 
 def timed(step) -> float:
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
+    """Return the seconds that a call takes: the mean of as many in a row as take a second."""
+    start, calls = time.perf_counter(), 0
+    while not calls or time.perf_counter() - start < 1:
+        step()
+        calls += 1
+    return (time.perf_counter() - start) / calls
 
 
 def work(side: int, threads: int) -> None:

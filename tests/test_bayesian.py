@@ -230,7 +230,7 @@ def test_make_bayesian_finds_nested_names():
     images = randn(4, 1, 6, 6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = Nested()
+        net = Nested().eval()
     expected = net(images)
     make_bayesian(net)
     assert set(bayesian_layers(net)) == {"first", "block.conv", "tail.1.0"}

@@ -254,8 +254,8 @@ def test_the_number_of_runs_a_job_runs_nothing_again(project):
 def test_the_decoder_of_the_vae_runs_the_vaes_and_what_follows(project):
     project.edit(
         "dwp/priors/vae.py",
-        "return mean, _variance(raw)\n\n    def _run",
-        "return 2 * mean, _variance(raw)\n\n    def _run",
+        "return mean, _variance(raw[0])",
+        "return 2 * mean, _variance(raw[0])",
     )
     due = project.due()
     assert due["prior"] == 2  # the DWP of two layers, not the standard normal

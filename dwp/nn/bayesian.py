@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dwp.devices import Precision, products
 from dwp.errors import UserError
+from dwp.nn.modes import evaluating
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels, MultiplicativeKernels
@@ -266,16 +267,13 @@ def prediction(
     """
     layers = bayesian_layers(net).values()
     before = [(layer.sampling, layer.generator) for layer in layers]
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
     draws = Draws()
     for layer in layers:
         layer.sampling, layer.generator, layer._draws = sampling, generator, draws
     try:
-        yield draws
+        with evaluating(net):
+            yield draws
     finally:
-        for module, training in modes:
-            module.training = training
         for layer, (sampled, source) in zip(layers, before, strict=True):
             layer.sampling, layer.generator, layer._draws = sampled, source, None
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
-from dwp.nn.bayesian import prediction
+from dwp.nn.modes import evaluating
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.stack import stack, unstack
 from dwp.seeds import generator
@@ -42,7 +42,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def accuracy(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 500) -> float:
     """Return the fraction of images (n, c, h, w) in [0, 1] that the net classifies right."""
-    with torch.no_grad(), prediction(net, sampling=False):
+    with torch.no_grad(), evaluating(net):
         right = sum(
             (net(x).argmax(1) == y).sum()
             for x, y in zip(images.split(batch_size), targets.split(batch_size), strict=True)
