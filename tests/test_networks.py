@@ -59,7 +59,7 @@ def test_nets_are_as_they_declare(name):
             "cifar",
             [128, 256, 256],
             100,
-            {"hidden": 6400, "classifier": 512},
+            {"classifier.0": 6400, "classifier.2": 512},
             128 * (3 * 49 + 1) + 256 * (128 * 25 + 1) + 256 * (256 * 25 + 1)  # convolutions
             + 512 * (6400 + 1) + 100 * (512 + 1),
         ),
@@ -171,6 +171,10 @@ def train(name: str, places: list[tuple[int, int]], kind: str):
     settings |= {
         "precision": "float32",
         "test_precision": "float32",
+        "kl_temperature": 1.0,
+        "kl_estimator": "exact",
+        "kl_bound": "elbo",
+        "latent_samples": 1,
         "samples": 2,
         "validation": 12,
         "evaluate_every": 2,

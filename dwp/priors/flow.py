@@ -4,8 +4,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from zuko.flows import RealNVP
-from zuko.transforms import MonotonicAffineTransform
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
@@ -38,8 +36,12 @@ class Flow(KernelPrior):
 
     kind = "flow"
     trained = True
+    packages = ("zuko",)
 
     def __init__(self, kernel_size: int, transforms: int, hidden: int) -> None:
+        from zuko.flows import RealNVP  # a machine that trains no flow may lack it
+        from zuko.transforms import MonotonicAffineTransform
+
         super().__init__(kernel_size, transforms=transforms, hidden=hidden)
         if kernel_size < 2:
             raise UserError(f"a flow prior has a kernel size of at least 2; found {kernel_size}")

@@ -3,7 +3,6 @@
 import math
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from dwp.priors.gaussian import EllipticalPrior, moments
@@ -39,6 +38,8 @@ class StudentT(EllipticalPrior):
         Raises:
             UserError: the scale matrix is singular (too few or degenerate kernels).
         """
+        from scipy.optimize import minimize_scalar  # a machine that fits nothing may lack it
+
         prior = cls(kernels.shape[-1])
         flat = kernels.flatten(1).double()  # (n, d)
         d = flat.shape[1]

@@ -115,7 +115,7 @@ def main() -> None:
         )
         for name, prior in section["priors"].items():
             kind = prior["kind"]
-            if kind == DETERMINISTIC or not prior_class(kind).trained:
+            if kind == DETERMINISTIC or not prior_class(kind).trained or prior_class(kind).packages:
                 continue  # nothing to fit, or fitted in seconds by the workflow
             if layer in prior.get("released", {}):
                 continue
