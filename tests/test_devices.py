@@ -115,12 +115,14 @@ def test_tfloat32_only_when_asked_for(before, precision, allowed):
     assert torch.backends.cuda.matmul.allow_tf32 is before
 
 
+@pytest.mark.parametrize("able", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "tfloat32", "bfloat16"])
-def test_products_on_a_cpu(precision):
+def test_products_on_a_cpu(precision, able, monkeypatch):
+    monkeypatch.setattr("dwp.devices._cpu_has_bfloat16", lambda: able)
     factors = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
     with products(precision, "cpu"):
         product, total = factors[0] @ factors[1], factors[0] + factors[1]
-    half = precision == "bfloat16"
+    half = precision == "bfloat16" and able
     assert product.dtype == (torch.bfloat16 if half else torch.float32)
     assert total.dtype == torch.float32
     exact = factors[0].double() @ factors[1].double()
