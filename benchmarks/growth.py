@@ -15,6 +15,7 @@ from statistics import median
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from dwp.files import write_json
 from dwp.plots.style import DOUBLE_COLUMN, save, styled
@@ -57,8 +58,8 @@ def measure(axis: str, number: int) -> dict:
 @styled
 def draw(results: dict[str, list[dict]]) -> Figure:
     """Draw the measurements: a panel an axis, and one for memory."""
-    figure = Figure(figsize=(DOUBLE_COLUMN, 1.9), layout="constrained")
-    panels = figure.subplots(1, len(AXES) + 1)
+    figure = Figure(figsize=(DOUBLE_COLUMN, 3.8), layout="constrained")
+    panels = figure.subplots(2, 2).flatten()
     for axes, name in zip(panels, AXES, strict=False):
         values = [row["value"] for row in results[name]]
         seconds = [row["seconds"] for row in results[name]]
@@ -66,11 +67,15 @@ def draw(results: dict[str, list[dict]]) -> Figure:
         last = [seconds[-1] * value / values[-1] for value in values]
         axes.loglog(values, last, "--", color="0.6", linewidth=0.8, label="in proportion")
         axes.set_xlabel(AXES[name][1])
-    panels[0].set_ylabel("seconds a step")
+        axes.set_xticks(values, map(str, values))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    for axes in panels[:-1]:
+        axes.set_ylabel("seconds a step")
     panels[0].legend()
     values = [row["value"] for row in results["kernels"]]
     panels[-1].semilogx(values, [row["bytes"] / 2**20 for row in results["kernels"]], "o-")
     panels[-1].set_ylim(bottom=0)
+    panels[-1].set_xticks(values, map(str, values))
     panels[-1].set_xlabel("5 x 5 kernels in the VAE term")
     panels[-1].set_ylabel("memory beside them (MiB)")
     return figure
