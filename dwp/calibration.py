@@ -237,7 +237,8 @@ def _classifier_test(
     priors = _made_up_priors(priors, device)
     net = build_classifier(settings, classes, priors)
     net.to(device, memory_format=torch.channels_last)
-    draws = generator("calibration", device=device)
+    members = settings.get("members", 1)
+    draws = [generator("calibration", member, device=device) for member in range(members)]
     data = _images(IMAGES, shape, classes)
     images, targets = data.train_images.float() / 255, data.train_targets
 
@@ -251,7 +252,7 @@ def _classifier_test(
             out_of_domain=several,
             samples=settings["samples"] if priors else 0,
             generator=draws,
-            members=settings.get("members", 1),
+            members=members,
             precision=settings["test_precision"],
             estimation=Estimation.of(settings) if priors else DEFAULT,
         )

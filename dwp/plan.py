@@ -31,7 +31,7 @@ from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import prior_class
-from dwp.settings import DETERMINISTIC, XAVIER, deterministic_settings
+from dwp.settings import DETERMINISTIC, XAVIER, settings_of_prior
 from dwp.variants import as_text, variants
 
 CALIBRATION_SECONDS = 35.0
@@ -339,9 +339,10 @@ class Costs:
         section = self.config["domains"][domain]
         settings = self._variant(domain, prior, variant)
         settings |= {k: section["classification"][k] for k in free if k in settings}
+        settings |= settings_of_prior(section, prior)
         priors = None
         if section["priors"][prior]["kind"] == DETERMINISTIC:
-            settings |= deterministic_settings(section, prior) | {"l2": 0.001}
+            settings["l2"] = 0.001
             settings.pop("penalty", None)
         else:
             layers = settings["bayesian_layers"]

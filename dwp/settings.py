@@ -59,9 +59,11 @@ def prior_settings(domain: Mapping[str, Any], prior: str, layer: str) -> dict[st
     }
 
 
-def deterministic_settings(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:
-    """Return what deterministic nets depend on beside the settings of all nets."""
-    return {key: value for key, value in domain["priors"][prior].items() if key != "kind"}
+def settings_of_prior(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:
+    """Return what a prior's section says of the nets' training, beside the settings of all nets."""
+    section = domain["priors"][prior]
+    of_nets = {"members"} if section["kind"] != DETERMINISTIC else set(section) - {"kind"}
+    return {key: value for key, value in section.items() if key in of_nets}
 
 
 def describe_refusal(error: Any) -> str:
@@ -197,7 +199,7 @@ def _check_prior(
             expected |= {"layers"} if kind.choices() else set()
             expected |= {"training"} if kind.trained else set()
         expected |= {"released"} if released else set()
-        optional = {"reconstructed_by"} if section["kind"] == "empirical" else set()
+        optional = {"reconstructed_by"} if section["kind"] == "empirical" else {"members"}
     found = set(section) - {"kind"}
     if not expected <= found <= expected | optional:
         raise UserError(

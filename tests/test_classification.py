@@ -534,7 +534,7 @@ def test_a_checkpoint_of_another_run_is_ignored(tmp_path, stripes, runs, interru
 # What is reported
 
 
-def report(data, net, priors, *, samples, seed=0, **options):
+def report(data, net, priors, *, samples, seed=0, draws=None, **options):
     chosen, _ = few_shot_subset(data.train_targets, 12, 0, SETTINGS["validation"])
     return evaluate_classifier(
         net,
@@ -543,7 +543,7 @@ def report(data, net, priors, *, samples, seed=0, **options):
         test=(to_unit(data.test_images), data.test_targets),
         out_of_domain=torch.rand((20, 1, 28, 28), generator=generator("strange")),
         samples=samples,
-        generator=generator("report", seed),
+        generator=draws or generator("report", seed),
         **options,
     )
 
@@ -660,11 +660,11 @@ def ensemble(stripes):
     return train(stripes, None, settings=ENSEMBLE, init="gaussian-full")
 
 
-def members_of(net, count=3):
+def members_of(net, count=3, priors=None):
     """The nets of an ensemble by themselves."""
     parts = []
     for state in unstack(net, count):
-        parts.append(build_member(ALONE | {"network": "mnist"}, 3, None))
+        parts.append(build_member(SETTINGS | ALONE | {"network": "mnist"}, 3, priors))
         parts[-1].load_state_dict(state)
     return parts
 
@@ -733,6 +733,28 @@ def test_report_of_an_ensemble(stripes, ensemble):
     assert found["sample_nll"] == found["mean_nll"] == pytest.approx(each[0], rel=1e-4)
     assert found["ensemble_nll"] == pytest.approx(nll(drawn.mean(0)), rel=1e-4)
     assert found["ensemble_nll"] < sum(each) / 3  # Jensen
+
+
+def test_report_of_an_ensemble_of_bayesian_nets(stripes):
+    priors = make_priors("gaussian-full")
+    net, _ = train(stripes, "gaussian-full", settings=ENSEMBLE | {"epochs": 4}, init="gaussian-full")
+
+    def draws():
+        return [generator("member", member) for member in range(3)]
+
+    found = report(stripes, net, priors, samples=4, members=3, draws=draws())
+    parts = members_of(net, priors=priors)
+    alone = [
+        report(stripes, part, priors, samples=4, draws=draw)
+        for part, draw in zip(parts, draws(), strict=True)
+    ]
+    for name in ("train_nll", "kl_conv1", "kl", "elbo"):
+        mean = sum(metrics[name] for metrics in alone) / 3
+        assert found[name] == pytest.approx(mean, rel=1e-3)
+    assert len({round(metrics["kl"], 2) for metrics in alone}) == 3  # other weights
+    for name in ("sample_nll", "mean_nll"):
+        assert found[name] == pytest.approx(alone[0][name], rel=1e-3)
+    assert found["ensemble_nll"] < sum(metrics["ensemble_nll"] for metrics in alone) / 3  # Jensen
 
 
 # Dropout

@@ -12,6 +12,7 @@ from dwp.nn.bayesian import kl_by_layer
 from dwp.nn.predict import predict
 from dwp.priors import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation
+from dwp.seeds import Source
 
 _KL_DRAWS = 10  # draws that a reported KL is averaged over, for pairs where it is estimated
 
@@ -24,7 +25,7 @@ def evaluate_classifier(
     test: tuple[Tensor, Tensor],
     out_of_domain: Tensor,
     samples: int,
-    generator: torch.Generator,
+    generator: Source,
     members: int = 1,
     precision: Precision = "float32",
     estimation: Estimation = DEFAULT,
@@ -36,8 +37,9 @@ def evaluate_classifier(
     temperature 1, whatever factor the KL had in training); for the ensemble of all weight samples,
     for one sample and for the mean weights `<which>_accuracy`, `_nll` (mean nats), `_ece`,
     `_brier`; `ensemble_ood_auroc` by predictive entropy. A deterministic net has one prediction,
-    which stands in all three places. The members of an ensemble stand in place of weight samples:
-    `sample` and `mean` are of the first.
+    which stands in all three places. The weight samples of an ensemble's members stand beside each
+    other: `train_nll`, the KL and the ELBO are means over the members, `sample` and `mean` are of
+    the first.
 
     Args:
         net: the trained net.
@@ -46,8 +48,8 @@ def evaluate_classifier(
         test: test images and targets.
         out_of_domain: images of another domain.
         samples: weight samples of the ensemble; 0 for a deterministic net.
-        generator: where the samples come from.
-        members: deterministic nets in `net`, if it is a stack of them.
+        generator: where the samples come from; for an ensemble one for each member.
+        members: nets in `net`, if it is a stack of them.
         precision: of the products of predictions; KLs are computed in float32.
         estimation: the bound to report of a KL without a closed form.
     """
@@ -63,7 +65,7 @@ def evaluate_classifier(
                 kl_by_layer(net, priors, generator, estimation=exact) for _ in range(_KL_DRAWS)
             ]
         for name in draws[0]:
-            metrics[f"kl_{name}"] = sum(float(kl[name]) for kl in draws) / len(draws)
+            metrics[f"kl_{name}"] = sum(float(kl[name].mean()) for kl in draws) / len(draws)
         metrics["kl"] = sum(metrics[f"kl_{name}"] for name in draws[0])
         metrics["elbo"] = -train_nll * len(targets) - metrics["kl"]
     drawn = predict(net, test[0], samples=samples, generator=generator, **options)

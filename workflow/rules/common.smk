@@ -25,7 +25,7 @@ from dwp.settings import (
     as_json,
     check_settings,
     describe_refusal,
-    deterministic_settings,
+    settings_of_prior,
 )
 from dwp.variants import GRID, as_text, combinations, variant_name, variants
 
@@ -132,8 +132,7 @@ def run_settings(domain, prior, variant):
     section = config["domains"][domain]
     deterministic = is_deterministic(domain, prior)
     settings = variants(section["classification"], deterministic=deterministic)[variant]
-    if deterministic:
-        settings |= deterministic_settings(section, prior)
+    settings |= settings_of_prior(section, prior)
     return {"network": section["network"], **settings}
 
 

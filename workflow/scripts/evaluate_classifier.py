@@ -46,6 +46,9 @@ def main() -> None:
             net.load_state_dict(tensors)
             net.to(device, memory_format=torch.channels_last)
             n, split, seed = run["n"], run["split"], run["seed"]
+            members = run.get("members", 1)
+            places = [(split, seed, *([member] if member else [])) for member in range(members)]
+            draws = [generator("evaluation", *place, device=device) for place in places]
             chosen, _ = few_shot_subset(target.train_targets, n, split, run["validation"])
             with products("float32", device):
                 metrics = evaluate_classifier(
@@ -55,8 +58,8 @@ def main() -> None:
                     test=test,
                     out_of_domain=strange,
                     samples=arguments.settings["samples"] if priors else 0,
-                    generator=generator("evaluation", split, seed, device=device),
-                    members=run.get("members", 1),
+                    generator=draws,
+                    members=members,
                     precision=arguments.settings["precision"],
                     estimation=Estimation.of(run) if priors else DEFAULT,
                 )
