@@ -737,7 +737,8 @@ def test_report_of_an_ensemble(stripes, ensemble):
 
 def test_report_of_an_ensemble_of_bayesian_nets(stripes):
     priors = make_priors("gaussian-full")
-    net, _ = train(stripes, "gaussian-full", settings=ENSEMBLE | {"epochs": 4}, init="gaussian-full")
+    settings = ENSEMBLE | {"epochs": 4}
+    net, _ = train(stripes, "gaussian-full", settings=settings, init="gaussian-full")
 
     def draws():
         return [generator("member", member) for member in range(3)]
