@@ -250,19 +250,42 @@ def test_variants_have_panels_of_their_own_in_the_order_of_the_config(drawn):
 
     steps = against_steps(varied(history()), "valid_nll", VARIED)
     inits = [panel.get_title().splitlines()[0] for panel in steps.axes]
-    assert inits == ["DWP initialisation"] * 6 + ["Xavier initialisation"] * 6
+    assert inits == ["DWP initialisation", "Xavier initialisation"] * 6  # a row of each variant
+    assert len({panel.get_subplotspec().rowspan.start for panel in steps.axes}) == 6
     ends = [panel.lines[0].get_ydata()[0] for panel in steps.axes]
-    np.testing.assert_allclose(ends, np.tile(2.05 * (1 + np.arange(6) / 10), 2))
+    np.testing.assert_allclose(ends, np.repeat(2.05 * (1 + np.arange(6) / 10), 2))
+
+
+def theirs(panel) -> list[float]:
+    """The authors' numbers in a panel."""
+    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
+    return [value for line in hollow for value in line.get_ydata()]
 
 
 def test_fewshot_draws_only_the_authors_matching_numbers(drawn):
     (panel,) = drawn["fewshot"].axes
-    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
-    values = [value for line in hollow for value in line.get_ydata()]
-    assert values == [0.8]  # neither n = 500 nor the other data set
+    assert theirs(panel) == [0.8]  # neither n = 500 nor the other data set
     labels = [text.get_text() for text in drawn["fewshot"].legends[0].get_texts()]
     assert labels[0] == "DWP"
     assert labels[-1] == "authors"
+
+
+def test_fewshot_draws_the_authors_numbers_of_a_panel_in_that_panel():
+    paper = pd.DataFrame(
+        {
+            "dataset": "mnist",
+            "prior": "dwp",
+            "num_examples": 50,
+            "precision": ["bfloat16", "float32"] * 2,
+            "init": ["dwp", "dwp", "xavier", "xavier"],
+            "accuracy": [0.1, 0.2, 0.3, 0.4],
+        }
+    )
+    figure = fewshot(varied(summary(("dwp", "xavier"))), "ensemble_accuracy", paper, VARIED)
+    assert [theirs(panel) for panel in figure.axes] == [[0.1], [0.3], [0.2], [0.4]] * 3
+    assert figure.legends[0].get_texts()[-1].get_text() == "authors"
+    elsewhere = fewshot(summary(), "ensemble_accuracy", paper)  # of an unknown precision
+    assert elsewhere.legends[0].get_texts()[-1].get_text() != "authors"
 
 
 def test_fewshot_with_one_n_one_prior_and_no_interval():

@@ -13,6 +13,7 @@ from dwp.files import write_json
 from dwp.variants import combinations, variant_name, variants
 
 ROOT = Path(__file__).parent.parent
+PAPER = ROOT / "workflow" / "resources"
 SECTION = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())["domains"]["demo"][
     "classification"
 ]
@@ -128,7 +129,7 @@ def study(tmp_path_factory):
             vary=VARY,
             tune=TUNE,
             tune_by="validation_nll",
-            paper=str(ROOT / "workflow" / "resources" / "paper_classification.csv"),
+            paper=[str(PAPER / f"paper_{name}.csv") for name in ("classification", "shapes")],
             reference="dwp",
             summary=f"{folder}/summary.csv",
             tests=f"{folder}/tests.csv",

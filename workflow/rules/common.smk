@@ -67,6 +67,7 @@ wildcard_constraints:
 ENVIRONMENT = {
     "SCRIPTS": ROOT / "workflow" / "scripts",
     "PAPER": ROOT / "workflow" / "resources" / "paper_classification.csv",
+    "PAPER_SHAPES": ROOT / "workflow" / "resources" / "paper_shapes.csv",
     "PAPER_FEATURES": ROOT / "workflow" / "resources" / "paper_features.csv",
     "PAPER_CONVERGENCE": ROOT / "workflow" / "resources" / "paper_convergence.csv",
     "DATA_LOCATION": json.dumps(config["data"]),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.statistics import (
+    authors_at,
     compare_with_paper,
     keep_chosen,
     paired_tests,
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--vary", type=json.loads, required=True, help="values to compare")
     parser.add_argument("--tune", type=json.loads, required=True, help="values to choose among")
     parser.add_argument("--tune-by", required=True, help="validation metric to choose by")
-    parser.add_argument("--paper", required=True)
+    parser.add_argument("--paper", nargs="+", required=True)
     parser.add_argument("--reference", required=True, help="the prior to test against")
     parser.add_argument("--summary", required=True)
     parser.add_argument("--tests", required=True)
@@ -55,13 +56,18 @@ def main() -> None:
     ]
     to_csv(with_holm(pd.concat(tests)), arguments.tests)
 
-    paper = read_paper(arguments.paper)
+    papers = [read_paper(path, settings=list(vary)) for path in arguments.paper]
+    paper = pd.concat(papers, ignore_index=True)
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
     apart = [name for name in by if name not in ("domain", "prior", "n", "metric")]
+    places = [
+        (dict(zip(apart, key, strict=True)), rows)
+        for key, rows in accuracy.groupby(apart, observed=True)
+    ]
     comparison = pd.concat(
         [
-            compare_with_paper(rows, paper).assign(**dict(zip(apart, key, strict=True)))
-            for key, rows in accuracy.groupby(apart, observed=True)
+            compare_with_paper(rows, authors_at(paper, place)).assign(**place)
+            for place, rows in places
         ]
     )
     to_csv(comparison, arguments.comparison)
