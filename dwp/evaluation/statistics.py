@@ -34,6 +34,12 @@ def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) ->
     return table
 
 
+def split_means(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+    """Average the seeds of each split: the columns `by`, `split` and `value`."""
+    groups = runs.groupby([*by, "split"], dropna=False, observed=True)[value]
+    return groups.mean(skipna=False).reset_index()
+
+
 def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
     """Mean and spread over data splits.
 
@@ -48,7 +54,7 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
         interval of the mean). `std` and `interval` are NaN for one split.
     """
     by = list(by)
-    groups = _split_means(runs, by, value).groupby(by, dropna=False, observed=True)[value]
+    groups = split_means(runs, by, value).groupby(by, dropna=False, observed=True)[value]
     table = pd.DataFrame(
         {
             "mean": groups.mean(skipna=False),
@@ -114,6 +120,26 @@ def keep_chosen(
     return kept
 
 
+def read_chosen(
+    path: str | os.PathLike,
+    vary: Mapping[str, Sequence[str]],
+    tune: Mapping[str, Sequence[str]],
+    metric: str,
+) -> pd.DataFrame:
+    """Read a table of runs and keep, of tuned settings, what each prior, init and n chose.
+
+    Args:
+        path: the CSV file.
+        vary: values of the varied settings, as text; each combination has a choice of its own.
+        tune: values of the tuned settings; without any all runs are kept, without `chosen_by`.
+        metric: see `keep_chosen`.
+    """
+    runs = read_runs(path, {**vary, **tune})
+    if not tune:
+        return runs
+    return keep_chosen(runs, ["domain", "prior", "init", *vary, "n"], list(tune), metric)
+
+
 def paired_tests(
     runs: pd.DataFrame,
     reference: Mapping[str, str],
@@ -141,7 +167,7 @@ def paired_tests(
         ValueError: no run has the reference method.
     """
     match, compared = list(match), list(reference)
-    means = _split_means(runs, [*match, *compared], value)
+    means = split_means(runs, [*match, *compared], value)
     is_reference = (means[compared] == pd.Series(reference)).all(axis=1)
     told = ", ".join(compared), ", ".join(reference.values())
     if not is_reference.any():
@@ -271,9 +297,3 @@ def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFra
     inside = both["accuracy"].between(table["low"], table["high"])
     table["agree"] = np.where(both["interval"].isna(), "unknown", np.where(inside, "yes", "no"))
     return table
-
-
-def _split_means(runs: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """Average the seeds of each split: the columns `by`, `split` and `value`."""
-    groups = runs.groupby([*by, "split"], dropna=False, observed=True)[value]
-    return groups.mean(skipna=False).reset_index()

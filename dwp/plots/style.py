@@ -169,11 +169,11 @@ def panels(
     return figure, [(panel, part) for panel, (_, part) in zip(axes, parts, strict=False)]
 
 
-def limit_fractions(axes: Axes, metric: str) -> None:
-    """Keep the y axis of a fraction inside [0, 1], where wide error bars may reach out."""
+def limit_fractions(axes: Axes, metric: str, axis: str = "y") -> None:
+    """Keep the x or y axis of a fraction inside [0, 1], where wide error bars may reach out."""
     if metric.endswith(_FRACTIONS):
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, 0.0), min(high, 1.0))
+        low, high = getattr(axes, f"get_{axis}lim")()
+        axes.set(**{f"{axis}lim": (max(low, 0.0), min(high, 1.0))})
 
 
 def legend_below(figure: Figure, handles: list[Any]) -> None:

@@ -43,6 +43,45 @@ rule summary_tables:
         " --comparison {output.paper} --table {output.text} 2>&1 | tee {log}"
 
 
+rule factorial_tables:
+    input:
+        f"{TABLES}/classification.csv",
+    output:
+        cells=f"{TABLES}/factorial.csv",
+        cells_text=table("factorial.md", "factorial_table"),
+        effects=f"{TABLES}/factorial_effects.csv",
+        effects_text=table("factorial_effects.md", "factorial_effects"),
+    log:
+        f"{LOGS}/{{domain}}/tables/factorial.log",
+    params:
+        full=lambda w: as_json(crossed(w.domain)[0]),
+        reference=lambda w: as_json(crossed(w.domain)[1]),
+        vary=lambda w: as_json(listed_values(w.domain, "vary")),
+        tune=lambda w: as_json(listed_values(w.domain, "tune")),
+        tune_by=lambda w: tune_by(w.domain),
+        code=code("tabulate_factorial.py"),
+    shell:
+        "python $SCRIPTS/tabulate_factorial.py --runs {input}"
+        " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
+        " --full {params.full:q} --reference {params.reference:q}"
+        " --cells {output.cells} --effects {output.effects} 2>&1 | tee {log}"
+
+
+rule factorial_figure:
+    input:
+        f"{TABLES}/factorial.csv",
+    output:
+        **figure("factorial", "factorial"),
+    log:
+        f"{LOGS}/{{domain}}/figures/factorial.log",
+    params:
+        vary=lambda w: as_json(listed_values(w.domain, "vary")),
+        code=code("plot_factorial.py"),
+    shell:
+        "python $SCRIPTS/plot_factorial.py --cells {input} --vary {params.vary:q}"
+        " --outputs {output} 2>&1 | tee {log}"
+
+
 rule prior_table:
     input:
         lambda w: [

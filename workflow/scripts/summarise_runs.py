@@ -9,10 +9,9 @@ from dwp.errors import one_line_errors
 from dwp.evaluation.statistics import (
     authors_at,
     compare_with_paper,
-    keep_chosen,
     paired_tests,
+    read_chosen,
     read_paper,
-    read_runs,
     summarise,
     with_holm,
 )
@@ -37,12 +36,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     vary, tune = arguments.vary, arguments.tune
-    runs = read_runs(arguments.runs, {**vary, **tune})
-    by = ["domain", "prior", "init", *vary, "n"]
-    if tune:
-        runs = keep_chosen(runs, by, list(tune), arguments.tune_by)
-        by.append("chosen_by")
-    by.append("metric")
+    runs = read_chosen(arguments.runs, vary, tune, arguments.tune_by)
+    by = ["domain", "prior", "init", *vary, "n", *["chosen_by"] * bool(tune), "metric"]
     summary = summarise(runs, [*by[:-1], *tune, "metric"])
     to_csv(summary, arguments.summary)
 
