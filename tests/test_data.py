@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 
 from dwp.data import (
     DATASETS,
+    _torchvision,
     check_different,
     data_folder,
     load_dataset,
@@ -470,6 +472,31 @@ def write_cifar_archive(folder: Path, path: Path, monkeypatch: pytest.MonkeyPatc
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     monkeypatch.setattr(CIFAR10.reader, "tgz_md5", md5)
     monkeypatch.setattr(CIFAR10.reader, "url", path.as_uri())
+
+
+def test_one_process_extracts_cifar_and_the_other_waits(tmp_path, monkeypatch):
+    write_cifar(tmp_path, monkeypatch)
+    write_cifar_archive(tmp_path, tmp_path / CIFAR10.reader.filename, monkeypatch)
+    extract, extracted = _torchvision.extract_archive, []
+
+    def slowly(archive, root):
+        extracted.append(archive)
+        folder = tmp_path / "cifar-10-batches-py"
+        folder.mkdir(exist_ok=True)
+        (folder / "data_batch_1").write_bytes(b"half")  # what the other would find
+        other = threading.Thread(target=lambda: found.append(len(CIFAR10(tmp_path))))
+        other.start()
+        other.join(0.3)
+        assert not found
+        extract(archive, root)
+        others.append(other)
+
+    found, others = [], []
+    monkeypatch.setattr(_torchvision, "extract_archive", slowly)
+    assert len(CIFAR10(tmp_path)) == 100
+    others[0].join()
+    assert found == [100]
+    assert len(extracted) == 1
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
