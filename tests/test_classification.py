@@ -1,7 +1,11 @@
 """Training under a prior: its objective, what runs share, resuming, and what is reported."""
 
 import itertools
+import json
 import math
+import runpy
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +14,7 @@ from torch.nn import functional as F
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.errors import UserError
+from dwp.errors import OUT_OF_TIME, UserError
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
 from dwp.nn.classifier import build_classifier, build_member
@@ -25,6 +29,7 @@ from dwp.training import classification, loop
 from dwp.training.classification import bayesian_objective, prior_penalty, train_classifiers
 from dwp.training.source import l2_penalty
 
+ROOT = Path(__file__).parent.parent
 SIZES = {"conv1": 7, "conv2": 5}
 SETTINGS = {
     "network": "mnist",
@@ -874,3 +879,32 @@ def test_a_sampled_penalty_resumes_bit_for_bit(tmp_path, stripes, interrupt):
     ((net, records),) = penalised(stripes, "vae", **options)
     assert records == history
     assert same_state(net, whole)
+
+
+def test_the_workflows_program_goes_on_from_its_time_limit(stripes, tmp_path, monkeypatch):
+    stripes.save(tmp_path / "target.safetensors", {})
+
+    def run(folder, *more):
+        place = f"{tmp_path}/{folder}/n{{n}}/split{{split}}/seed{{seed}}"
+        runs = json.dumps([PLACE, {**PLACE, "split": 1}])
+        line = ["--data", f"{tmp_path}/target.safetensors", "--code", "x", "--folder", place]
+        line += ["--settings", json.dumps(SETTINGS), "--runs", runs, *more]
+        monkeypatch.setattr(sys, "argv", ["train_classifier.py", *line])
+        try:
+            runpy.run_path(f"{ROOT}/workflow/scripts/train_classifier.py", run_name="__main__")
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    pieces = [run("pieces", "--minutes", "0")]
+    while pieces[-1] == OUT_OF_TIME and len(pieces) < 30:
+        pieces.append(run("pieces", "--minutes", "0"))
+    # one step of the 12 a piece: that which takes the last step of a run begins the next one
+    assert pieces == [OUT_OF_TIME] * 22 + [0]
+    assert run("whole", "--minutes", "5") == 0
+    for split in (0, 1):
+        place = f"n{PLACE['n']}/split{split}/seed0"
+        for name in ("weights.safetensors", "history.csv"):
+            files = [tmp_path / folder / place / name for folder in ("pieces", "whole")]
+            assert files[0].read_bytes() == files[1].read_bytes()
+        assert not list((tmp_path / "pieces" / place).rglob("*.checkpoint"))
