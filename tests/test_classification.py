@@ -16,6 +16,7 @@ from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import OUT_OF_TIME, UserError
 from dwp.evaluation.classifier import evaluate_classifier
+from dwp.files import read_json
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
 from dwp.nn.classifier import build_classifier, build_member
 from dwp.nn.dropout import Dropout
@@ -908,3 +909,51 @@ def test_the_workflows_program_goes_on_from_its_time_limit(stripes, tmp_path, mo
             files = [tmp_path / folder / place / name for folder in ("pieces", "whole")]
             assert files[0].read_bytes() == files[1].read_bytes()
         assert not list((tmp_path / "pieces" / place).rglob("*.checkpoint"))
+
+
+def test_a_tolerated_run_that_diverges_counts_as_failed_and_leaves_the_others(
+    stripes, tmp_path, monkeypatch, capsys
+):
+    stripes.save(tmp_path / "target.safetensors", {})
+    options = {"n": 12, "priors": None, "init": None}
+    alone = train_classifiers(stripes, SETTINGS, [(1, 0)], **options)
+    xavier = classification.initialise_xavier
+
+    def overflow(net, start):
+        xavier(net, start)
+        if not started:
+            net.get_submodule("conv1").weight.data.fill_(1e38)
+        started.append(net)
+
+    started = []
+    monkeypatch.setattr(classification, "initialise_xavier", overflow)
+    with pytest.raises(UserError, match=r"split 0, seed 0: the loss is (nan|inf) at step 6"):
+        train_classifiers(stripes, SETTINGS, [(0, 0), (1, 0)], **options)
+    started.clear()
+    failed, other = train_classifiers(stripes, SETTINGS, [(0, 0), (1, 0)], **options, tolerant=True)
+    message = capsys.readouterr().err
+    assert message.count("split 0, seed 0: the loss is") == 1  # told once
+    assert "at step 6" in message
+    assert all(parameter.isnan().all() for parameter in failed[0].parameters())
+    assert [record["step"] for record in failed[1]] == [record["step"] for record in other[1]]
+    for record in failed[1]:
+        assert all(math.isnan(value) for name, value in record.items() if name != "step")
+    for found, expected in zip(other[1], alone[0][1], strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+
+    # in the workflow's programs: the job goes on, and the tables get no number of the run
+    started.clear()
+    runs = [PLACE, {**PLACE, "split": 1}]
+    place = f"{tmp_path}/n{{n}}/split{{split}}/seed{{seed}}"
+    line = ["--data", f"{tmp_path}/target.safetensors", "--folder", place]
+    line += ["--runs", json.dumps(runs)]
+    training = ["--code", "x", "--settings", json.dumps(SETTINGS), "--tolerant"]
+    settings = json.dumps({"samples": 0, "precision": "float32"})
+    testing = ["--settings", settings, "--out-of-domain", f"{tmp_path}/target.safetensors"]
+    for name, more in (("train_classifier", training), ("evaluate_classifier", testing)):
+        monkeypatch.setattr(sys, "argv", [name, *line, *more])
+        runpy.run_path(f"{ROOT}/workflow/scripts/{name}.py", run_name="__main__")
+    found = [read_json(Path(place.format(**run)) / "metrics.json") for run in runs]
+    assert list(found[0]) == list(found[1])
+    assert set(found[0].values()) == {None}
+    assert None not in found[1].values()

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
+    parser.add_argument("--tolerant", action="store_true", help="go on after a run that diverges")
     arguments = parser.parse_args()
     deadline = deadline_after(arguments.minutes)
     torch.set_num_threads(1)
@@ -74,6 +75,7 @@ def main() -> None:
                     deadline=deadline,
                     identity={"runs": list(identities)},
                     label=label,
+                    tolerant=arguments.tolerant,
                 )
             for (net, records), place, header in zip(trained, places, settings, strict=True):
                 weights = place / "weights.safetensors"
