@@ -750,9 +750,12 @@ class Numbered(ImageDataset):
     classes = tuple("abcd")
 
     def __init__(self, first: int, n: int) -> None:
-        super().__init__(None, True, None, None)
-        self.data = torch.arange(first, first + n, dtype=torch.uint8)[:, None, None]
-        self.targets = torch.arange(first, first + n) % 4
+        self._numbers = torch.arange(first, first + n)
+        super().__init__()
+
+    def _read(self, train: bool, download: bool) -> None:
+        self.data = self._numbers.to(torch.uint8)[:, None, None]
+        self.targets = self._numbers % 4
 
 
 def chosen(**choice) -> list[list[int]]:

@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100: small photographs, by Alex Krizhevsky."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,15 +34,7 @@ class CIFAR10(ImageDataset):
     name: ClassVar[str] = "CIFAR-10"
     reader: ClassVar[type] = _torchvision.CIFAR10
 
-    def __init__(
-        self,
-        root: str | Path,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         self._provide(Path(self.root), download)
         read = self.reader(self.root, train=train)
         self.data = torch.from_numpy(read.data.copy())  # (n, 32, 32, 3)
