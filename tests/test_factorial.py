@@ -45,6 +45,8 @@ def test_parts_of_a_difference_by_hand():
     expected = [0.06 + 0.03 + 0.02, 0.06 + 0.01, 0.03 + 0.01, 0.02]
     assert accuracy["mean"].tolist() == pytest.approx(expected)
     assert accuracy["splits"].tolist() == [5] * 4
+    cells = [dict(reversed(cell.items())) for cell in (FULL, REFERENCE)]
+    pd.testing.assert_frame_equal(effects(runs(), *cells), table)
     np.testing.assert_allclose(accuracy["interval"], 0, atol=1e-12)  # paired: splits cancel
 
 
@@ -135,8 +137,8 @@ def test_the_workflows_tables_keep_the_order_of_the_config(tmp_path, monkeypatch
     vary, tune = {"filters": ["20", "100"]}, {"epochs": ["50", "200"]}
     options = {
         **{"runs": tmp_path / "runs.csv", "vary": json.dumps(vary), "tune": json.dumps(tune)},
-        **{"tune-by": "validation_nll", "full": json.dumps(FULL)},
-        **{"reference": json.dumps(REFERENCE), "cells": tmp_path / "cells.csv"},
+        **{"tune-by": "validation_nll", "full": json.dumps(FULL, sort_keys=True)},
+        **{"reference": json.dumps(REFERENCE, sort_keys=True), "cells": tmp_path / "cells.csv"},
         "effects": tmp_path / "effects.csv",
     }
     line = [text for name, value in options.items() for text in (f"--{name}", str(value))]

@@ -83,7 +83,8 @@ def effects(
             if chosen.empty:
                 raise ValueError(f"no run has the prior '{prior}' and the init '{init}'")
             of[prior, init] = chosen.set_index([*by, "split"])["value"]
-    both, neither = of[tuple(full.values())], of[tuple(reference.values())]
+    both = of[full["prior"], full["init"]]
+    neither = of[reference["prior"], reference["init"]]
     of_init, of_prior = of[reference["prior"], full["init"]], of[full["prior"], reference["init"]]
     parts = {
         "both": both - neither,
