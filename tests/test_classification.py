@@ -1,7 +1,11 @@
 """Training under a prior: its objective, what runs share, resuming, and what is reported."""
 
 import itertools
+import json
 import math
+import runpy
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +14,9 @@ from torch.nn import functional as F
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.errors import UserError
+from dwp.errors import OUT_OF_TIME, UserError
 from dwp.evaluation.classifier import evaluate_classifier
+from dwp.files import read_json
 from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
 from dwp.nn.classifier import build_classifier, build_member
 from dwp.nn.dropout import Dropout
@@ -25,6 +30,7 @@ from dwp.training import classification, loop
 from dwp.training.classification import bayesian_objective, prior_penalty, train_classifiers
 from dwp.training.source import l2_penalty
 
+ROOT = Path(__file__).parent.parent
 SIZES = {"conv1": 7, "conv2": 5}
 SETTINGS = {
     "network": "mnist",
@@ -897,3 +903,80 @@ def test_a_sampled_penalty_resumes_bit_for_bit(tmp_path, stripes, interrupt):
     ((net, records),) = penalised(stripes, "vae", **options)
     assert records == history
     assert same_state(net, whole)
+
+
+def test_the_workflows_program_goes_on_from_its_time_limit(stripes, tmp_path, monkeypatch):
+    stripes.save(tmp_path / "target.safetensors", {})
+
+    def run(folder, *more):
+        place = f"{tmp_path}/{folder}/n{{n}}/split{{split}}/seed{{seed}}"
+        runs = json.dumps([PLACE, {**PLACE, "split": 1}])
+        line = ["--data", f"{tmp_path}/target.safetensors", "--code", "x", "--folder", place]
+        line += ["--settings", json.dumps(SETTINGS), "--runs", runs, *more]
+        monkeypatch.setattr(sys, "argv", ["train_classifier.py", *line])
+        try:
+            runpy.run_path(f"{ROOT}/workflow/scripts/train_classifier.py", run_name="__main__")
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    pieces = [run("pieces", "--minutes", "0")]
+    while pieces[-1] == OUT_OF_TIME and len(pieces) < 30:
+        pieces.append(run("pieces", "--minutes", "0"))
+    # one step of the 12 a piece: that which takes the last step of a run begins the next one
+    assert pieces == [OUT_OF_TIME] * 22 + [0]
+    assert run("whole", "--minutes", "5") == 0
+    for split in (0, 1):
+        place = f"n{PLACE['n']}/split{split}/seed0"
+        for name in ("weights.safetensors", "history.csv"):
+            files = [tmp_path / folder / place / name for folder in ("pieces", "whole")]
+            assert files[0].read_bytes() == files[1].read_bytes()
+        assert not list((tmp_path / "pieces" / place).rglob("*.checkpoint"))
+
+
+def test_a_tolerated_run_that_diverges_counts_as_failed_and_leaves_the_others(
+    stripes, tmp_path, monkeypatch, capsys
+):
+    stripes.save(tmp_path / "target.safetensors", {})
+    options = {"n": 12, "priors": None, "init": None}
+    alone = train_classifiers(stripes, SETTINGS, [(1, 0)], **options)
+    xavier = classification.initialise_xavier
+
+    def overflow(net, start):
+        xavier(net, start)
+        if not started:
+            net.get_submodule("conv1").weight.data.fill_(1e38)
+        started.append(net)
+
+    started = []
+    monkeypatch.setattr(classification, "initialise_xavier", overflow)
+    with pytest.raises(UserError, match=r"split 0, seed 0: the loss is (nan|inf) at step 6"):
+        train_classifiers(stripes, SETTINGS, [(0, 0), (1, 0)], **options)
+    started.clear()
+    failed, other = train_classifiers(stripes, SETTINGS, [(0, 0), (1, 0)], **options, tolerant=True)
+    message = capsys.readouterr().err
+    assert message.count("split 0, seed 0: the loss is") == 1  # told once
+    assert "at step 6" in message
+    assert all(parameter.isnan().all() for parameter in failed[0].parameters())
+    assert [record["step"] for record in failed[1]] == [record["step"] for record in other[1]]
+    for record in failed[1]:
+        assert all(math.isnan(value) for name, value in record.items() if name != "step")
+    for found, expected in zip(other[1], alone[0][1], strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+
+    # in the workflow's programs: the job goes on, and the tables get no number of the run
+    started.clear()
+    runs = [PLACE, {**PLACE, "split": 1}]
+    place = f"{tmp_path}/n{{n}}/split{{split}}/seed{{seed}}"
+    line = ["--data", f"{tmp_path}/target.safetensors", "--folder", place]
+    line += ["--runs", json.dumps(runs)]
+    training = ["--code", "x", "--settings", json.dumps(SETTINGS), "--tolerant"]
+    settings = json.dumps({"samples": 0, "precision": "float32"})
+    testing = ["--settings", settings, "--out-of-domain", f"{tmp_path}/target.safetensors"]
+    for name, more in (("train_classifier", training), ("evaluate_classifier", testing)):
+        monkeypatch.setattr(sys, "argv", [name, *line, *more])
+        runpy.run_path(f"{ROOT}/workflow/scripts/{name}.py", run_name="__main__")
+    found = [read_json(Path(place.format(**run)) / "metrics.json") for run in runs]
+    assert list(found[0]) == list(found[1])
+    assert set(found[0].values()) == {None}
+    assert None not in found[1].values()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 
 from dwp.data import (
     DATASETS,
+    _torchvision,
     check_different,
     data_folder,
     load_dataset,
@@ -472,6 +474,31 @@ def write_cifar_archive(folder: Path, path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(CIFAR10.reader, "url", path.as_uri())
 
 
+def test_one_process_extracts_cifar_and_the_other_waits(tmp_path, monkeypatch):
+    write_cifar(tmp_path, monkeypatch)
+    write_cifar_archive(tmp_path, tmp_path / CIFAR10.reader.filename, monkeypatch)
+    extract, extracted = _torchvision.extract_archive, []
+
+    def slowly(archive, root):
+        extracted.append(archive)
+        folder = tmp_path / "cifar-10-batches-py"
+        folder.mkdir(exist_ok=True)
+        (folder / "data_batch_1").write_bytes(b"half")  # what the other would find
+        other = threading.Thread(target=lambda: found.append(len(CIFAR10(tmp_path))))
+        other.start()
+        other.join(0.3)
+        assert not found
+        extract(archive, root)
+        others.append(other)
+
+    found, others = [], []
+    monkeypatch.setattr(_torchvision, "extract_archive", slowly)
+    assert len(CIFAR10(tmp_path)) == 100
+    others[0].join()
+    assert found == [100]
+    assert len(extracted) == 1
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar(tmp_path, monkeypatch, name):
     dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
@@ -723,9 +750,12 @@ class Numbered(ImageDataset):
     classes = tuple("abcd")
 
     def __init__(self, first: int, n: int) -> None:
-        super().__init__(None, True, None, None)
-        self.data = torch.arange(first, first + n, dtype=torch.uint8)[:, None, None]
-        self.targets = torch.arange(first, first + n) % 4
+        self._numbers = torch.arange(first, first + n)
+        super().__init__()
+
+    def _read(self, train: bool, download: bool) -> None:
+        self.data = self._numbers.to(torch.uint8)[:, None, None]
+        self.targets = self._numbers % 4
 
 
 def chosen(**choice) -> list[list[int]]:

@@ -11,7 +11,9 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from dwp.evaluation.factorial import METRICS
 from dwp.plots.curves import curves
+from dwp.plots.factorial import factorial_figure
 from dwp.plots.fewshot import fewshot
 from dwp.plots.history import against_steps
 from dwp.plots.images import images_by_step
@@ -39,6 +41,13 @@ def summary(inits=("dwp",), counts=(50, 100), priors=PRIORS) -> pd.DataFrame:
     return pd.DataFrame(
         rows, columns=["domain", "prior", "init", "n", "metric", "mean", "interval"]
     )
+
+
+def cells() -> pd.DataFrame:
+    """Of a crossed study: priors 0.02 apart, Xavier 0.05 below the DWP."""
+    table = summary(("dwp", "xavier"))
+    table["mean"] -= 0.05 * (table["init"] == "xavier")
+    return pd.concat([table.assign(metric=metric) for metric in METRICS])
 
 
 def history(splits=(0, 1)) -> pd.DataFrame:
@@ -118,6 +127,7 @@ def figures() -> dict[str, Figure]:
         "fewshot": fewshot(summary(), "ensemble_accuracy", PAPER),
         "fewshot-two": fewshot(summary(("dwp", "xavier")), "ensemble_accuracy"),
         "fewshot-varied": fewshot(varied(summary()), "ensemble_accuracy", PAPER, VARIED),
+        "factorial": factorial_figure(cells()),
         "history": against_steps(history(), "valid_nll"),
         "steps": curves(from_inits("step", STEPS), "test_accuracy", "step"),
         "scales": curves(
@@ -250,19 +260,42 @@ def test_variants_have_panels_of_their_own_in_the_order_of_the_config(drawn):
 
     steps = against_steps(varied(history()), "valid_nll", VARIED)
     inits = [panel.get_title().splitlines()[0] for panel in steps.axes]
-    assert inits == ["DWP initialisation"] * 6 + ["Xavier initialisation"] * 6
+    assert inits == ["DWP initialisation", "Xavier initialisation"] * 6  # a row of each variant
+    assert len({panel.get_subplotspec().rowspan.start for panel in steps.axes}) == 6
     ends = [panel.lines[0].get_ydata()[0] for panel in steps.axes]
-    np.testing.assert_allclose(ends, np.tile(2.05 * (1 + np.arange(6) / 10), 2))
+    np.testing.assert_allclose(ends, np.repeat(2.05 * (1 + np.arange(6) / 10), 2))
+
+
+def theirs(panel) -> list[float]:
+    """The authors' numbers in a panel."""
+    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
+    return [value for line in hollow for value in line.get_ydata()]
 
 
 def test_fewshot_draws_only_the_authors_matching_numbers(drawn):
     (panel,) = drawn["fewshot"].axes
-    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
-    values = [value for line in hollow for value in line.get_ydata()]
-    assert values == [0.8]  # neither n = 500 nor the other data set
+    assert theirs(panel) == [0.8]  # neither n = 500 nor the other data set
     labels = [text.get_text() for text in drawn["fewshot"].legends[0].get_texts()]
     assert labels[0] == "DWP"
     assert labels[-1] == "authors"
+
+
+def test_fewshot_draws_the_authors_numbers_of_a_panel_in_that_panel():
+    paper = pd.DataFrame(
+        {
+            "dataset": "mnist",
+            "prior": "dwp",
+            "num_examples": 50,
+            "precision": ["bfloat16", "float32"] * 2,
+            "init": ["dwp", "dwp", "xavier", "xavier"],
+            "accuracy": [0.1, 0.2, 0.3, 0.4],
+        }
+    )
+    figure = fewshot(varied(summary(("dwp", "xavier"))), "ensemble_accuracy", paper, VARIED)
+    assert [theirs(panel) for panel in figure.axes] == [[0.1], [0.3], [0.2], [0.4]] * 3
+    assert figure.legends[0].get_texts()[-1].get_text() == "authors"
+    elsewhere = fewshot(summary(), "ensemble_accuracy", paper)  # of an unknown precision
+    assert elsewhere.legends[0].get_texts()[-1].get_text() != "authors"
 
 
 def test_fewshot_with_one_n_one_prior_and_no_interval():
@@ -282,8 +315,40 @@ def test_figures_refuse_what_they_would_mix_up():
     both = pd.concat([summary(), summary().assign(domain="cifar10")])
     with pytest.raises(ValueError, match="domain"):
         fewshot(both, "ensemble_accuracy")
+    with pytest.raises(ValueError, match="ece"):
+        factorial_figure(cells()[cells()["metric"] != "ensemble_ece"])
     with pytest.raises(ValueError, match="'n'"):
         against_steps(pd.concat([history(), history().assign(n=100)]), "valid_nll")
+
+
+def test_the_crossed_study_is_one_row_of_panels_a_line_for_each_prior_and_init(drawn):
+    panels = drawn["factorial"].axes
+    assert [panel.get_xlabel() for panel in panels] == [metric_label(name) for name in METRICS]
+    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert labels == [look(prior).label for prior in PRIORS]
+    first, last = panels[0].get_ylim()
+    assert first > last  # the first prior above
+    means, heights, colours = [], [], []
+    for container in panels[0].containers:
+        x, y = container.lines[0].get_data()
+        means.append(x[0])
+        heights.append(y)
+        colours.append(to_hex(container.lines[0].get_color()))
+    assert means == pytest.approx([0.8, 0.85, 0.75, 0.8])  # DWP's with 50, 100; Xavier's
+    assert colours[1] == look("dwp").colour  # the most examples in full colour
+    assert colours[0] != colours[1]
+    assert colours[3] == look("xavier").colour
+    np.testing.assert_allclose(heights[0], heights[1])
+    np.testing.assert_allclose(heights[2] - heights[0], 1 / 3)
+
+    table = varied(cells())
+    figure = factorial_figure(table, VARIED)
+    rows = [panel.get_ylabel().splitlines() for panel in figure.axes[::3]]
+    assert rows == [
+        [f"kernels per step {kernels}", f"precision {precision}"]
+        for kernels in ("none", "1024", "512")
+        for precision in ("bfloat16", "float32")
+    ]
 
 
 def test_history_is_the_mean_with_a_band(drawn):

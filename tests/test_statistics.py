@@ -1,12 +1,15 @@
 """Statistics over splits against known values."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from dwp.errors import UserError
 from dwp.evaluation.statistics import (
+    authors_at,
     choose,
     compare_with_paper,
     holm,
@@ -16,6 +19,9 @@ from dwp.evaluation.statistics import (
     summarise,
     with_holm,
 )
+from dwp.variants import as_text
+
+ROOT = Path(__file__).parent.parent
 
 DWP = {"prior": "dwp"}
 BY = ["domain", "prior", "init", "n", "metric"]
@@ -273,6 +279,49 @@ def test_agreement_with_the_paper():
     assert first["difference"] == pytest.approx(-0.01)
 
 
+SHAPES = pd.DataFrame(
+    {
+        "dataset": "mnist",
+        "prior": "dwp",
+        "num_examples": 50,
+        "filters": ["20", "20", "100", "100"],
+        "init": ["dwp", "xavier"] * 2,
+        "accuracy": [0.6, 0.5, 0.7, 0.6],
+        "std": 0.05,
+    }
+)
+
+
+def test_the_authors_numbers_hold_for_their_own_init_and_settings():
+    both = pd.concat([PAPER, SHAPES], ignore_index=True)
+    found = authors_at(both, {"init": "xavier", "filters": "100", "precision": "float32"})
+    # those that tell neither hold everywhere
+    assert found["accuracy"].tolist() == [*PAPER["accuracy"], 0.6]
+    # 20 or 100 filters may be ours or not, if ours are not told
+    assert authors_at(both, {"init": "xavier"})["accuracy"].tolist() == [*PAPER["accuracy"]]
+    assert len(authors_at(PAPER, {"init": "xavier"})) == len(PAPER)
+
+    ours = summary(("dwp", 50, 0.55, 0.1))
+    table = compare_with_paper(ours, authors_at(both, {"init": "dwp", "filters": "20"}))
+    assert table["authors"].tolist() == [0.8, 0.6]
+    assert table["authors_std"].fillna(0).tolist() == [0, 0.05]
+    assert table["agree"].tolist() == ["no", "yes"]
+
+
+def test_every_net_of_the_papers_shapes_has_the_authors_number():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    section = config["domains"]["shapes"]["classification"]
+    paper = read_paper(ROOT / "workflow" / "resources" / "paper_shapes.csv", settings=["filters"])
+    assert not paper.duplicated(["num_examples", "filters", "prior", "init"]).any()
+    found = 0
+    for filters in section["vary"]["filters"]:
+        for init in section["inits"]:
+            there = authors_at(paper, {"init": init, "filters": as_text(filters)})
+            found += there["prior"].isin(section["priors"]).sum()
+            assert set(there["num_examples"]) == set(section["train_sizes"])
+    assert found == len(paper) == 4 * 2 * 3 * 7
+
+
 def test_comparison_needs_one_row_per_setting():
     with pytest.raises(ValueError, match="one metric"):
         compare_with_paper(summary(("dwp", 50, 0.8, 0.1), ("dwp", 50, 0.7, 0.1)), PAPER)
@@ -282,6 +331,9 @@ def test_reading_the_paper(tmp_path):
     path = tmp_path / "paper.csv"
     PAPER.to_csv(path, index=False)
     pd.testing.assert_frame_equal(read_paper(path), PAPER)
+
+    SHAPES.to_csv(path, index=False)
+    assert read_paper(path, settings=["filters", "precision"])["filters"].tolist()[0] == "20"
 
     PAPER.drop(columns=["accuracy", "prior"]).to_csv(path, index=False)
     with pytest.raises(UserError, match=r"paper\.csv.*missing prior, accuracy"):

@@ -5,14 +5,19 @@ import runpy
 import sys
 from pathlib import Path
 
+import jsonschema
 import pandas as pd
 import pytest
 import yaml
 
+from dwp.errors import UserError
+from dwp.evaluation.statistics import choose
 from dwp.files import write_json
-from dwp.variants import combinations, variant_name, variants
+from dwp.settings import check_settings
+from dwp.variants import as_text, combinations, variant_name, variants
 
 ROOT = Path(__file__).parent.parent
+PAPER = ROOT / "workflow" / "resources"
 SECTION = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())["domains"]["demo"][
     "classification"
 ]
@@ -54,6 +59,41 @@ def test_deterministic_nets_share_runs_that_differ_in_what_they_do_not_have():
     assert list(variants(section, deterministic=True)) == ["base", "epochs-9"]
     assert "log_variance" not in variants(section, deterministic=True)["base"]
     assert len(variants(section)) == 4
+
+
+def test_the_stopping_point_is_chosen_for_every_prior_alike():
+    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    domain = config["domains"]["demo"]
+    section = domain["classification"]
+    section["tune"] = {"epochs": [50, EPOCHS], "kl_temperature": [0.1, 1.0]}
+    section["priors"] = [p for p in domain["priors"] if domain["priors"][p]["kind"] != "empirical"]
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    jsonschema.validate(config, schema)
+    check_settings(config)
+    found = variants(section)
+    assert [(run["epochs"], run["kl_temperature"]) for run in found.values()] == [
+        *((50, 0.1), (50, 1.0), (EPOCHS, 0.1), (EPOCHS, 1.0))
+    ]
+    plain = variants(section, deterministic=True)
+    assert [run["epochs"] for run in plain.values()] == [50, EPOCHS]
+    assert list(plain) == ["epochs-50", "base"]
+
+    # validation NLL by epochs and temperature: each prior has its best elsewhere
+    rows = []
+    for number, prior in enumerate(section["priors"]):
+        for place, values in enumerate(combinations(section)):
+            listed = {name: as_text(value) for name, value in values.items()}
+            nll = 1.0 + (place != number % 4)
+            row = {"prior": prior, "split": 0, "seed": 0, "metric": "validation_nll", "value": nll}
+            rows.append({**row, **listed})
+    chosen = choose(pd.DataFrame(rows), ["prior"], list(section["tune"]), "validation_nll")
+    expected = [combinations(section)[number % 4] for number in range(len(section["priors"]))]
+    found = chosen.set_index("prior").loc[section["priors"]].to_dict("records")
+    assert found == [{k: as_text(v) for k, v in values.items()} for values in expected]
+
+    section["evaluate_every"] = 100  # after the end of the shorter training
+    with pytest.raises(UserError, match=r"evaluate_every: expected at most epochs \(50\)"):
+        check_settings(config)
 
 
 def script(monkeypatch, name, **arguments):
@@ -128,7 +168,7 @@ def study(tmp_path_factory):
             vary=VARY,
             tune=TUNE,
             tune_by="validation_nll",
-            paper=str(ROOT / "workflow" / "resources" / "paper_classification.csv"),
+            paper=[str(PAPER / f"paper_{name}.csv") for name in ("classification", "shapes")],
             reference="dwp",
             summary=f"{folder}/summary.csv",
             tests=f"{folder}/tests.csv",

@@ -383,7 +383,8 @@ def test_targets_make_one_experiment_or_one_domain(tmp_path):
     project = Project(tmp_path)
     domain = project.config["domains"]["demo"]
     without = {k: v for k, v in domain.items() if k not in ("features", "convergence")}
-    project.config["domains"]["plain"] = without
+    crossed = {**domain["classification"], "inits": ["dwp", "xavier"]}
+    project.config["domains"]["plain"] = {**without, "classification": crossed}
     project.write_config()
     status, output = project.snakemake("--list-target-rules")
     assert status == 0, output
@@ -395,7 +396,7 @@ def test_targets_make_one_experiment_or_one_domain(tmp_path):
     assert not {"random_features_plain", "convergence_plain"} & set(output.split())
 
     results = {}
-    for target in ("convergence", "prior_study_plain", "figures_demo"):
+    for target in ("convergence", "prior_study_plain", "figures_demo", "classification"):
         status, output = project.snakemake("--dry-run", target)
         assert status == 0, output
         made = re.findall(r"^    output: (.*)$", output, re.MULTILINE)
@@ -416,3 +417,9 @@ def test_targets_make_one_experiment_or_one_domain(tmp_path):
     figures = [path for path in results["figures_demo"] if path.endswith(".pdf")]
     assert len(figures) == 17
     assert not any("/scores/" in path for path in results["figures_demo"])
+    factorial = {path for path in results["classification"] if "/factorial" in path}
+    assert factorial == {  # of the domain with several inits only
+        *(f"{study}/tables/factorial{end}" for end in (".csv", ".md")),
+        *(f"{study}/tables/factorial_effects{end}" for end in (".csv", ".md")),
+        *(f"{study}/figures/factorial{end}" for end in (".pdf", ".png")),
+    }

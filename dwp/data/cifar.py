@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100: small photographs, by Alex Krizhevsky."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ import torch
 from dwp.data import _torchvision
 from dwp.data.images import ImageDataset
 from dwp.data.sources import download as fetch
+from dwp.data.sources import locked
 from dwp.errors import UserError
 
 
@@ -34,15 +34,7 @@ class CIFAR10(ImageDataset):
     name: ClassVar[str] = "CIFAR-10"
     reader: ClassVar[type] = _torchvision.CIFAR10
 
-    def __init__(
-        self,
-        root: str | Path,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         self._provide(Path(self.root), download)
         read = self.reader(self.root, train=train)
         self.data = torch.from_numpy(read.data.copy())  # (n, 32, 32, 3)
@@ -53,22 +45,26 @@ class CIFAR10(ImageDataset):
         """See to it that the files are there and right, from the archive if need be."""
         folder, archive = root / self.reader.base_folder, root / self.reader.filename
         meta = self.reader.meta["filename"], self.reader.meta["md5"]
-        wrong = [
-            file
-            for file, md5 in (*self.reader.train_list, *self.reader.test_list, meta)
-            if not _torchvision.check_integrity(folder / file, md5)
-        ]
-        if not wrong:
+        known = (*self.reader.train_list, *self.reader.test_list, meta)
+
+        def wrong() -> list[str]:
+            return [
+                file for file, md5 in known if not _torchvision.check_integrity(folder / file, md5)
+            ]
+
+        if not (bad := wrong()):
             return
         if not _torchvision.check_integrity(archive, self.reader.tgz_md5):
             if not download:
-                found = f"{', '.join(wrong)} missing or damaged" if folder.exists() else "not found"
+                found = f"{', '.join(bad)} missing or damaged" if folder.exists() else "not found"
                 raise UserError(
                     f"{folder}: {self.name} {found}; put {archive.name} into {root}, from "
                     f"{self.reader.url}, or allow the download"
                 )
             fetch([self.reader.url], archive, self._check_archive)
-        _torchvision.extract_archive(str(archive), str(root))
+        with locked(root / f".{self.reader.base_folder}.lock"):
+            if wrong():  # no other process has extracted it meanwhile
+                _torchvision.extract_archive(str(archive), str(root))
 
     def _check_archive(self, path: Path) -> None:
         if not _torchvision.check_integrity(path, self.reader.tgz_md5):

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +41,7 @@ class CIFAR10JPEG(ImageDataset):
         *("dog", "frog", "horse", "ship", "truck"),
     )
 
-    def __init__(
-        self,
-        root: str | Path,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         path = Path(self.root) / "CIFAR10-jpeg" / f"{'train' if train else 'test'}.npz"
         expected = {
             "header": ("uint8", (None,)),

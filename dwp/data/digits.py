@@ -1,8 +1,5 @@
 """scikit-learn's handwritten digits, enlarged to MNIST's size: a target set without download."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
@@ -32,15 +29,7 @@ class Digits(ImageDataset):
 
     classes = tuple("0123456789")
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         small = load_digits()
         targets = torch.from_numpy(small.target).long()
         test = torch.zeros(len(targets), dtype=torch.bool)

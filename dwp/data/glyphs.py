@@ -59,9 +59,12 @@ class Glyphs(ImageDataset):
         size: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(root, train, transform, target_transform)
-        size = (TRAIN_SIZE if train else TEST_SIZE) if size is None else size
-        draw = generator("glyphs", "train" if train else "test", seed)
+        self._size, self._seed = size, seed
+        super().__init__(root, train, transform, target_transform, download)
+
+    def _read(self, train: bool, download: bool) -> None:
+        size = (TRAIN_SIZE if train else TEST_SIZE) if self._size is None else self._size
+        draw = generator("glyphs", "train" if train else "test", self._seed)
         labels = torch.arange(size) % len(LETTERS)
         self.targets = labels[torch.randperm(size, generator=draw)]
         looks = torch.rand(size, 7, generator=draw, dtype=torch.float64).tolist()

@@ -13,7 +13,15 @@ from dwp.data._torchvision import VisionDataset
 class ImageDataset(VisionDataset):
     """Images of one size held in memory.
 
-    A subclass sets `classes` and, in its `__init__`, `data` and `targets`.
+    A subclass sets `classes` and has a method `_read`, given which part and whether to download,
+    that sets `data` and `targets`.
+
+    Args:
+        root: folder with the files, if there are any.
+        train: which part.
+        transform: applied to the PIL image of an item.
+        target_transform: applied to the class of an item.
+        download: fetch files that are missing, if an address gives them.
 
     Attributes:
         data: uint8 tensor, as torchvision keeps images: grey ones (n, height, width), 0 = ground,
@@ -29,13 +37,18 @@ class ImageDataset(VisionDataset):
 
     def __init__(
         self,
-        root: str | Path | None,
-        train: bool,
-        transform: Callable | None,
-        target_transform: Callable | None,
+        root: str | Path | None = None,
+        train: bool = True,
+        transform: Callable | None = None,
+        target_transform: Callable | None = None,
+        download: bool = False,
     ) -> None:
         super().__init__(root, transform=transform, target_transform=target_transform)
         self.train = train
+        self._read(train, download)
+
+    def _read(self, train: bool, download: bool) -> None:
+        raise NotImplementedError
 
     @property
     def images(self) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """MNIST: handwritten digits."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,15 +39,7 @@ class MNIST(ImageDataset):
         "http://yann.lecun.com/exdb/mnist/",
     )
 
-    def __init__(
-        self,
-        root: str | Path,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         folder = Path(self.root)
         found = find_idx(folder, self.name)
         if download and len(found) < len(FILES):

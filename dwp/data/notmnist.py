@@ -6,7 +6,6 @@ import io
 import logging
 import tarfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -173,15 +172,7 @@ class NotMNIST(ImageDataset):
         "https://commondatastorage.googleapis.com/books1000/notMNIST_small.tar.gz",
     )
 
-    def __init__(
-        self,
-        root: str | Path,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         self.skipped = 0
         folder = Path(self.root)
         found = find_idx(folder, self.name)

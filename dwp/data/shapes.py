@@ -1,6 +1,5 @@
 """Four shapes: circles, squares, stars and triangles, drawn large and reduced to 16 x 16."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -33,15 +32,7 @@ class FourShapes(ImageDataset):
 
     classes = ("circle", "square", "star", "triangle")
 
-    def __init__(
-        self,
-        root: str | Path,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         path = Path(self.root) / "four-shapes" / "four-shapes-16x16.npz"
         images, labels = (f"{'train' if train else 'test'}_{what}" for what in ("images", "labels"))
         expected = {images: ("uint8", (None, 1, 16, 16)), labels: ("uint8", (None,))}

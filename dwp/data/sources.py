@@ -1,10 +1,12 @@
 """Where the files of a data set are, whether they are the right ones, and how to get them."""
 
+import contextlib
+import fcntl
 import http.client
 import logging
 import shutil
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -198,3 +200,16 @@ def download(urls: Iterable[str], destination: Path, check: Callable[[Path], Non
     raise UserError(
         f"{destination}: could not be downloaded; put it there by hand; tried {', '.join(failures)}"
     )
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Within the block, keep other processes that ask for the same lock waiting.
+
+    Args:
+        path: a file that stands for the lock, made with its folder if need be; it stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed, however the process ends
+        yield

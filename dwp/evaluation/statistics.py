@@ -17,6 +17,7 @@ from dwp.errors import UserError
 
 CONFIDENCE = 0.95
 _PAPER_COLUMNS = ("dataset", "prior", "num_examples", "accuracy")
+_PAPER_NUMBERS = (*_PAPER_COLUMNS, "std", "seeds", "read")
 
 
 def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -33,6 +34,12 @@ def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) ->
     return table
 
 
+def split_means(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+    """Average the seeds of each split: the columns `by`, `split` and `value`."""
+    groups = runs.groupby([*by, "split"], dropna=False, observed=True)[value]
+    return groups.mean(skipna=False).reset_index()
+
+
 def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
     """Mean and spread over data splits.
 
@@ -47,7 +54,7 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
         interval of the mean). `std` and `interval` are NaN for one split.
     """
     by = list(by)
-    groups = _split_means(runs, by, value).groupby(by, dropna=False, observed=True)[value]
+    groups = split_means(runs, by, value).groupby(by, dropna=False, observed=True)[value]
     table = pd.DataFrame(
         {
             "mean": groups.mean(skipna=False),
@@ -113,6 +120,26 @@ def keep_chosen(
     return kept
 
 
+def read_chosen(
+    path: str | os.PathLike,
+    vary: Mapping[str, Sequence[str]],
+    tune: Mapping[str, Sequence[str]],
+    metric: str,
+) -> pd.DataFrame:
+    """Read a table of runs and keep, of tuned settings, what each prior, init and n chose.
+
+    Args:
+        path: the CSV file.
+        vary: values of the varied settings, as text; each combination has a choice of its own.
+        tune: values of the tuned settings; without any all runs are kept, without `chosen_by`.
+        metric: see `keep_chosen`.
+    """
+    runs = read_runs(path, {**vary, **tune})
+    if not tune:
+        return runs
+    return keep_chosen(runs, ["domain", "prior", "init", *vary, "n"], list(tune), metric)
+
+
 def paired_tests(
     runs: pd.DataFrame,
     reference: Mapping[str, str],
@@ -140,7 +167,7 @@ def paired_tests(
         ValueError: no run has the reference method.
     """
     match, compared = list(match), list(reference)
-    means = _split_means(runs, [*match, *compared], value)
+    means = split_means(runs, [*match, *compared], value)
     is_reference = (means[compared] == pd.Series(reference)).all(axis=1)
     told = ", ".join(compared), ", ".join(reference.values())
     if not is_reference.any():
@@ -189,19 +216,24 @@ def holm(p: pd.Series) -> pd.Series:
     return corrected.cummax().clip(upper=1.0).reindex(p.index)
 
 
-def read_paper(path: str | os.PathLike, columns: Sequence[str] = _PAPER_COLUMNS) -> pd.DataFrame:
+def read_paper(
+    path: str | os.PathLike,
+    columns: Sequence[str] = _PAPER_COLUMNS,
+    settings: Sequence[str] = (),
+) -> pd.DataFrame:
     """Read the authors' numbers.
 
     Args:
         path: a CSV file.
         columns: that it must have, others are kept; without them those of the classification:
             `dataset`, `prior`, `num_examples` and `accuracy` (a fraction).
+        settings: those of other columns, if it has them, that are values of settings, as text.
 
     Raises:
         UserError: the file is missing, is not CSV, or lacks a column.
     """
     try:
-        paper = pd.read_csv(path)
+        paper = pd.read_csv(path, dtype=dict.fromkeys(settings, str))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -215,20 +247,35 @@ def read_paper(path: str | os.PathLike, columns: Sequence[str] = _PAPER_COLUMNS)
     return paper
 
 
+def authors_at(paper: pd.DataFrame, place: Mapping[str, str]) -> pd.DataFrame:
+    """The authors' numbers that hold for an initialisation and values of settings.
+
+    Args:
+        paper: from `read_paper`, of one or several files. A row is for its `init` and for its value
+            of each setting that it has a column of; where it has none (NaN), for all.
+        place: the init and the values of settings, as text. A row with a value of a setting that is
+            not among them holds nowhere: nobody knows whether it is ours.
+    """
+    told = [name for name in paper if name not in _PAPER_NUMBERS]
+    holds = [paper[name].isna() | (paper[name] == str(place.get(name))) for name in told]
+    return paper[pd.concat(holds, axis=1).all(axis=1)] if holds else paper
+
+
 def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Set our accuracies beside the authors'.
 
     Args:
         summary: from `summarise`, one metric and one `init`: the columns `domain`, `prior`, `n`,
             `mean`, `interval`.
-        paper: from `read_paper`; its `dataset` is our `domain`, its `num_examples` our `n`.
+        paper: from `read_paper` or `authors_at`; its `dataset` is our `domain`, its `num_examples`
+            our `n`, its `std`, if any, the standard deviation over the authors' seeds or splits.
 
     Returns:
         One row per setting that both have, in the authors' order: `dataset`, `prior`,
-        `num_examples`, `ours`, `low` and `high` (our 95 % interval), `authors`, `difference`
-        (ours minus authors) and `agree`: "yes" where the authors' number lies inside our
-        interval, "no", or "unknown" without an interval (one split). The authors' own
-        uncertainty is not counted.
+        `num_examples`, `ours`, `low` and `high` (our 95 % interval), `authors`, `authors_std` (if
+        `paper` has a `std`), `difference` (ours minus authors) and `agree`: "yes" where the
+        authors' number lies inside our interval, "no", or "unknown" without an interval (one
+        split). The authors' own uncertainty is not counted.
 
     Raises:
         ValueError: `summary` has several rows for one setting.
@@ -237,19 +284,16 @@ def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFra
     ours = summary.rename(columns={"domain": "dataset", "n": "num_examples"})
     if ours.duplicated(keys).any():
         raise ValueError("summary: expected one row per domain, prior and n; keep one metric, init")
-    both = paper[[*keys, "accuracy"]].merge(ours[[*keys, "mean", "interval"]], on=keys)
+    spread = [name for name in ("std",) if name in paper]
+    both = paper[[*keys, "accuracy", *spread]].merge(ours[[*keys, "mean", "interval"]], on=keys)
     table = both[keys].copy()
     table["ours"] = both["mean"]
     table["low"] = both["mean"] - both["interval"]
     table["high"] = both["mean"] + both["interval"]
     table["authors"] = both["accuracy"]
+    for name in spread:
+        table["authors_std"] = both[name]
     table["difference"] = both["mean"] - both["accuracy"]
     inside = both["accuracy"].between(table["low"], table["high"])
     table["agree"] = np.where(both["interval"].isna(), "unknown", np.where(inside, "yes", "no"))
     return table
-
-
-def _split_means(runs: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """Average the seeds of each split: the columns `by`, `split` and `value`."""
-    groups = runs.groupby([*by, "split"], dropna=False, observed=True)[value]
-    return groups.mean(skipna=False).reset_index()

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from dwp.evaluation.statistics import authors_at
 from dwp.plots.style import (
     in_order,
     legend_below,
@@ -39,8 +40,9 @@ def fewshot(
         summary: the columns `prior`, `init`, `n`, `metric`, `mean`, `interval` (half width, NaN
             for none) and `vary`; one `domain` at most.
         metric: which rows to draw.
-        paper: the authors' accuracies (`read_paper`), drawn hollow and dashed in every panel, as
-            far as prior, n and domain occur in `summary`; only where `metric` is an accuracy.
+        paper: the authors' accuracies (`read_paper`), drawn hollow and dashed in every panel that
+            they hold for (`authors_at`), as far as prior, n and domain occur in `summary`; only
+            where `metric` is an accuracy.
         vary: settings whose combinations have panels of their own.
 
     Raises:
@@ -56,10 +58,13 @@ def fewshot(
     authors = _authors(rows, metric, paper)
 
     figure, drawn = panels(rows, vary, height=2.4, label=metric_label(metric))
+    with_authors = False
     for panel, part in drawn:
+        theirs = authors_at(authors, {name: part[name].iloc[0] for name in ("init", *vary)})
+        with_authors |= not theirs.empty
         for prior in priors:
             colour, marker, _ = look(prior)
-            of_paper = authors[authors["prior"] == prior].sort_values("num_examples")
+            of_paper = theirs[theirs["prior"] == prior].sort_values("num_examples")
             panel.plot(
                 of_paper["num_examples"] * factor[prior],
                 of_paper["accuracy"],
@@ -86,7 +91,7 @@ def fewshot(
         panel.xaxis.set_minor_locator(NullLocator())
         panel.set_xlabel("training examples")
     limit_fractions(drawn[0][0], metric)
-    legend_below(figure, _handles(priors, with_authors=not authors.empty))
+    legend_below(figure, _handles(priors, with_authors=with_authors))
     return figure
 
 
@@ -96,13 +101,12 @@ def _counts(rows: pd.DataFrame) -> list[int]:
 
 def _authors(rows: pd.DataFrame, metric: str, paper: pd.DataFrame | None) -> pd.DataFrame:
     """The authors' rows that belong into the figure, perhaps none."""
-    columns = ["dataset", "prior", "num_examples", "accuracy"]
     if paper is None or not metric.endswith("accuracy"):
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=["prior", "num_examples", "accuracy"])
     keep = paper["prior"].isin(rows["prior"]) & paper["num_examples"].isin(rows["n"])
     if "domain" in rows:
         keep &= paper["dataset"].isin(rows["domain"])
-    return paper.loc[keep, columns]
+    return paper[keep]
 
 
 def _handles(priors: list[str], with_authors: bool) -> list[Line2D]:

@@ -137,7 +137,8 @@ def panels(
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """An empty figure with a panel per initialisation and combination of varied settings.
 
-    Panels share the y axis, at most three in a row, and have titles that say what they are of.
+    Panels share the y axis, at most three in a row (those of one combination, where there are
+    several initialisations), and have titles that say what they are of.
 
     Args:
         frame: what will be drawn: the columns `init` and `vary`.
@@ -148,9 +149,11 @@ def panels(
     Returns:
         The figure, and each panel with its rows of `frame`; one panel makes a single-column figure.
     """
-    parts = list(frame.groupby(["init", *vary], observed=True))
+    parts = list(frame.groupby([*vary, "init"], observed=True))
+    inits = frame["init"].nunique()
     rows = -(-len(parts) // _PANELS_A_ROW)
-    columns = -(-len(parts) // rows)
+    columns = inits if 1 < inits <= _PANELS_A_ROW else -(-len(parts) // rows)
+    rows = -(-len(parts) // columns)
     height += 0.15 * len(vary)  # for the titles
     width = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
     figure = Figure(figsize=(width, rows * height), layout="constrained")
@@ -158,7 +161,7 @@ def panels(
     axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for unused in axes[len(parts) :]:
         unused.remove()
-    for number, ((init, *values), _) in enumerate(parts):
+    for number, ((*values, init), _) in enumerate(parts):
         settings = [f"{n.replace('_', ' ')} {v}" for n, v in zip(vary, values, strict=True)]
         axes[number].set_title("\n".join([init_label(init), *settings]))
         if number % columns == 0:
@@ -166,11 +169,11 @@ def panels(
     return figure, [(panel, part) for panel, (_, part) in zip(axes, parts, strict=False)]
 
 
-def limit_fractions(axes: Axes, metric: str) -> None:
-    """Keep the y axis of a fraction inside [0, 1], where wide error bars may reach out."""
+def limit_fractions(axes: Axes, metric: str, axis: str = "y") -> None:
+    """Keep the x or y axis of a fraction inside [0, 1], where wide error bars may reach out."""
     if metric.endswith(_FRACTIONS):
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, 0.0), min(high, 1.0))
+        low, high = getattr(axes, f"get_{axis}lim")()
+        axes.set(**{f"{axis}lim": (max(low, 0.0), min(high, 1.0))})
 
 
 def legend_below(figure: Figure, handles: list[Any]) -> None:

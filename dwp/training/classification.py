@@ -21,7 +21,7 @@ from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
 from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import Source, generator
-from dwp.training.loop import optimise
+from dwp.training.loop import has_failed, optimise
 from dwp.training.source import cross_entropy, l2_penalty
 
 
@@ -89,6 +89,7 @@ def train_classifiers(
     deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "classifiers",
+    tolerant: bool = False,
 ) -> list[tuple[nn.Module, list[dict[str, float]]]]:
     """Train nets on stratified subsets of the target data set, all together as one stack.
 
@@ -119,6 +120,8 @@ def train_classifiers(
         deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
+        tolerant: a run whose loss is not finite does not stop the others: the weights that it
+            returns and its last records are NaN.
 
     Returns:
         For each run the net, and the records over time: the terms of the loss (`penalty` in
@@ -129,7 +132,7 @@ def train_classifiers(
         the loss are those of the first.
 
     Raises:
-        UserError: the training set is too small, or a loss is not finite.
+        UserError: the training set is too small, or a loss is not finite (unless `tolerant`).
         OutOfTime: the deadline has passed.
     """
     classes = int(target.train_targets.max()) + 1
@@ -228,11 +231,19 @@ def train_classifiers(
             identity=identity,
             label=label,
             names=[f"split {split}, seed {seed}" for split, seed, *_ in places],
+            tolerant=tolerant,
         )
     for net, state in zip(nets, unstack(stacked, len(nets)), strict=True):
         net.load_state_dict(state)
-    ensembles = [stack(nets[first : first + members]) for first in range(0, len(nets), members)]
-    return list(zip(ensembles, records[::members], strict=True))
+    results = []
+    for first in range(0, len(nets), members):
+        net, told = stack(nets[first : first + members]), records[first]
+        for own in filter(has_failed, records[first : first + members]):
+            told = own
+            for parameter in net.parameters():
+                parameter.data.fill_(torch.nan)
+        results.append((net, told))
+    return results
 
 
 def _initialise(

@@ -97,6 +97,7 @@ def optimise(
     identity: Mapping[str, Any] | None = None,
     label: str = "training",
     names: Sequence[str] | None = None,
+    tolerant: bool = False,
 ) -> list[list[dict[str, float]]]:
     """Minimise an objective with Adam, the step size falling linearly to 0 over all steps.
 
@@ -130,12 +131,14 @@ def optimise(
             give it back; a checkpoint of another run is ignored.
         label: name shown with the progress.
         names: of the runs, to tell which of them fails; None: the label says it.
+        tolerant: a loss that is not finite is told, not raised; all that is recorded of its run
+            from then on is NaN, and training ends when no other run is left.
 
     Returns:
         The records of each run: dictionaries with `step` and the recorded scalars.
 
     Raises:
-        UserError: a loss is not finite.
+        UserError: a loss is not finite, unless `tolerant`.
         OutOfTime: the deadline has passed before the last step.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -159,6 +162,7 @@ def optimise(
         state = _load_checkpoint(checkpoint, identity)
         if state is not None:
             first, records = _restore(state, model, optimiser, parameters, noise)
+    failed = {run for run, own in enumerate(records) if own and has_failed(own)}
     saved = time.monotonic()
     indices = zip(
         *(batches(n, batch_size, steps, *seed, start=first) for seed in seeds), strict=True
@@ -173,16 +177,24 @@ def optimise(
             for run, loss in enumerate(losses.flatten().tolist()):
                 if not math.isfinite(loss):
                     place = f"{label}, {names[run]}" if names else label
-                    raise UserError(
-                        f"{place}: the loss is {loss} at step {done}; lower learning_rate"
-                    )
+                    failure = f"{place}: the loss is {loss} at step {done}; lower learning_rate"
+                    if not tolerant:
+                        raise UserError(failure)
+                    if run not in failed:
+                        print(failure, file=sys.stderr)
+                    failed.add(run)
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
             for run, own in enumerate(records):
-                own.append({"step": done, **{name: value[run] for name, value in values.items()}})
+                found = {name: value[run] for name, value in values.items()}
+                found = dict.fromkeys(found, math.nan) if run in failed else found
+                own.append({"step": done, **found})
         look = evaluate_every and (done % evaluate_every == 0 or done == steps)
         if evaluate is not None and look:
-            for own, found in zip(records, evaluate(done), strict=True):
+            for run, (own, found) in enumerate(zip(records, evaluate(done), strict=True)):
+                found = dict.fromkeys(found, math.nan) if run in failed else found
                 own.append({"step": done, **found})
+        if len(failed) == len(seeds) and (look or evaluate is None):
+            break
         now = time.monotonic()
         late = deadline is not None and now > deadline
         if checkpoint is not None and (late or now - saved > checkpoint_seconds) and done < steps:
@@ -195,6 +207,11 @@ def optimise(
         if late and done < steps:
             raise OutOfTime(f"{label}: stopped at its deadline after {done} of {steps} steps")
     return records
+
+
+def has_failed(records: Sequence[Mapping[str, float]]) -> bool:
+    """Tell whether a run of a tolerant training has failed, by what was recorded of it."""
+    return any(math.isnan(value) for value in records[-1].values())
 
 
 def _state(model, optimiser, parameters, noise) -> dict[str, Tensor]:

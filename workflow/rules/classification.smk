@@ -31,6 +31,10 @@ for domain, first, runs in run_jobs():
             folder=run_folder,
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, runs=runs: as_json(runs),
+            # nor is what a run that has ended well does not depend on
+            tolerant=lambda w, output: (
+                "--tolerant" if listed_values(w.domain, "tune") else ""
+            ),
             settings=lambda w: as_json(run_settings(w.domain, w.prior, w.variant)),
             code=lambda w: code("train_classifier.py", *run_modules(w)),
             test_settings=lambda w: as_json(test_settings(w.domain, w.prior, w.variant)),
@@ -40,7 +44,7 @@ for domain, first, runs in run_jobs():
             " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
             " --settings {params.settings:q}"
             " --code {params.code} --folder {params.folder:q} --runs {params.runs:q}"
-            " --device $DWP_DEVICE &&"
+            " --device $DWP_DEVICE {params.tolerant} &&"
             " python $SCRIPTS/evaluate_classifier.py --data {input.target}"
             " --out-of-domain {input.source} --priors {params.priors}"
             " --settings {params.test_settings:q} --folder {params.folder:q}"

@@ -67,6 +67,7 @@ wildcard_constraints:
 ENVIRONMENT = {
     "SCRIPTS": ROOT / "workflow" / "scripts",
     "PAPER": ROOT / "workflow" / "resources" / "paper_classification.csv",
+    "PAPER_SHAPES": ROOT / "workflow" / "resources" / "paper_shapes.csv",
     "PAPER_FEATURES": ROOT / "workflow" / "resources" / "paper_features.csv",
     "PAPER_CONVERGENCE": ROOT / "workflow" / "resources" / "paper_convergence.csv",
     "DATA_LOCATION": json.dumps(config["data"]),
@@ -403,6 +404,26 @@ def reference_prior(domain):
     return config["domains"][domain]["classification"]["priors"][0]
 
 
+def crossed(domain):
+    """The full cell and the reference, each with its prior and init, of a crossed classification.
+
+    None unless it has several priors and inits. The reference is the standard normal with Xavier
+    (without them the next that differs); the full cell the first prior with the first other init.
+    """
+    section = config["domains"][domain]["classification"]
+    prior, *priors = section["priors"]
+    if not priors or len(section["inits"]) < 2:
+        return None
+    normal = [
+        name
+        for name in priors
+        if prior_section(domain, name)["kind"] == "standard-normal"
+    ]
+    init, *others = sorted(section["inits"], key=lambda name: name == XAVIER)
+    full = {"prior": prior, "init": init}
+    return full, {"prior": (normal or priors)[0], "init": others[-1]}
+
+
 def domains_with(section):
     return [domain for domain, found in config["domains"].items() if section in found]
 
@@ -411,8 +432,12 @@ def classification_results(domain):
     sizes = config["domains"][domain]["classification"]["train_sizes"]
     names = ["fewshot_accuracy", "fewshot_nll"]
     names += [f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes]
+    tables = ["classification_summary"]
+    if crossed(domain):
+        names.append("factorial")
+        tables.append("factorial")
     figures = [f"{RESULTS}/{domain}/figures/{name}.pdf" for name in names]
-    return [f"{RESULTS}/{domain}/tables/classification_summary.csv", *figures]
+    return [f"{RESULTS}/{domain}/tables/{name}.csv" for name in tables] + figures
 
 
 def study_results(domain):

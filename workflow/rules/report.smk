@@ -30,17 +30,56 @@ rule summary_tables:
     log:
         f"{LOGS}/{{domain}}/tables/summary.log",
     params:
-        paper=Path(ENVIRONMENT["PAPER"]).read_text(),
+        paper=[Path(ENVIRONMENT[p]).read_text() for p in ("PAPER", "PAPER_SHAPES")],
         reference=lambda w: reference_prior(w.domain),
         vary=lambda w: as_json(listed_values(w.domain, "vary")),
         tune=lambda w: as_json(listed_values(w.domain, "tune")),
         tune_by=lambda w: tune_by(w.domain),
         code=code("summarise_runs.py"),
     shell:
-        "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER"
+        "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER $PAPER_SHAPES"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text} 2>&1 | tee {log}"
+
+
+rule factorial_tables:
+    input:
+        f"{TABLES}/classification.csv",
+    output:
+        cells=f"{TABLES}/factorial.csv",
+        cells_text=table("factorial.md", "factorial_table"),
+        effects=f"{TABLES}/factorial_effects.csv",
+        effects_text=table("factorial_effects.md", "factorial_effects"),
+    log:
+        f"{LOGS}/{{domain}}/tables/factorial.log",
+    params:
+        full=lambda w: as_json(crossed(w.domain)[0]),
+        reference=lambda w: as_json(crossed(w.domain)[1]),
+        vary=lambda w: as_json(listed_values(w.domain, "vary")),
+        tune=lambda w: as_json(listed_values(w.domain, "tune")),
+        tune_by=lambda w: tune_by(w.domain),
+        code=code("tabulate_factorial.py"),
+    shell:
+        "python $SCRIPTS/tabulate_factorial.py --runs {input}"
+        " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
+        " --full {params.full:q} --reference {params.reference:q}"
+        " --cells {output.cells} --effects {output.effects} 2>&1 | tee {log}"
+
+
+rule factorial_figure:
+    input:
+        f"{TABLES}/factorial.csv",
+    output:
+        **figure("factorial", "factorial"),
+    log:
+        f"{LOGS}/{{domain}}/figures/factorial.log",
+    params:
+        vary=lambda w: as_json(listed_values(w.domain, "vary")),
+        code=code("plot_factorial.py"),
+    shell:
+        "python $SCRIPTS/plot_factorial.py --cells {input} --vary {params.vary:q}"
+        " --outputs {output} 2>&1 | tee {log}"
 
 
 rule prior_table:
@@ -69,11 +108,11 @@ rule fewshot_figure:
     log:
         f"{LOGS}/{{domain}}/figures/fewshot_{{metric}}.log",
     params:
-        paper=Path(ENVIRONMENT["PAPER"]).read_text(),
+        paper=[Path(ENVIRONMENT[p]).read_text() for p in ("PAPER", "PAPER_SHAPES")],
         vary=lambda w: as_json(listed_values(w.domain, "vary")),
         code=code("plot_runs.py"),
     shell:
-        "python $SCRIPTS/plot_runs.py --summary {input} --paper $PAPER --vary {params.vary:q}"
+        "python $SCRIPTS/plot_runs.py --summary {input} --paper $PAPER $PAPER_SHAPES --vary {params.vary:q}"
         " --metric ensemble_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
 
 

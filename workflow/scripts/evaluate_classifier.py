@@ -43,7 +43,8 @@ def main() -> None:
         with naming(" ".join(folder.parts[-6:])):
             tensors, run = load_tensors(folder / "weights.safetensors", kind="classifier")
             net = build_classifier(run, classes, priors)
-            net.load_state_dict(tensors)
+            diverged = any(tensor.isnan().any() for tensor in tensors.values())
+            net.load_state_dict({name: tensor.nan_to_num() for name, tensor in tensors.items()})
             net.to(device, memory_format=torch.channels_last)
             n, split, seed = run["n"], run["split"], run["seed"]
             members = run.get("members", 1)
@@ -63,7 +64,7 @@ def main() -> None:
                     precision=arguments.settings["precision"],
                     estimation=Estimation.of(run) if priors else DEFAULT,
                 )
-            write_json(folder / "metrics.json", metrics)
+            write_json(folder / "metrics.json", dict.fromkeys(metrics) if diverged else metrics)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import argparse
 import json
 
+import pandas as pd
+
 from dwp.errors import one_line_errors
 from dwp.evaluation.statistics import read_paper, read_runs
 from dwp.plots.fewshot import fewshot
@@ -17,7 +19,7 @@ def main() -> None:
     parser.add_argument("--history", help="draw this against steps, not the summary against n")
     parser.add_argument("--vary", type=json.loads, default={}, help="values to compare")
     parser.add_argument("--tune", type=json.loads, default={}, help="values chosen among")
-    parser.add_argument("--paper", help="the authors' numbers")
+    parser.add_argument("--paper", nargs="*", help="the authors' numbers")
     parser.add_argument("--n", type=int, help="training examples of the histories to draw")
     parser.add_argument("--metric", required=True)
     parser.add_argument("--outputs", nargs="+", required=True)
@@ -32,7 +34,9 @@ def main() -> None:
         chosen = history[history["n"] == arguments.n].merge(summary[runs].drop_duplicates())
         figure = against_steps(chosen, arguments.metric, list(vary))
     else:
-        paper = read_paper(arguments.paper) if arguments.paper else None
+        paths = arguments.paper or []
+        papers = [read_paper(path, settings=list(vary)) for path in paths]
+        paper = pd.concat(papers, ignore_index=True) if papers else None
         figure = fewshot(summary, arguments.metric, paper, list(vary))
     save(figure, arguments.outputs)
 

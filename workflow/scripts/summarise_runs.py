@@ -7,11 +7,11 @@ import pandas as pd
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.statistics import (
+    authors_at,
     compare_with_paper,
-    keep_chosen,
     paired_tests,
+    read_chosen,
     read_paper,
-    read_runs,
     summarise,
     with_holm,
 )
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--vary", type=json.loads, required=True, help="values to compare")
     parser.add_argument("--tune", type=json.loads, required=True, help="values to choose among")
     parser.add_argument("--tune-by", required=True, help="validation metric to choose by")
-    parser.add_argument("--paper", required=True)
+    parser.add_argument("--paper", nargs="+", required=True)
     parser.add_argument("--reference", required=True, help="the prior to test against")
     parser.add_argument("--summary", required=True)
     parser.add_argument("--tests", required=True)
@@ -36,12 +36,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     vary, tune = arguments.vary, arguments.tune
-    runs = read_runs(arguments.runs, {**vary, **tune})
-    by = ["domain", "prior", "init", *vary, "n"]
-    if tune:
-        runs = keep_chosen(runs, by, list(tune), arguments.tune_by)
-        by.append("chosen_by")
-    by.append("metric")
+    runs = read_chosen(arguments.runs, vary, tune, arguments.tune_by)
+    by = ["domain", "prior", "init", *vary, "n", *["chosen_by"] * bool(tune), "metric"]
     summary = summarise(runs, [*by[:-1], *tune, "metric"])
     to_csv(summary, arguments.summary)
 
@@ -55,13 +51,18 @@ def main() -> None:
     ]
     to_csv(with_holm(pd.concat(tests)), arguments.tests)
 
-    paper = read_paper(arguments.paper)
+    papers = [read_paper(path, settings=list(vary)) for path in arguments.paper]
+    paper = pd.concat(papers, ignore_index=True)
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
     apart = [name for name in by if name not in ("domain", "prior", "n", "metric")]
+    places = [
+        (dict(zip(apart, key, strict=True)), rows)
+        for key, rows in accuracy.groupby(apart, observed=True)
+    ]
     comparison = pd.concat(
         [
-            compare_with_paper(rows, paper).assign(**dict(zip(apart, key, strict=True)))
-            for key, rows in accuracy.groupby(apart, observed=True)
+            compare_with_paper(rows, authors_at(paper, place)).assign(**place)
+            for place, rows in places
         ]
     )
     to_csv(comparison, arguments.comparison)

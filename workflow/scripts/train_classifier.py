@@ -11,7 +11,7 @@ import torch
 
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
-from dwp.errors import one_line_errors
+from dwp.errors import deadline_after, one_line_errors
 from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
 from dwp.runs import kept, naming
@@ -30,7 +30,10 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
     parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+    parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
+    parser.add_argument("--tolerant", action="store_true", help="go on after a run that diverges")
     arguments = parser.parse_args()
+    deadline = deadline_after(arguments.minutes)
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
 
@@ -69,8 +72,10 @@ def main() -> None:
                     penalty=penalty,
                     device=device,
                     checkpoint=checkpoint,
+                    deadline=deadline,
                     identity={"runs": list(identities)},
                     label=label,
+                    tolerant=arguments.tolerant,
                 )
             for (net, records), place, header in zip(trained, places, settings, strict=True):
                 weights = place / "weights.safetensors"
