@@ -148,7 +148,7 @@ def test_saved_twice_is_the_same(tmp_path, drawn):
             first, second = tmp_path / f"{name}-1{suffix}", tmp_path / f"{name}-2{suffix}"
             save(figure, [first, second])
             assert first.read_bytes() == second.read_bytes(), first.name
-            assert b"atplotlib" not in first.read_bytes(), "no software version in the file"
+            assert b"Matplotlib" not in first.read_bytes(), "no software version in the file"
 
 
 def test_drawn_twice_is_the_same(tmp_path):
