@@ -237,10 +237,9 @@ def test_the_report_shows_everything_without_a_network(finished):
         assert "{{" not in result["caption"]
         assert result["labels"].get("table") or result["labels"].get("figure"), path
         assert result["mime_type"] in ("text/html", "image/svg+xml", "image/png"), path
-        kind, _, content = result["data_uri"].partition(";base64,")
-        content = base64.b64decode(content.removeprefix("charset=utf8;"))
+        content = base64.b64decode(result["data_uri"].partition(";base64,")[2])
         assert content == (finished.folder / path).read_bytes()
-        if kind != "data:image/png":
+        if result["mime_type"] != "image/png":
             needed += Resources(content.decode()).found
     assert needed, "at least the links within SVG files"
     assert [place for place in needed if not place.startswith(("#", "data:"))] == []
@@ -297,6 +296,21 @@ def test_settings_of_random_features_and_levels_of_convergence_run_just_what_use
     project.write_config()
     features = ("features", "feature_table", "feature_summary", "feature_figure")
     assert project.due() == dict.fromkeys([*features, "curve_steps"], 1)
+
+
+def test_event_files_are_beside_the_results(copy):
+    pytest.importorskip("tensorboard")
+    copy.config["tensorboard"] = True
+    copy.write_config()
+    assert copy.due() == {}
+    prior = "results/tiny/demo/priors/fitted/dwp/conv1.safetensors"
+    before = (copy.folder / prior).read_bytes()
+    status, output = copy.snakemake("--cores", "1", "--force", prior)
+    assert status == 0, output
+    assert (copy.folder / prior).read_bytes() == before
+    assert list((copy.folder / "logs/tiny/tensorboard/demo priors dwp conv1").iterdir())
+    log = (copy.folder / "logs/tiny/demo/priors/dwp_conv1.log").read_text()
+    assert re.search(r"^demo priors dwp conv1: step \d+ of \d+, .* left, loss=", log, re.MULTILINE)
 
 
 def test_more_splits_run_only_the_jobs_that_have_them(project):
@@ -394,7 +408,9 @@ def test_neither_a_failure_nor_a_metric_nor_a_larger_grid_trains_a_finished_net_
     assert status != 0
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert errors[0].startswith("error: standard-normal dwp base n100000 split0 seed0: ")
+    assert errors[0].startswith(
+        "error: demo classification standard-normal dwp base n100000 split0 seed0: "
+    )
     assert not (copy.folder / RUN.format(10, 0, "weights.safetensors")).exists()
 
     settings.update(train_sizes=[10, 20])

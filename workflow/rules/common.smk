@@ -75,6 +75,8 @@ ENVIRONMENT = {
     "DWP_DEVICE": config["device"],
     **JOB_ENVIRONMENT,
 }
+if config.get("tensorboard"):
+    ENVIRONMENT["DWP_TENSORBOARD"] = f"{LOGS}/tensorboard"
 if config["release"]:
     ENVIRONMENT["DWP_RELEASE"] = config["release"]
 exports = "".join(f"export {k}={shlex.quote(str(v))}; " for k, v in ENVIRONMENT.items())
