@@ -1,14 +1,17 @@
 # make demo   set up, then the whole chain on small embedded data, to its figures
 # make test   set up, then the tests
 # make lint   set up, then the style checks
+# make report CONFIG=config/demo.yaml   set up, then one HTML page of all results of that config
+# make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
 CORES ?= all
+CONFIG ?= config/demo.yaml
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo report test lint rulegraph benchmark clean
 
 setup: $(VENV)/installed
 
@@ -23,6 +26,9 @@ demo: setup
 	$(RUN) snakemake --configfile config/demo.yaml --cores $(CORES)
 	@echo "Figures: results/demo/demo/figures. Tables: results/demo/demo/tables."
 
+report: setup
+	$(RUN) snakemake --configfile $(CONFIG) --report report.html
+
 test: setup
 	$(RUN) python -m pytest
 
@@ -31,6 +37,10 @@ lint: setup
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) snakemake --lint --configfile config/demo.yaml
+
+rulegraph: setup
+	$(RUN) snakemake --configfile config/demo.yaml --rulegraph dot \
+		| python docs/rulegraph.py demo | tred | dot -Tsvg > docs/rulegraph.svg
 
 benchmark: setup
 	$(RUN) python benchmarks/run.py

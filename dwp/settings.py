@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from importlib.util import find_spec
 from typing import Any
 
 from dwp.data import DATASETS
@@ -90,6 +91,11 @@ def check_settings(config: Mapping[str, Any]) -> None:
         UserError: one line that names the setting, what was found and what is allowed.
     """
     _check_numbers("", config)
+    if config.get("tensorboard") and find_spec("tensorboard") is None:
+        raise UserError(
+            "tensorboard: expected the package of that name for true, found none; run"
+            " pip install tensorboard, or set it to false"
+        )
     for name, domain in config["domains"].items():
         _check_domain(f"domains.{name}", domain)
 

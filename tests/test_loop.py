@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from dwp.seeds import generator
 from dwp.training import loop
 from dwp.training.loop import batches, optimise
 from dwp.training.source import accuracy, l2_penalty, train_source_net
+from dwp.training.watch import Watched
 
 # Batches
 
@@ -249,13 +251,79 @@ def test_loss_that_is_not_finite_stops(tmp_path, value):
     assert len(calls) == 6
 
 
-def test_progress_is_plain_lines(capsys):
+def test_progress_is_plain_lines(capsys, whole):
     run(label="counting")
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "counting" in shown.err
+    first, last = shown.err.splitlines()
+    assert first.startswith(f"counting: step 0 of {STEPS}, ")
+    assert last.startswith(f"counting: step {STEPS} of {STEPS}, ")
+    assert "steps/s, 00:00 left, " in last
+    newest = {k: v for record in whole.records for k, v in record.items() if k != "step"}
+    for name, value in newest.items():
+        assert f"{name}={value:.3g}" in last
     assert "\r" not in shown.err
     assert shown.err.isascii()
+
+
+def test_lines_come_at_intervals(capsys, monkeypatch):
+    now = itertools.count()  # an hour, of a second a look at the clock
+    monkeypatch.setattr("tqdm.std.time", lambda: next(now))
+    for _ in Watched(range(3600), "counting", 0, 3600):
+        pass
+    assert 10 <= len(capsys.readouterr().err.splitlines()) <= 2 + 2 * 3600 / 30
+
+
+def events(folder):
+    """The numbers by step of every folder of event files, by tag."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = {}
+    for place in {path.parent for path in folder.rglob("events.out.*")}:
+        read = accumulator.EventAccumulator(str(place)).Reload()
+        found[str(place.relative_to(folder))] = {
+            tag: {event.step: event.value for event in read.Scalars(tag)}
+            for tag in read.Tags()["scalars"]
+        }
+    return found
+
+
+def of_records(records):
+    found = {}
+    for record in records:
+        for name, value in record.items():
+            if name != "step":
+                found.setdefault(name, {})[record["step"]] = pytest.approx(value)
+    return found
+
+
+def test_event_files_tell_the_records_and_change_nothing(tmp_path, monkeypatch, whole):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setenv("DWP_TENSORBOARD", str(tmp_path / "events"))
+    path = tmp_path / "run.checkpoint"
+    with pytest.raises(Interruption):
+        run(path, calls=9, label="a run")
+    resumed = run(path, label="a run")
+    assert_same(resumed, whole)
+    assert events(tmp_path / "events") == {"a run": of_records(whole.records)}
+
+
+def test_event_files_of_runs_that_train_together(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setenv("DWP_TENSORBOARD", str(tmp_path))
+    steps = Watched(range(2), "both", 0, 2, ["split 0", "split 1", "split 1"])
+    for step in steps:
+        steps.record(step + 1, [{"loss": run + step} for run in (0.5, 1.5, 7.5)])
+    assert events(tmp_path) == {
+        "both/split 0": {"loss": {1: 0.5, 2: 1.5}},
+        "both/split 1": {"loss": {1: 1.5, 2: 2.5}},
+    }
+
+
+def test_event_files_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("DWP_TENSORBOARD", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"DWP_TENSORBOARD: .*pip install tensorboard"):
+        run()
 
 
 # Source nets

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 from dwp.evaluation.factorial import METRICS
 from dwp.plots.curves import curves
@@ -22,7 +24,7 @@ from dwp.plots.kl import kl_against_width
 from dwp.plots.latent import latent_space, latent_traversal
 from dwp.plots.norms import norm_histogram
 from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, in_order, look, metric_label, save
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.plots.tables import to_be_read, to_csv, to_markdown
 
 PRIORS = [
     *("dwp", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"),
@@ -152,26 +154,38 @@ def drawn() -> dict[str, Figure]:
 
 def test_saved_twice_is_the_same(tmp_path, drawn):
     for name, figure in drawn.items():
-        for suffix in (".pdf", ".png"):
+        for suffix in (".pdf", ".png", ".svg"):
             first, second = tmp_path / f"{name}-1{suffix}", tmp_path / f"{name}-2{suffix}"
             save(figure, [first, second])
             assert first.read_bytes() == second.read_bytes(), first.name
-            assert b"atplotlib" not in first.read_bytes(), "no software version in the file"
+            assert b"Matplotlib" not in first.read_bytes(), "no software version in the file"
 
 
 def test_drawn_twice_is_the_same(tmp_path):
     for copy in "ab":
         figure = fewshot(summary(), "ensemble_accuracy", PAPER)
-        save(figure, [tmp_path / f"{copy}.png", tmp_path / f"{copy}.pdf"])
-    for suffix in (".png", ".pdf"):
+        save(figure, [tmp_path / f"{copy}{suffix}" for suffix in (".png", ".pdf", ".svg")])
+    for suffix in (".png", ".pdf", ".svg"):
         first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
         assert first.read_bytes() == second.read_bytes()
 
 
 def test_failed_save_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"\.pdf or \.png"):
-        save(Figure(), [tmp_path / "figure.svg"])
+    with pytest.raises(ValueError, match=r"\.pdf, \.png or \.svg"):
+        save(Figure(), [tmp_path / "figure.gif"])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_svg_is_as_large_as_the_png_and_needs_nothing_else(tmp_path, drawn):
+    save(drawn["kl"], [tmp_path / "kl.svg", tmp_path / "kl.png"])
+    root = ElementTree.parse(tmp_path / "kl.svg").getroot()
+    with Image.open(tmp_path / "kl.png") as image:
+        assert [int(root.get("width")), int(root.get("height"))] == list(image.size)
+    links = [
+        v for e in root.iter() for k, v in e.items() if k.endswith(("href", "src", "resource"))
+    ]
+    assert links
+    assert all(link.startswith(("#", "data:")) for link in links)
 
 
 def test_text_is_inside_the_column_and_readable(drawn):
@@ -506,6 +520,17 @@ def test_markdown_table(tmp_path):
         "| dwp   |   50 | 0.867 | 4.0e-05 | 12346 |\n"
         "| a\\|b  | 1000 |     – |   0.500 |     1 |\n"
     )
+
+
+def test_html_table(tmp_path):
+    frame = pd.DataFrame({"prior": ["a|b", "<dwp>"], "mean_nll": [0.86749, np.nan]})
+    to_be_read(frame, tmp_path / "table.md")
+    page = (tmp_path / "table.html").read_text(encoding="utf-8")
+    assert '<tr><th>prior</th><th class="number">mean nll</th></tr>' in page
+    assert '<tr><td>a|b</td><td class="number">0.867</td></tr>' in page
+    assert '<tr><td>&lt;dwp&gt;</td><td class="number">–</td></tr>' in page
+    assert "http" not in page
+    assert (tmp_path / "table.md").exists()
 
 
 def test_csv_keeps_full_precision(tmp_path):

@@ -543,6 +543,16 @@ def test_every_domain_is_checked():
         check_settings(config)
 
 
+def test_event_files_need_their_package(monkeypatch):
+    monkeypatch.setattr("dwp.settings.find_spec", lambda name: None)
+    config = {**copy.deepcopy(DEMO), "tensorboard": False}
+    check_settings(config)
+    config["tensorboard"] = True
+    assert schema_error(config) is None
+    with pytest.raises(UserError, match=r"^tensorboard: .*pip install tensorboard"):
+        check_settings(config)
+
+
 def test_a_fitted_prior_needs_kernels_that_the_release_lacks():
     # The release has 7 x 7 kernels only.
     config = changed(RELEASED, {"domains.mnist.priors.gaussian": {"kind": "gaussian-diagonal"}})

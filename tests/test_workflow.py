@@ -1,6 +1,9 @@
 """The workflow, run whole on a tiny config, and what runs again after each kind of edit."""
 
+import base64
+import html
 import itertools
+import json
 import os
 import re
 import shutil
@@ -9,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -75,10 +79,10 @@ class Project:
     def write_config(self) -> None:
         (self.folder / "config" / "tiny.yaml").write_text(yaml.safe_dump(self.config))
 
-    def start(self, *arguments: str) -> subprocess.Popen:
-        """Start Snakemake in a process group of its own."""
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start Snakemake in a process group of its own, with these variables besides."""
         # the copy's own dwp must win over an installed one
-        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), **environment}
         command = [sys.executable, "-m", "snakemake", "--configfile", "config/tiny.yaml"]
         return subprocess.Popen(
             [*command, *arguments],
@@ -90,9 +94,9 @@ class Project:
             start_new_session=True,
         )
 
-    def snakemake(self, *arguments: str) -> tuple[int, str]:
+    def snakemake(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Run Snakemake; return its exit status and all that it printed."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **environment)
         output = process.communicate(timeout=600)[0]
         return process.returncode, output
 
@@ -174,10 +178,74 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     of_layers = ("kernels", "norms", "kl", "latent_dwp", "reconstructions_dwp")
     names += [f"{name}_{layer}" for name in of_layers for layer in ("conv1", "conv2")]
     names += ["features_accuracy", "convergence_image-vae", "images_image-vae"]
-    assert figures == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
+    pictures = ("kernels", "latent", "reconstructions", "images")
+    lines = {f"{name}.svg" for name in names if not name.startswith(pictures)}
+    assert figures == {f"{name}.{end}" for name in names for end in ("pdf", "png")} | lines
     assert "standard-normal" in (results / "tables" / "classification_summary.csv").read_text()
     assert not list(results.rglob("*.checkpoint"))
     assert finished.due() == {}
+
+
+class Resources(HTMLParser):
+    """What a page, or an SVG, loads to be shown."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tag = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tag = tag
+        names = ("src", "srcset", "data", "poster", *["href", "xlink:href"] * (tag != "a"))
+        self.found += [value for name, value in attrs if name in names and value]
+        for name, value in attrs:
+            if name == "style":
+                self.handle_style(value)
+
+    def handle_data(self, data) -> None:
+        if self.tag == "style":
+            self.handle_style(data)
+
+    def handle_style(self, style: str) -> None:
+        self.found += re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')\s]+)", style)
+
+
+def test_the_report_shows_everything_without_a_network(finished):
+    # what it were to download would go through a proxy that is not there
+    names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    nowhere = dict.fromkeys(names, "http://127.0.0.1:1")
+    status, output = finished.snakemake("--report", "report.html", **nowhere)
+    assert status == 0, output
+    page = (finished.folder / "report.html").read_text(encoding="utf-8")
+    results, categories, front = (
+        json.loads(re.search(rf'<script id="{name}">\s*var \w+ = (.*);\s*</script>', page)[1])
+        for name in ("results", "categories", "workflow-desc")
+    )
+    assert sorted(categories["demo"]) == [
+        *("All tables", "Classification", "Convergence", "Kernels and priors", "Random features")
+    ]
+    shown = sorted(path for part in categories["demo"].values() for path in part)
+    assert shown == sorted(results)
+    made = finished.folder / "results" / "tiny" / "demo"
+    figures = {path.stem for path in (made / "figures").iterdir()}
+    tables = {path.stem for path in (made / "tables").glob("*.md")}
+    assert sorted(Path(path).stem for path in results) == sorted(figures | tables)
+    needed = Resources(page).found
+    for path, result in results.items():
+        assert len(re.sub("<[^>]*>", "", result["caption"])) > 60, f"{path}: {result['caption']}"
+        assert "{{" not in result["caption"]
+        assert result["labels"].get("table") or result["labels"].get("figure"), path
+        assert result["mime_type"] in ("text/html", "image/svg+xml", "image/png"), path
+        content = base64.b64decode(result["data_uri"].partition(";base64,")[2])
+        assert content == (finished.folder / path).read_bytes()
+        if result["mime_type"] != "image/png":
+            needed += Resources(content.decode()).found
+    assert needed, "at least the links within SVG files"
+    assert [place for place in needed if not place.startswith(("#", "data:"))] == []
+    assert all(
+        f'results["{path}"]' in html.unescape(front) for path in results if "/tables/" in path
+    )
 
 
 def test_a_touch_runs_nothing(project):
@@ -228,6 +296,21 @@ def test_settings_of_random_features_and_levels_of_convergence_run_just_what_use
     project.write_config()
     features = ("features", "feature_table", "feature_summary", "feature_figure")
     assert project.due() == dict.fromkeys([*features, "curve_steps"], 1)
+
+
+def test_event_files_are_beside_the_results(copy):
+    pytest.importorskip("tensorboard")
+    copy.config["tensorboard"] = True
+    copy.write_config()
+    assert copy.due() == {}
+    prior = "results/tiny/demo/priors/fitted/dwp/conv1.safetensors"
+    before = (copy.folder / prior).read_bytes()
+    status, output = copy.snakemake("--cores", "1", "--force", prior)
+    assert status == 0, output
+    assert (copy.folder / prior).read_bytes() == before
+    assert list((copy.folder / "logs/tiny/tensorboard/demo priors dwp conv1").iterdir())
+    log = (copy.folder / "logs/tiny/demo/priors/dwp_conv1.log").read_text()
+    assert re.search(r"^demo priors dwp conv1: step \d+ of \d+, .* left, loss=", log, re.MULTILINE)
 
 
 def test_more_splits_run_only_the_jobs_that_have_them(project):
@@ -325,7 +408,9 @@ def test_neither_a_failure_nor_a_metric_nor_a_larger_grid_trains_a_finished_net_
     assert status != 0
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert errors[0].startswith("error: standard-normal dwp base n100000 split0 seed0: ")
+    assert errors[0].startswith(
+        "error: demo classification standard-normal dwp base n100000 split0 seed0: "
+    )
     assert not (copy.folder / RUN.format(10, 0, "weights.safetensors")).exists()
 
     settings.update(train_sizes=[10, 20])
@@ -404,8 +489,8 @@ def test_targets_make_one_experiment_or_one_domain(tmp_path):
     places = [path.rpartition("/") for path in results["convergence"]]
     assert {name for folder, _, name in places if folder.endswith(("figures", "tables"))} == {
         *("convergence_image-vae.pdf", "convergence_image-vae.png", "images_image-vae.pdf"),
-        *("images_image-vae.png", "convergence_image-vae.csv"),
-        *("convergence_image-vae_steps.csv", "convergence_image-vae_steps.md"),
+        *("convergence_image-vae.svg", "images_image-vae.png", "convergence_image-vae.csv"),
+        *(f"convergence_image-vae_steps.{end}" for end in ("csv", "md", "html")),
     }
     study = "results/tiny/plain"
     assert all(path.startswith(study) for path in results["prior_study_plain"])

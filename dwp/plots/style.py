@@ -1,6 +1,7 @@
 """One look for all figures: sizes, fonts, colours, names, and reproducible files."""
 
 import os
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.1,
     "lines.markersize": 3.6,
     "pdf.fonttype": 42,  # journals refuse Type 3 fonts
+    "svg.hashsalt": "dwp",  # its names of things are random otherwise
 }
 styled = mpl.rc_context(RC)
 """Decorator of functions that draw; matplotlib's settings are as before when they return."""
@@ -194,7 +196,10 @@ def legend_below(figure: Figure, handles: list[Any]) -> None:
 
 
 def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
-    """Write a figure atomically to each path, by its suffix: `.pdf` or `.png` (200 dpi).
+    """Write a figure atomically to each path, by its suffix: `.pdf`, `.png` (200 dpi) or `.svg`.
+
+    An SVG is for screens, which show it as large as the PNG; its letters are outlines, so that it
+    looks alike everywhere.
 
     The same figure gives the same bytes, with one version of matplotlib: dates and versions are
     left out, and the layout is fixed at the first call.
@@ -205,6 +210,7 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
     metadata = {
         ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
         ".png": {"Software": None},
+        ".svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     }
     with mpl.rc_context(RC):
         # Each drawing moves a constrained layout a little: settle it once for all files.
@@ -213,6 +219,12 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
         figure.set_layout_engine("none")
     for path in map(Path, paths):
         if path.suffix not in metadata:
-            raise ValueError(f"{path}: expected .pdf or .png")
+            raise ValueError(f"{path}: expected .pdf, .png or .svg")
         with mpl.rc_context(RC), atomic(path) as temporary:
             figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata[path.suffix])
+            if path.suffix == ".svg":
+                width, height = (figure.get_size_inches() * PNG_DPI).round().astype(int)
+                pixels = f'width="{width}" height="{height}"'
+                text = temporary.read_text(encoding="utf-8")
+                text = re.sub('width="[^"]*" height="[^"]*"', pixels, text, count=1)
+                temporary.write_text(text, encoding="utf-8")

@@ -89,17 +89,17 @@ def train_on_features(
         loss = F.cross_entropy(part(images[batch[0]]), targets[batch[0]])
         return loss, {"cross_entropy": loss.detach()}
 
-    steps = settings["epochs"] * -(-len(images) // settings["batch_size"])
+    per_epoch = -(-len(images) // settings["batch_size"])
     net.train()
     optimise(
         part,
         objective,
         n=len(images),
         batch_size=settings["batch_size"],
-        steps=steps,
+        steps=settings["epochs"] * per_epoch,
         learning_rate=settings["learning_rate"],
         seeds=[("features", seed)],
-        record_every=steps,
+        record_every=per_epoch,
         checkpoint=checkpoint,
         identity=identity,
         label=label,

@@ -16,44 +16,7 @@ from dwp.errors import OutOfTime, UserError
 from dwp.files import load_tensors, save_tensors
 from dwp.seeds import generator as make_generator
 from dwp.training import graphs
-
-try:
-    from tqdm import tqdm
-except ImportError:  # a bare machine: training shows no progress
-    tqdm = None
-
-
-class _Lines:
-    """A stream that turns tqdm's carriage returns into lines, for logs and shared terminals."""
-
-    def __init__(self, stream) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> None:
-        text = text.strip("\r\n ")
-        if text:
-            self.stream.write(text + "\n")
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-
-def progress(items: Iterator | range, label: str, initial: int = 0, total: int | None = None):
-    """Wrap an iterable in a tqdm bar that prints a plain line every 15 seconds."""
-    if tqdm is None:
-        return items
-    return tqdm(
-        items,
-        desc=label,
-        initial=initial,
-        total=total,
-        file=_Lines(sys.stderr),
-        mininterval=15,
-        maxinterval=15,
-        miniters=1,
-        ascii=True,
-        ncols=100,
-    )
+from dwp.training.watch import Watched
 
 
 def batches(n: int, batch_size: int, steps: int, *seed: object, start: int = 0) -> Iterator[Tensor]:
@@ -129,7 +92,7 @@ def optimise(
         deadline: the `time.monotonic()` after which to save a checkpoint and stop.
         identity: what tells the run from others (its settings, code and inputs), as JSON would
             give it back; a checkpoint of another run is ignored.
-        label: name shown with the progress.
+        label: name shown with the progress (see `dwp.training.watch`).
         names: of the runs, to tell which of them fails; None: the label says it.
         tolerant: a loss that is not finite is told, not raised; all that is recorded of its run
             from then on is NaN, and training ends when no other run is left.
@@ -167,7 +130,17 @@ def optimise(
     indices = zip(
         *(batches(n, batch_size, steps, *seed, start=first) for seed in seeds), strict=True
     )
-    for step, batch in enumerate(progress(indices, label, first, steps), start=first):
+    watched = Watched(indices, label, first, steps, names)
+
+    def keep(done: int, found: Sequence[Mapping[str, float]]) -> None:
+        found = [
+            dict.fromkeys(one, math.nan) if run in failed else one for run, one in enumerate(found)
+        ]
+        for own, one in zip(records, found, strict=True):
+            own.append({"step": done, **one})
+        watched.record(done, found)
+
+    for step, batch in enumerate(watched, start=first):
         size = learning_rate * (1 - step / steps)
         for group in optimiser.param_groups:
             group["lr"] = rate.fill_(size) if graphed else size
@@ -184,15 +157,11 @@ def optimise(
                         print(failure, file=sys.stderr)
                     failed.add(run)
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
-            for run, own in enumerate(records):
-                found = {name: value[run] for name, value in values.items()}
-                found = dict.fromkeys(found, math.nan) if run in failed else found
-                own.append({"step": done, **found})
+            runs = range(len(records))
+            keep(done, [{name: of[run] for name, of in values.items()} for run in runs])
         look = evaluate_every and (done % evaluate_every == 0 or done == steps)
         if evaluate is not None and look:
-            for run, (own, found) in enumerate(zip(records, evaluate(done), strict=True)):
-                found = dict.fromkeys(found, math.nan) if run in failed else found
-                own.append({"step": done, **found})
+            keep(done, evaluate(done))
         if len(failed) == len(seeds) and (look or evaluate is None):
             break
         now = time.monotonic()

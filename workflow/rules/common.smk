@@ -1,6 +1,7 @@
 import functools
 import itertools
 import json
+import re
 import shlex
 import sys
 from fractions import Fraction
@@ -14,6 +15,7 @@ from snakemake.utils import validate
 from dwp.data import DATASETS
 from dwp.data.choice import dataset_of
 from dwp.errors import UserError
+from dwp.files import digest
 from dwp.fingerprint import fingerprint
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import NETWORKS
@@ -74,6 +76,8 @@ ENVIRONMENT = {
     "DWP_DEVICE": config["device"],
     **JOB_ENVIRONMENT,
 }
+if config.get("tensorboard"):
+    ENVIRONMENT["DWP_TENSORBOARD"] = f"{LOGS}/tensorboard"
 if config["release"]:
     ENVIRONMENT["DWP_RELEASE"] = config["release"]
 exports = "".join(f"export {k}={shlex.quote(str(v))}; " for k, v in ENVIRONMENT.items())
@@ -81,6 +85,12 @@ exports = exports.replace("{", "{{").replace("}", "}}")
 # A prefix replaces Snakemake's own strict mode: without pipefail, `| tee` would hide a failure.
 binaries = shlex.quote(str(Path(sys.executable).parent))
 shell.prefix(f'set -euo pipefail; export PATH={binaries}:"$PATH"; {exports}')
+
+
+# Of the authors' numbers that a rule reads, what stands among its parameters.
+PAPER_DIGEST = {
+    name: digest([path]) for name, path in ENVIRONMENT.items() if "PAPER" in name
+}
 
 
 @functools.cache
@@ -230,20 +240,48 @@ def layer_files(paths):
     return " ".join(f"{Path(path).stem}={path}" for path in paths)
 
 
-def figure(name, caption):
-    """A figure's two files; the PNG goes into the HTML report."""
-    png = report(
-        f"{FIGURES}/{name}.png",
+# The HTML report sorts the parts of a domain by name: the tables stand first.
+ALL_TABLES = "All tables"
+CLASSIFICATION = "Classification"
+OF_CONVERGENCE = "Convergence"
+OF_PRIORS = "Kernels and priors"
+RANDOM_FEATURES = "Random features"
+
+
+def reported(path, caption, part, **labels):
+    """A file for the HTML report, labelled also by the wildcards of its name."""
+    places = re.findall(r"{(\w+)}", Path(path).name)
+
+    def all_labels(wildcards):
+        found = {place: wildcards[place] for place in places}
+        # sorted as text: figure spaces, which come before digits, put 50 before 100
+        padded = {
+            k: v.rjust(6, "\u2007") if v.isdigit() else v for k, v in found.items()
+        }
+        return labels | padded
+
+    return report(
+        path,
         caption=f"../report/{caption}.rst",
         category="{domain}",
+        subcategory=part,
+        labels=all_labels,
     )
-    return {"png": png, "pdf": f"{FIGURES}/{name}.pdf"}
 
 
-def table(name, caption):
-    return report(
-        f"{TABLES}/{name}", caption=f"../report/{caption}.rst", category="{domain}"
-    )
+def figure(name, caption, part, title, *, lines=True):
+    """A figure's files; into the HTML report goes the SVG of lines, the PNG of pictures."""
+    files = {end: f"{FIGURES}/{name}.{end}" for end in ("svg", "png", "pdf")}
+    if not lines:
+        del files["svg"]
+    shown = next(iter(files))
+    return files | {shown: reported(files[shown], caption, part, figure=title)}
+
+
+def table(name, caption, title):
+    """A table to be read, as Markdown and as HTML, which goes into the HTML report."""
+    page = reported(f"{TABLES}/{name}.html", caption, ALL_TABLES, table=title)
+    return [f"{TABLES}/{name}.md", page]
 
 
 # Jobs: one rule for every job's worth of runs, since the outputs of one rule must all have the same

@@ -64,11 +64,11 @@ rule curve_steps:
         f"{TABLES}/convergence_{{experiment}}.csv",
     output:
         csv=f"{TABLES}/convergence_{{experiment}}_steps.csv",
-        text=table("convergence_{experiment}_steps.md", "convergence_steps"),
+        text=table("convergence_{experiment}_steps", "convergence_steps", "Convergence"),
     log:
         f"{LOGS}/{{domain}}/tables/convergence_{{experiment}}_steps.log",
     params:
-        paper=Path(ENVIRONMENT["PAPER_CONVERGENCE"]).read_text(),
+        paper=PAPER_DIGEST["PAPER_CONVERGENCE"],
         kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
         levels=lambda w: experiments(w.domain)[w.experiment]["levels"],
         code=code("summarise_convergence.py"),
@@ -82,11 +82,16 @@ rule curve_figure:
     input:
         f"{TABLES}/convergence_{{experiment}}.csv",
     output:
-        **figure("convergence_{experiment}", "convergence"),
+        **figure(
+            "convergence_{experiment}",
+            "convergence",
+            OF_CONVERGENCE,
+            "By number of steps",
+        ),
     log:
         f"{LOGS}/{{domain}}/figures/convergence_{{experiment}}.log",
     params:
-        paper=Path(ENVIRONMENT["PAPER_CONVERGENCE"]).read_text(),
+        paper=PAPER_DIGEST["PAPER_CONVERGENCE"],
         kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
         metric=lambda w: METRIC[experiments(w.domain)[w.experiment]["kind"]],
         code=code("plot_curves.py"),
@@ -109,7 +114,13 @@ rule images_figure:
             for init in experiments(w.domain)[w.experiment]["inits"]
         ],
     output:
-        **figure("images_{experiment}", "images"),
+        **figure(
+            "images_{experiment}",
+            "images",
+            OF_CONVERGENCE,
+            "Decoded images",
+            lines=False,
+        ),
     log:
         f"{LOGS}/{{domain}}/figures/images_{{experiment}}.log",
     params:

@@ -54,15 +54,15 @@ rule feature_summary:
         f"{TABLES}/features.csv",
     output:
         summary=f"{TABLES}/features_summary.csv",
-        text=table("features.md", "features_table"),
+        text=table("features", "features_table", "Random features"),
     log:
         f"{LOGS}/{{domain}}/tables/features_summary.log",
     params:
-        paper=Path(ENVIRONMENT["PAPER_FEATURES"]).read_text(),
+        paper=PAPER_DIGEST["PAPER_FEATURES"],
         code=code("summarise_features.py"),
     shell:
         "python $SCRIPTS/summarise_features.py --runs {input} --paper $PAPER_FEATURES"
-        " --domain {wildcards.domain} --summary {output.summary} --table {output.text}"
+        " --domain {wildcards.domain} --summary {output.summary} --table {output.text[0]}"
         " 2>&1 | tee {log}"
 
 
@@ -70,11 +70,13 @@ rule feature_figure:
     input:
         f"{TABLES}/features.csv",
     output:
-        **figure("features_{metric}", "features"),
+        **figure(
+            "features_{metric}", "features", RANDOM_FEATURES, "By number of filters"
+        ),
     log:
         f"{LOGS}/{{domain}}/figures/features_{{metric}}.log",
     params:
-        paper=Path(ENVIRONMENT["PAPER_FEATURES"]).read_text(),
+        paper=PAPER_DIGEST["PAPER_FEATURES"],
         code=code("plot_curves.py"),
     shell:
         "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_FEATURES"

@@ -25,12 +25,14 @@ rule summary_tables:
         summary=f"{TABLES}/classification_summary.csv",
         tests=f"{TABLES}/classification_tests.csv",
         paper=f"{TABLES}/classification_paper.csv",
-        paper_text=table("classification_paper.md", "paper"),
-        text=table("classification.md", "classification"),
+        paper_text=table(
+            "classification_paper", "paper", "Classification beside the paper"
+        ),
+        text=table("classification", "classification", "Classification"),
     log:
         f"{LOGS}/{{domain}}/tables/summary.log",
     params:
-        paper=[Path(ENVIRONMENT[p]).read_text() for p in ("PAPER", "PAPER_SHAPES")],
+        paper=[PAPER_DIGEST[p] for p in ("PAPER", "PAPER_SHAPES")],
         reference=lambda w: reference_prior(w.domain),
         vary=lambda w: as_json(listed_values(w.domain, "vary")),
         tune=lambda w: as_json(listed_values(w.domain, "tune")),
@@ -40,7 +42,7 @@ rule summary_tables:
         "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER $PAPER_SHAPES"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
-        " --comparison {output.paper} --table {output.text} 2>&1 | tee {log}"
+        " --comparison {output.paper} --table {output.text[0]} 2>&1 | tee {log}"
 
 
 rule factorial_tables:
@@ -48,9 +50,13 @@ rule factorial_tables:
         f"{TABLES}/classification.csv",
     output:
         cells=f"{TABLES}/factorial.csv",
-        cells_text=table("factorial.md", "factorial_table"),
+        cells_text=table(
+            "factorial", "factorial_table", "Every init with every inference"
+        ),
         effects=f"{TABLES}/factorial_effects.csv",
-        effects_text=table("factorial_effects.md", "factorial_effects"),
+        effects_text=table(
+            "factorial_effects", "factorial_effects", "What the lead comes from"
+        ),
     log:
         f"{LOGS}/{{domain}}/tables/factorial.log",
     params:
@@ -71,7 +77,12 @@ rule factorial_figure:
     input:
         f"{TABLES}/factorial.csv",
     output:
-        **figure("factorial", "factorial"),
+        **figure(
+            "factorial",
+            "factorial",
+            CLASSIFICATION,
+            "Every init with every inference",
+        ),
     log:
         f"{LOGS}/{{domain}}/figures/factorial.log",
     params:
@@ -90,7 +101,7 @@ rule prior_table:
         ],
     output:
         csv=f"{TABLES}/priors.csv",
-        text=table("priors.md", "priors"),
+        text=table("priors", "priors", "Priors"),
     log:
         f"{LOGS}/{{domain}}/tables/priors.log",
     params:
@@ -104,11 +115,11 @@ rule fewshot_figure:
     input:
         f"{TABLES}/classification_summary.csv",
     output:
-        **figure("fewshot_{metric}", "fewshot"),
+        **figure("fewshot_{metric}", "fewshot", CLASSIFICATION, "By number of examples"),
     log:
         f"{LOGS}/{{domain}}/figures/fewshot_{{metric}}.log",
     params:
-        paper=[Path(ENVIRONMENT[p]).read_text() for p in ("PAPER", "PAPER_SHAPES")],
+        paper=[PAPER_DIGEST[p] for p in ("PAPER", "PAPER_SHAPES")],
         vary=lambda w: as_json(listed_values(w.domain, "vary")),
         code=code("plot_runs.py"),
     shell:
@@ -121,7 +132,7 @@ rule steps_figure:
         history=f"{TABLES}/classification_history.csv",
         summary=f"{TABLES}/classification_summary.csv",
     output:
-        **figure("steps_{metric}_n{n}", "steps"),
+        **figure("steps_{metric}_n{n}", "steps", CLASSIFICATION, "By number of steps"),
     log:
         f"{LOGS}/{{domain}}/figures/steps_{{metric}}_n{{n}}.log",
     params:
@@ -141,7 +152,7 @@ rule kernels_figure:
             prior_file(w.domain, prior, w.layer) for prior in sampled_priors(w.domain)
         ],
     output:
-        **figure("kernels_{layer}", "kernels"),
+        **figure("kernels_{layer}", "kernels", OF_PRIORS, "Samples", lines=False),
     log:
         f"{LOGS}/{{domain}}/figures/kernels_{{layer}}.log",
     params:
@@ -162,7 +173,9 @@ rule latent_figure:
         kernels=known_kernels,
         prior=lambda w: prior_file(w.domain, w.prior, w.layer),
     output:
-        **figure("latent_{prior}_{layer}", "latent"),
+        **figure(
+            "latent_{prior}_{layer}", "latent", OF_PRIORS, "Latent space", lines=False
+        ),
     log:
         f"{LOGS}/{{domain}}/figures/latent_{{prior}}_{{layer}}.log",
     params:
@@ -179,7 +192,7 @@ rule norms_figure:
     input:
         lambda w: kernel_file(w.domain, w.layer),
     output:
-        **figure("norms_{layer}", "norms"),
+        **figure("norms_{layer}", "norms", OF_PRIORS, "Norms of kernels"),
     log:
         f"{LOGS}/{{domain}}/figures/norms_{{layer}}.log",
     params:

@@ -28,7 +28,7 @@ rule kl_figure:
     input:
         f"{TABLES}/kl_{{layer}}.csv",
     output:
-        **figure("kl_{layer}", "kl"),
+        **figure("kl_{layer}", "kl", OF_PRIORS, "KL by width"),
     log:
         f"{LOGS}/{{domain}}/figures/kl_{{layer}}.log",
     params:
@@ -42,7 +42,13 @@ rule reconstruction_figure:
         kernels=lambda w: kernel_file(w.domain, w.layer),
         prior=lambda w: prior_file(w.domain, w.prior, w.layer),
     output:
-        **figure("reconstructions_{prior}_{layer}", "reconstructions"),
+        **figure(
+            "reconstructions_{prior}_{layer}",
+            "reconstructions",
+            OF_PRIORS,
+            "Reconstructions",
+            lines=False,
+        ),
     log:
         f"{LOGS}/{{domain}}/figures/reconstructions_{{prior}}_{{layer}}.log",
     params:

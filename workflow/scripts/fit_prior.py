@@ -33,7 +33,8 @@ def main() -> None:
     settings = arguments.settings
     files = arguments.kernels, arguments.reconstructed_by
     inputs = digest([file for file in files if file])
-    checkpoint = Path(f"{arguments.prior}.checkpoint")
+    place = Path(arguments.prior)
+    checkpoint = Path(f"{place}.checkpoint")
     kernels = None
     if arguments.kernels:
         kernels = load_tensors(arguments.kernels, kind="kernels")[0]["train"]
@@ -49,7 +50,7 @@ def main() -> None:
         checkpoint=checkpoint,
         deadline=deadline,
         identity={**settings, "code": arguments.code, "inputs": inputs},
-        label=f"{settings['kind']} prior",
+        label=" ".join((*place.parts[-5:-3], place.parent.name, place.stem)),
     )
     prior.save(arguments.prior)
     with atomic(arguments.history) as path:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import read_authors, steps_to_levels
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.plots.tables import to_be_read, to_csv
 
 
 @one_line_errors
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--domain", required=True)
     parser.add_argument("--experiment", required=True, help="what the authors' numbers call it")
     parser.add_argument("--levels", type=float, nargs="+", required=True)
-    parser.add_argument("--output", required=True, help="CSV; a .md is written beside it")
+    parser.add_argument("--output", required=True, help="CSV; a .md and a .html go beside it")
     arguments = parser.parse_args()
 
     levels = arguments.levels
@@ -26,7 +26,7 @@ def main() -> None:
     ours = steps_to_levels(pd.read_csv(arguments.history), levels)
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
     to_csv(table, arguments.output)
-    to_markdown(table, arguments.output.removesuffix(".csv") + ".md")
+    to_be_read(table, arguments.output.removesuffix(".csv") + ".md")
 
 
 if __name__ == "__main__":

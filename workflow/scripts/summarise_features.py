@@ -6,7 +6,7 @@ import pandas as pd
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import over_seeds, read_authors
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.plots.tables import to_be_read, to_csv
 
 
 @one_line_errors
@@ -16,7 +16,9 @@ def main() -> None:
     parser.add_argument("--paper", required=True)
     parser.add_argument("--domain", required=True)
     parser.add_argument("--summary", required=True)
-    parser.add_argument("--table", required=True, help="the test accuracies as Markdown")
+    parser.add_argument(
+        "--table", required=True, help="the test accuracies as Markdown; a .html goes beside it"
+    )
     arguments = parser.parse_args()
 
     summary = over_seeds(pd.read_csv(arguments.runs), ["domain", "init", "scale", "metric"])
@@ -25,7 +27,7 @@ def main() -> None:
     summary = summary.merge(paper, "left", ["init", "scale", "metric"])
     to_csv(summary, arguments.summary)
     accuracy = summary[summary["metric"] == "test_accuracy"]
-    to_markdown(accuracy.drop(columns=["domain", "metric"]), arguments.table)
+    to_be_read(accuracy.drop(columns=["domain", "metric"]), arguments.table)
 
 
 if __name__ == "__main__":

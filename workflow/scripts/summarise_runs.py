@@ -15,7 +15,7 @@ from dwp.evaluation.statistics import (
     summarise,
     with_holm,
 )
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.plots.tables import to_be_read, to_csv
 
 _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_auroc")
 
@@ -31,8 +31,10 @@ def main() -> None:
     parser.add_argument("--reference", required=True, help="the prior to test against")
     parser.add_argument("--summary", required=True)
     parser.add_argument("--tests", required=True)
-    parser.add_argument("--comparison", required=True, help="CSV; a .md is written beside it")
-    parser.add_argument("--table", required=True, help="the main metrics as Markdown")
+    parser.add_argument("--comparison", required=True, help="CSV; a .md and a .html go beside it")
+    parser.add_argument(
+        "--table", required=True, help="the main metrics as Markdown; a .html goes beside it"
+    )
     arguments = parser.parse_args()
 
     vary, tune = arguments.vary, arguments.tune
@@ -66,7 +68,7 @@ def main() -> None:
         ]
     )
     to_csv(comparison, arguments.comparison)
-    to_markdown(comparison, arguments.comparison.removesuffix(".csv") + ".md")
+    to_be_read(comparison, arguments.comparison.removesuffix(".csv") + ".md")
 
     main_rows = summary[summary["metric"].isin(_REPORTED)]
     wide = main_rows.pivot(
@@ -74,7 +76,7 @@ def main() -> None:
     )
     wide = wide.reindex(columns=[(part, m) for m in _REPORTED for part in ("mean", "interval")])
     wide.columns = [m if part == "mean" else f"+- ({m})" for part, m in wide.columns]
-    to_markdown(wide.reset_index(), arguments.table)
+    to_be_read(wide.reset_index(), arguments.table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dwp.errors import one_line_errors
 from dwp.evaluation.factorial import METRICS, effects, factorial
 from dwp.evaluation.statistics import read_chosen
 from dwp.plots.factorial import effects_text, factorial_text
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.plots.tables import to_be_read, to_csv
 
 
 @one_line_errors
@@ -34,7 +34,7 @@ def main() -> None:
         (parts, effects_text(parts, by), arguments.effects),
     ):
         to_csv(table, path)
-        to_markdown(text, path.removesuffix(".csv") + ".md")
+        to_be_read(text, path.removesuffix(".csv") + ".md")
 
 
 if __name__ == "__main__":

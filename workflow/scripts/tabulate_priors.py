@@ -7,7 +7,7 @@ import pandas as pd
 
 from dwp.errors import one_line_errors
 from dwp.files import read_json
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.plots.tables import to_be_read, to_csv
 
 _TERMS = ("elbo", "log_likelihood", "kl", "log_prob")
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scores", nargs="*", required=True, help=".../PRIOR/LAYER.json")
     parser.add_argument("--domain", required=True)
-    parser.add_argument("--output", required=True, help="CSV; a .md is written beside it")
+    parser.add_argument("--output", required=True, help="CSV; a .md and a .html go beside it")
     arguments = parser.parse_args()
 
     rows = []
@@ -34,7 +34,7 @@ def main() -> None:
         rows.append(row)
     table = pd.DataFrame(rows).sort_values(["layer", "log_prob"], ascending=[True, False])
     to_csv(table, arguments.output)
-    to_markdown(table, arguments.output.removesuffix(".csv") + ".md")
+    to_be_read(table, arguments.output.removesuffix(".csv") + ".md")
 
 
 if __name__ == "__main__":

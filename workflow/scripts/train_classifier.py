@@ -48,7 +48,7 @@ def main() -> None:
             todo = []
             for run in group:
                 folder = Path(arguments.folder.format(**run))
-                label = " ".join(folder.parts[-6:])
+                label = " ".join(folder.parts[-8:])
                 settings = {**arguments.settings, **run}
                 identity = {**settings, "code": arguments.code, "inputs": inputs}
                 place = stack.enter_context(kept(folder, names, identity))

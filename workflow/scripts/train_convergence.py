@@ -36,7 +36,7 @@ def main() -> None:
     inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
     for run in arguments.runs:
         folder = Path(arguments.folder.format(**run))
-        label = " ".join(folder.parts[-4:])
+        label = " ".join(folder.parts[-5:])
         settings = {**arguments.settings, **run}
         identity = {**settings, "code": arguments.code, "inputs": inputs}
         checkpoint = folder / "weights.safetensors.checkpoint"

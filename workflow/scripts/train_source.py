@@ -40,19 +40,19 @@ def main() -> None:
             todo = []
             for seed in arguments.seeds[first : first + together]:
                 folder = Path(arguments.folder.format(seed=seed))
+                label = " ".join(folder.parts[-3:])
                 settings = {**arguments.settings, "seed": seed}
                 identity = {**settings, "code": arguments.code, "inputs": inputs}
                 place = stack.enter_context(kept(folder, names, identity))
                 if place is None:
-                    print(f"source net {seed}: finished before")
+                    print(f"{label}: finished before")
                 else:
-                    todo.append((seed, place, settings, identity))
+                    todo.append((seed, place, label, settings, identity))
             if not todo:
                 continue
-            seeds, places, headers, identities = zip(*todo, strict=True)
+            seeds, places, labels, headers, identities = zip(*todo, strict=True)
             checkpoint = places[0].parent / "weights.safetensors.checkpoint"
-            others = f" and {len(seeds) - 1} others" if len(seeds) > 1 else ""
-            label = f"source net {seeds[0]}{others}"
+            label = labels[0] if len(todo) == 1 else f"{labels[0]} and {len(todo) - 1} others"
             with naming(label):
                 trained = train_source_nets(
                     data,

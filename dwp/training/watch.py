@@ -1,0 +1,124 @@
+"""Watching a training: its progress, its newest numbers, and event files for TensorBoard."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dwp.errors import UserError
+
+try:
+    from tqdm import tqdm
+except ImportError:  # a bare machine: training shows no progress
+    tqdm = None
+
+EVENTS = "DWP_TENSORBOARD"
+"""The environment variable that names the folder of event files; without it none are written."""
+
+_SECONDS = 30  # between two lines of a log
+
+
+class _Lines:
+    """A stream that turns tqdm's carriage returns into lines, for logs and shared terminals."""
+
+    def __init__(self, stream) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> None:
+        text = text.strip("\r\n ")
+        if text:
+            self.stream.write(text + "\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+class Watched:
+    """A training's steps, which show how far it is: on a terminal by a bar, elsewhere by lines.
+
+    A line comes at the start, every 30 seconds and at the end: the step, the speed, the time left
+    and the newest numbers, means over the runs that train together. Where `DWP_TENSORBOARD` names a
+    folder, each run's numbers go to event files in it as well, in a folder named by the label and,
+    of several runs, by the run. None of this has an influence on the training.
+
+    Args:
+        steps: what to iterate over.
+        label: of the training.
+        first: number of steps done before.
+        total: number of steps in all.
+        names: of the runs, None for one. Of runs of one name the first goes to the event files.
+
+    Raises:
+        UserError: event files are wanted and the package tensorboard is not there.
+    """
+
+    def __init__(
+        self,
+        steps: Iterable[Any],
+        label: str,
+        first: int = 0,
+        total: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self._steps, self._bar = steps, None
+        self._newest: dict[str, float] = {}
+        if tqdm is not None:
+            self._steps = self._bar = tqdm(
+                steps, desc=label, initial=first, total=total, unit=" steps", **_look()
+            )
+        self._names = list(names or [""])
+        folder = os.environ.get(EVENTS)
+        several = len(set(self._names)) > 1
+        self._writers = {
+            name: _writer(Path(folder, label, name if several else ""), first)
+            for name in (self._names if folder else [])
+        }
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self._steps
+        finally:
+            for writer in self._writers.values():
+                writer.close()
+
+    def record(self, step: int, records: Sequence[Mapping[str, float]]) -> None:
+        """Show and write what is known after a step.
+
+        Args:
+            step: number of steps done.
+            records: of each run, numbers by name.
+        """
+        for name in records[0]:
+            self._newest[name] = sum(own[name] for own in records) / len(records)
+        if self._bar is not None:
+            self._bar.set_postfix(self._newest, refresh=False)
+        for name, writer in self._writers.items():
+            for key, value in records[self._names.index(name)].items():
+                writer.add_scalar(key, value, step)
+            writer.flush()
+
+
+def _look() -> dict[str, Any]:
+    """How tqdm shows progress: rarely and in lines, where these stay for ever."""
+    if sys.stderr.isatty():
+        return {"dynamic_ncols": True}
+    return {
+        "file": _Lines(sys.stderr),
+        "bar_format": "{desc}: step {n_fmt} of {total_fmt}, {rate_noinv_fmt},"
+        " {remaining} left{postfix}",
+        "mininterval": _SECONDS,
+        "maxinterval": _SECONDS,
+        "miniters": 1,
+    }
+
+
+def _writer(folder: Path, first: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            f"{EVENTS}: event files need the package tensorboard, which is not installed; run"
+            " pip install tensorboard, or unset it"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=first + 1)
