@@ -244,7 +244,8 @@ def test_the_number_of_source_nets_adds_nets_and_keeps_the_others(project):
     assert project.due()["source_nets"] == 2  # seeds 2 and 3, and seed 4
 
 
-def test_the_number_of_runs_a_job_runs_nothing_again(project):
+def test_neither_the_number_of_runs_a_job_nor_the_time_between_checkpoints_runs_anything(project):
+    project.config["checkpoint_minutes"] = 0.5
     domain = project.config["domains"]["demo"]
     domain["source_nets"]["runs_per_job"] = domain["classification"]["runs_per_job"] = 1
     project.write_config()

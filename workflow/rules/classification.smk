@@ -40,7 +40,7 @@ for domain, first, runs in run_jobs():
             " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
             " --settings {params.settings:q}"
             " --code {params.code} --folder {params.folder:q} --runs {params.runs:q}"
-            " --device $DWP_DEVICE &&"
+            " --device $DWP_DEVICE --checkpoint-minutes $DWP_CHECKPOINT_MINUTES &&"
             " python $SCRIPTS/evaluate_classifier.py --data {input.target}"
             " --out-of-domain {input.source} --priors {params.priors}"
             " --settings {params.test_settings:q} --folder {params.folder:q}"

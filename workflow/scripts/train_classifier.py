@@ -14,7 +14,7 @@ from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
-from dwp.runs import kept, naming
+from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.classification import train_classifiers
 
 
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
     parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
@@ -56,7 +57,7 @@ def main() -> None:
             if not todo:
                 continue
             runs, places, labels, settings, identities = zip(*todo, strict=True)
-            checkpoint = places[0].parent / "weights.safetensors.checkpoint"
+            checkpoint = places[0].parent / CHECKPOINT
             label = labels[0] if len(todo) == 1 else f"{labels[0]} and {len(todo) - 1} others"
             with naming(label):
                 trained = train_classifiers(
@@ -69,6 +70,7 @@ def main() -> None:
                     penalty=penalty,
                     device=device,
                     checkpoint=checkpoint,
+                    checkpoint_seconds=60 * arguments.checkpoint_minutes,
                     identity={"runs": list(identities)},
                     label=label,
                 )
@@ -83,7 +85,6 @@ def main() -> None:
                 ]
                 with atomic(place / "history.csv") as path:
                     pd.DataFrame(rows).to_csv(path, index=False)
-        checkpoint.unlink(missing_ok=True)
 
 
 def _groups(runs: list[dict[str, int]], device: str) -> list[list[dict[str, int]]]:
