@@ -1,5 +1,6 @@
 # make demo   set up, then the whole chain on small embedded data, to its figures
 # make test   set up, then the tests
+# make check-determinism   set up, then the demo in several ways, and whether its results are the same bytes
 # make lint   set up, then the style checks
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
@@ -8,7 +9,7 @@ CORES ?= all
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test check-determinism lint benchmark clean
 
 setup: $(VENV)/installed
 
@@ -25,6 +26,9 @@ demo: setup
 
 test: setup
 	$(RUN) python -m pytest
+
+check-determinism: setup
+	$(RUN) python tests/determinism.py $(WAYS)
 
 lint: setup
 	$(RUN) ruff check .

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -304,6 +305,26 @@ def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished, setting, 
     assert message in lines[0]
     assert "Traceback" not in output
     assert "rule " not in output
+
+
+def test_other_jobs_threads_and_order_give_the_same_bytes(finished, tmp_path):
+    check = runpy.run_path(str(ROOT / "tests" / "determinism.py"))
+    config = check["with_runs_per_job"](tiny_config(), 1)
+    places = "figures/latent_dwp_conv1.pdf", "figures/latent_dwp_conv1.png", "tables/kl_conv1.csv"
+    targets = [f"results/tiny/demo/{place}" for place in places]
+    last_first = [RUN.format(10, split, "metrics.json") for split in (1, 0)]
+    for some in ([last_first[0]], [last_first[1], *targets]):
+        threads = "--cores", "2", "--set-threads", "prior=2", "kl_table=2"
+        check["snakemake"](tmp_path, config, *threads, "--", *some)
+    lines = check["differences"](tmp_path / "results", finished.folder / "results")
+    assert not [line for line in lines if not line.startswith(f"only in {finished.folder}")]
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("results/**/*")}
+    assert made >= {*targets, *last_first}
+
+    (tmp_path / targets[0]).write_bytes((tmp_path / targets[0]).read_bytes() + b"\n")
+    (found,) = {*check["differences"](tmp_path / "results", finished.folder / "results")} - {*lines}
+    assert found.startswith("differs in ")
+    assert found.endswith(targets[0].removeprefix("results/"))
 
 
 RUN = "results/tiny/demo/classification/standard-normal/dwp/base/n{}/split{}/seed0/{}"
