@@ -116,7 +116,7 @@ def main() -> None:
         files = sum(path.is_file() for path in results[-1].rglob("*"))
         print(f"{name}: {files} files in {time.monotonic() - start:.0f} s", flush=True)
     found = [line for other in results[1:] for line in differences(results[0], other)]
-    print(*found, f"{len(found)} of them differ; they are in {folder}", sep="\n")
+    print(*found, f"{len(found)} files differ; all are in {folder}", sep="\n")
     raise SystemExit(bool(found))
 
 
