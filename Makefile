@@ -1,5 +1,6 @@
 # make demo   set up, then the whole chain on small embedded data, to its figures
 # make test   set up, then the tests
+# make check-determinism   set up, then the demo in several ways, and whether its results are the same bytes
 # make lint   set up, then the style checks
 # make report CONFIG=config/demo.yaml   set up, then one HTML page of all results of that config
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
@@ -11,7 +12,7 @@ CONFIG ?= config/demo.yaml
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo report test lint rulegraph benchmark clean
+.PHONY: setup demo report test check-determinism lint rulegraph benchmark clean
 
 setup: $(VENV)/installed
 
@@ -31,6 +32,9 @@ report: setup
 
 test: setup
 	$(RUN) python -m pytest
+
+check-determinism: setup
+	$(RUN) python tests/determinism.py $(WAYS)
 
 lint: setup
 	$(RUN) ruff check .

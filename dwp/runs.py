@@ -16,6 +16,9 @@ from dwp.files import atomic, read_json, write_json
 KEPT = ".kept"
 """The folder, within a run's own, of the files as they were made."""
 
+CHECKPOINT = "weights.safetensors.checkpoint"
+"""The file, within a run's own folder, that its training resumes from."""
+
 
 @contextlib.contextmanager
 def kept(
@@ -26,6 +29,7 @@ def kept(
     After the block the files also stand in the run's folder, as hard links (or as copies, where
     the file system has no links). Whoever deletes them there, as Snakemake does with all outputs
     of a job before it and after its failure, loses nothing: the next process links them again.
+    A finished run has no use for its checkpoint, which is removed.
 
     Args:
         folder: the run's own.
@@ -44,6 +48,7 @@ def kept(
         mark.unlink(missing_ok=True)
         yield place
         write_json(mark, identity)  # the last: it says that the other files are whole
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     for name in names:
         with atomic(folder / name) as temporary:
             temporary.unlink()

@@ -22,14 +22,15 @@ XAVIER = "xavier"
 """The init that is no prior."""
 
 JOB_ENVIRONMENT = {
-    "OMP_NUM_THREADS": 1,
+    # Snakemake sets them to what it grants a job, and sums depend on the number of threads
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
     # glibc otherwise gives large blocks back to the system at every training step
     "MALLOC_MMAP_THRESHOLD_": 2**33,
     "MALLOC_TRIM_THRESHOLD_": 2**33,
     "MALLOC_TOP_PAD_": 2**28,
     "MALLOC_ARENA_MAX": 2,
 }
-"""What makes a job of the workflow fast: its environment variables."""
+"""What makes a job of the workflow fast, and its results the same: its environment variables."""
 
 
 def as_json(settings: Any) -> str:
@@ -102,7 +103,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
 _FRACTIONAL = (
     *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
-    *("kl_temperature", "dropout"),
+    *("kl_temperature", "dropout", "checkpoint_minutes"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Training under a prior: its objective, what runs share, resuming, and what is reported."""
+"""Training under a prior: its objective, what runs share, and what is reported."""
 
 import itertools
 import json
@@ -478,65 +478,6 @@ def test_l2_is_of_deterministic_nets(stripes, runs):
     assert same_state(bayesian, runs["standard-normal"][0])
 
 
-# Resuming
-
-
-class Interruption(Exception):
-    pass
-
-
-@pytest.fixture
-def interrupt(monkeypatch):
-    """Count the steps of training from here on, and stop within a given one.
-
-    A minute passes between two readings of the clock: checkpoints come every two.
-    """
-    counter = SimpleNamespace(steps=0, stop=None)
-
-    def counted(function):
-        def call(*arguments):
-            counter.steps += 1
-            if counter.steps == counter.stop:
-                raise Interruption
-            return function(*arguments)
-
-        return call
-
-    # One of the two is called once a step, whatever the net.
-    monkeypatch.setattr(classification, "bayesian_objective", counted(bayesian_objective))
-    monkeypatch.setattr(classification, "l2_penalty", counted(l2_penalty))
-    minutes = iter(range(0, 10**6, 60))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
-    return counter
-
-
-@pytest.mark.parametrize("stop", [5, 8])  # before and after a look at the validation images
-@pytest.mark.parametrize("kind", [None, "vae", "log-uniform"])
-def test_resume_is_bit_for_bit(tmp_path, stripes, runs, interrupt, kind, stop):
-    options = {"checkpoint": tmp_path / "checkpoint", "identity": {**SETTINGS, "code": "abc"}}
-    interrupt.stop = stop
-    with pytest.raises(Interruption):
-        train(stripes, kind, **options)
-    interrupt.steps, interrupt.stop = 0, None
-    net, records = train(stripes, kind, **options)
-    assert 12 - stop < interrupt.steps < 12  # it went on, and did not start over
-    assert records == runs[kind][1]
-    assert same_state(net, runs[kind][0])
-
-
-def test_a_checkpoint_of_another_run_is_ignored(tmp_path, stripes, runs, interrupt):
-    path = tmp_path / "checkpoint"
-    interrupt.stop = 8
-    with pytest.raises(Interruption):
-        train(stripes, "vae", seed=1, checkpoint=path, identity={"seed": 1})
-    assert path.exists()
-    interrupt.steps, interrupt.stop = 0, None
-    net, records = train(stripes, "vae", checkpoint=path, identity={"seed": 0})
-    assert interrupt.steps == 12
-    assert records == runs["vae"][1]
-    assert same_state(net, runs["vae"][0])
-
-
 # What is reported
 
 
@@ -712,17 +653,6 @@ def test_validation_of_an_ensemble_is_of_the_mean_of_its_probabilities(stripes, 
     )
 
 
-def test_an_ensemble_resumes_bit_for_bit(tmp_path, stripes, ensemble, interrupt):
-    options = {"settings": ENSEMBLE, "init": "gaussian-full", "checkpoint": tmp_path / "checkpoint"}
-    interrupt.stop = 8
-    with pytest.raises(Interruption):
-        train(stripes, None, **options)
-    interrupt.stop = None
-    net, records = train(stripes, None, **options)
-    assert records == ensemble[1]
-    assert same_state(net, ensemble[0])
-
-
 def test_report_of_an_ensemble(stripes, ensemble):
     net = build_classifier(SETTINGS | ENSEMBLE, 3, None)
     net.load_state_dict(ensemble[0].state_dict())
@@ -816,17 +746,6 @@ def test_dropout_changes_the_training_alone(stripes, runs, dropped):
     assert records == dropped[1]
 
 
-def test_dropout_resumes_bit_for_bit(tmp_path, stripes, dropped, interrupt):
-    options = {"settings": {"dropout": 0.5}, "checkpoint": tmp_path / "checkpoint"}
-    interrupt.stop = 8
-    with pytest.raises(Interruption):
-        train(stripes, None, **options)
-    interrupt.stop = None
-    net, records = train(stripes, None, **options)
-    assert records == dropped[1]
-    assert same_state(net, dropped[0])
-
-
 # A prior as a penalty
 
 
@@ -891,18 +810,6 @@ def test_penalised_nets_together_are_penalised_nets_alone(stripes, kind):
             torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
         for found, expected in zip(records, history, strict=True):
             assert found == pytest.approx(expected, rel=1e-3)
-
-
-def test_a_sampled_penalty_resumes_bit_for_bit(tmp_path, stripes, interrupt):
-    ((whole, history),) = penalised(stripes, "vae")
-    interrupt.steps, interrupt.stop = 0, 8
-    options = {"checkpoint": tmp_path / "checkpoint"}
-    with pytest.raises(Interruption):
-        penalised(stripes, "vae", **options)
-    interrupt.stop = None
-    ((net, records),) = penalised(stripes, "vae", **options)
-    assert records == history
-    assert same_state(net, whole)
 
 
 def test_the_workflows_program_goes_on_from_its_time_limit(stripes, tmp_path, monkeypatch):

@@ -18,7 +18,6 @@ from dwp.nn.image_vae import ImageVAE, log_likelihood
 from dwp.nn.networks import NETWORKS, MnistNet, scaled
 from dwp.priors.empirical import Empirical
 from dwp.seeds import generator
-from dwp.training import loop
 from dwp.training.convergence import train_from
 from dwp.training.features import freeze_convolutions, train_on_features, trained_state
 
@@ -243,30 +242,6 @@ def test_a_whole_classifier_is_trained_from_its_kernels(bars):
     other, _, _ = train_from(bars, CLASSIFIER, seed=0, init=init)
     for (name, before), after in zip(net.named_parameters(), other.parameters(), strict=True):
         assert not torch.allclose(before, after, atol=1e-4), name
-
-
-@pytest.mark.parametrize("settings", [IMAGE_VAE, CLASSIFIER], ids=["image-vae", "classifier"])
-def test_an_interrupted_run_ends_the_same(bars, settings, tmp_path, monkeypatch):
-    whole = train_from(bars, settings, seed=1, init=None)
-    path = tmp_path / "checkpoint"
-    save = loop.save_tensors
-
-    def save_and_stop(*arguments, **options):
-        save(*arguments, **options)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "save_tensors", save_and_stop)
-    monkeypatch.setattr(loop.time, "monotonic", iter(range(0, 10**6, 50)).__next__)
-    with pytest.raises(KeyboardInterrupt):
-        train_from(bars, settings, seed=1, init=None, checkpoint=path)
-    monkeypatch.undo()
-    assert path.exists()
-    net, records, drawn = train_from(bars, settings, seed=1, init=None, checkpoint=path)
-    assert records == whole[1]
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, whole[0].state_dict()[name]), name
-    if drawn is not None:
-        assert torch.equal(drawn, whole[2])
 
 
 def test_an_image_vae_refuses_other_images(bars):

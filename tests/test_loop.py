@@ -384,33 +384,6 @@ def test_source_net_equals_itself(stripes, trained):
     assert not torch.equal(other.conv1.weight, first.conv1.weight)
 
 
-def test_source_net_resumes(tmp_path, stripes, trained, monkeypatch):
-    path, calls = tmp_path / "checkpoint", []
-
-    def penalty(net, runs):
-        calls.append(None)
-        if len(calls) == 13:
-            raise Interruption
-        return l2_penalty(net, runs)
-
-    # Checkpoints come every two minutes: let a minute pass between two readings of the clock.
-    minutes = iter(range(0, 10**6, 60))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
-    monkeypatch.setattr("dwp.training.source.l2_penalty", penalty)
-    identity = {**SETTINGS, "seed": 1, "code": "abc"}
-    with pytest.raises(Interruption):
-        train_source_net(stripes, SETTINGS, 1, checkpoint=path, identity=identity)
-    before = len(calls)
-    net, records, metrics = train_source_net(
-        stripes, SETTINGS, 1, checkpoint=path, identity=identity
-    )
-    assert len(calls) - before < 40 - 6  # it went on, and did not start over
-    assert records == trained[1]
-    assert metrics == trained[2]
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, trained[0].state_dict()[name])
-
-
 def test_source_net_in_bfloat16(stripes):
     net, _, metrics = train_source_net(stripes, {**SETTINGS, "precision": "bfloat16"}, 1)
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())

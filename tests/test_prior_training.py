@@ -1,10 +1,9 @@
-"""Fitting priors: every kind, a VAE that learns what it should, and resuming bit for bit."""
+"""Fitting priors: every kind, a VAE that learns what it should, and stopping at a deadline."""
 
 import math
 import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,9 +14,7 @@ from dwp.evaluation.scores import score
 from dwp.files import save_tensors
 from dwp.priors import KINDS, load_prior, prior_class
 from dwp.priors.gaussian import DiagonalGaussian
-from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training import loop
 from dwp.training.prior import fit_prior
 
 WIDTHS = {"hidden": 8, "latent": 2}
@@ -214,95 +211,8 @@ def test_same_seed_same_bytes(tmp_path, kernels):
     assert content[0][0] != content[2][0]
 
 
-# Resuming
-
-
-class Interruption(Exception):
-    pass
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Let a minute pass between two readings of the clock: checkpoints come every two."""
-    minutes = iter(range(0, 10**6, 60))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
-
-
-@pytest.fixture
-def interrupt(monkeypatch):
-    """Count the steps of training from here on, and stop within a given one."""
-    original, counter = KernelVAE.loss, SimpleNamespace(steps=0, stop=None)
-
-    def loss(self, kernels, generator):
-        counter.steps += 1
-        if counter.steps == counter.stop:
-            raise Interruption
-        return original(self, kernels, generator)
-
-    monkeypatch.setattr(KernelVAE, "loss", loss)
-    return counter
-
-
-def fit(kernels, path=None, **identity):
-    return fit_prior("vae", 5, kernels, WIDTHS, SHORT, checkpoint=path, identity=identity)
-
-
-def saved(prior, folder):
-    prior.save(folder / "saved.safetensors")
-    return (folder / "saved.safetensors").read_bytes()
-
-
-def test_a_flow_resumes_to_the_same_bytes(tmp_path, kernels):
-    def fit(**options):
-        return fit_prior("flow", 5, kernels, CHOICES["flow"], SHORT, **options)[0]
-
-    def stop(self, kernels, generator):
-        raise Interruption
-
-    whole, path, steps = saved(fit(), tmp_path), tmp_path / "checkpoint", 60
-    settings = {"checkpoint": path, "identity": {"code": "abc"}}
-    with pytest.MonkeyPatch.context() as patch:
-        minutes = iter(range(0, 10**6, 60))
-        patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
-        original, taken = prior_class("flow").loss, iter(range(steps))
-        patch.setattr(
-            prior_class("flow"), "loss", lambda *a: (original if next(taken) < 31 else stop)(*a)
-        )
-        with pytest.raises(Interruption):
-            fit(**settings)
-    assert path.exists()
-    assert saved(fit(**settings), tmp_path) == whole
-
-
-@pytest.mark.parametrize("stop", [21, 44])
-def test_resume_gives_the_same_bytes(tmp_path, kernels, clock, interrupt, stop):
-    whole, records = fit(kernels)
-    path = tmp_path / "checkpoint"
-    interrupt.steps, interrupt.stop = 0, stop
-    with pytest.raises(Interruption):
-        fit(kernels, path, code="abc")
-    interrupt.steps, interrupt.stop = 0, None
-    resumed, resumed_records = fit(kernels, path, code="abc")
-    assert 60 - stop < interrupt.steps < 60 - stop + 5  # it went on, and did not start over
-    assert saved(resumed, tmp_path) == saved(whole, tmp_path)
-    assert resumed_records == records
-    assert not any(parameter.requires_grad for parameter in resumed.parameters())
-
-
-def test_a_checkpoint_of_other_code_is_ignored(tmp_path, kernels, clock, interrupt):
-    path = tmp_path / "checkpoint"
-    interrupt.stop = 30
-    with pytest.raises(Interruption):
-        fit(kernels, path, code="abc")
-    assert path.exists()
-    interrupt.steps, interrupt.stop = 0, None
-    found = fit(kernels, path, code="xyz")
-    assert interrupt.steps == 60
-    assert saved(found[0], tmp_path) == saved(fit(kernels)[0], tmp_path)
-
-
 def test_the_deadline(tmp_path, kernels):
-    whole, records = fit(kernels)
+    whole, records = fit_prior("vae", 5, kernels, WIDTHS, SHORT)
     options = {"checkpoint": tmp_path / "checkpoint", "identity": {"code": "abc"}}
     stops = 0
     while True:

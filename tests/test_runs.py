@@ -6,7 +6,7 @@ import pytest
 
 from dwp.errors import UserError
 from dwp.files import write_text
-from dwp.runs import kept, naming
+from dwp.runs import CHECKPOINT, kept, naming
 
 NAMES = ["first", "second"]
 
@@ -40,6 +40,29 @@ def test_a_deleted_file_comes_back(tmp_path):
     assert not make(tmp_path, "again")
     assert content(tmp_path) == ["made", "made"]
     assert (tmp_path / "first").stat().st_ino == inode
+
+
+def test_the_checkpoint_goes_when_the_run_is_whole(tmp_path):
+    write_text(tmp_path / CHECKPOINT, "halfway")
+    with kept(tmp_path, NAMES, {"n": 50}) as place:
+        for name in NAMES:
+            assert (tmp_path / CHECKPOINT).exists()
+            write_text(place / name, "made")
+    assert not (tmp_path / CHECKPOINT).exists()
+    write_text(tmp_path / CHECKPOINT, "left by a kill after the last file")
+    assert not make(tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_an_interrupted_run_keeps_its_checkpoint(tmp_path):
+    def stop():
+        with kept(tmp_path, NAMES, {}):
+            write_text(tmp_path / CHECKPOINT, "halfway")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert (tmp_path / CHECKPOINT).exists()
 
 
 def test_another_run_is_made_anew(tmp_path):

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -327,7 +328,8 @@ def test_the_number_of_source_nets_adds_nets_and_keeps_the_others(project):
     assert project.due()["source_nets"] == 2  # seeds 2 and 3, and seed 4
 
 
-def test_the_number_of_runs_a_job_runs_nothing_again(project):
+def test_neither_the_number_of_runs_a_job_nor_the_time_between_checkpoints_runs_anything(project):
+    project.config["checkpoint_minutes"] = 0.5
     domain = project.config["domains"]["demo"]
     domain["source_nets"]["runs_per_job"] = domain["classification"]["runs_per_job"] = 1
     project.write_config()
@@ -386,6 +388,26 @@ def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished, setting, 
     assert message in lines[0]
     assert "Traceback" not in output
     assert "rule " not in output
+
+
+def test_other_jobs_threads_and_order_give_the_same_bytes(finished, tmp_path):
+    check = runpy.run_path(str(ROOT / "tests" / "determinism.py"))
+    config = check["with_runs_per_job"](tiny_config(), 1)
+    places = "figures/latent_dwp_conv1.pdf", "figures/latent_dwp_conv1.png", "tables/kl_conv1.csv"
+    targets = [f"results/tiny/demo/{place}" for place in places]
+    last_first = [RUN.format(10, split, "metrics.json") for split in (1, 0)]
+    for some in ([last_first[0]], [last_first[1], *targets]):
+        threads = "--cores", "2", "--set-threads", "prior=2", "kl_table=2"
+        check["snakemake"](tmp_path, config, *threads, "--", *some)
+    lines = check["differences"](tmp_path / "results", finished.folder / "results")
+    assert not [line for line in lines if not line.startswith(f"only in {finished.folder}")]
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("results/**/*")}
+    assert made >= {*targets, *last_first}
+
+    (tmp_path / targets[0]).write_bytes((tmp_path / targets[0]).read_bytes() + b"\n")
+    (found,) = {*check["differences"](tmp_path / "results", finished.folder / "results")} - {*lines}
+    assert found.startswith("differs in ")
+    assert found.endswith(targets[0].removeprefix("results/"))
 
 
 RUN = "results/tiny/demo/classification/standard-normal/dwp/base/n{}/split{}/seed0/{}"

@@ -86,6 +86,7 @@ def train_classifiers(
     penalty: Mapping[str, KernelPrior] | None = None,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 300.0,
     deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "classifiers",
@@ -117,6 +118,7 @@ def train_classifiers(
             loss, N = n (see `prior_penalty`).
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`; one file for all runs.
+        checkpoint_seconds: see `dwp.training.loop.optimise`.
         deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
@@ -227,6 +229,7 @@ def train_classifiers(
             evaluate=evaluate,
             evaluate_every=settings["evaluate_every"] * per_epoch,
             checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
             deadline=deadline,
             identity=identity,
             label=label,

@@ -29,6 +29,7 @@ def train_from(
     init: Mapping[str, KernelPrior] | None,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 300.0,
     identity: Mapping[str, Any] | None = None,
     label: str = "convergence",
 ) -> tuple[nn.Module, list[dict[str, float]], Tensor | None]:
@@ -44,6 +45,7 @@ def train_from(
         init: what the kernels of named layers are drawn from; None: Xavier-normal.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
+        checkpoint_seconds: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
 
@@ -115,6 +117,7 @@ def train_from(
         evaluate=look,
         evaluate_every=settings["evaluate_every"],
         checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
         identity=identity,
         label=label,
     )

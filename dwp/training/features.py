@@ -41,6 +41,7 @@ def train_on_features(
     init: Mapping[str, KernelPrior] | None,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 300.0,
     identity: Mapping[str, Any] | None = None,
     label: str = "features",
     most_features: int = _MOST_FEATURES,
@@ -58,6 +59,7 @@ def train_on_features(
         init: what the kernels of named layers are drawn from; None: Xavier-normal.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
+        checkpoint_seconds: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
         most_features: bytes that the training set's features may take to be computed once.
@@ -101,6 +103,7 @@ def train_on_features(
         seeds=[("features", seed)],
         record_every=per_epoch,
         checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
         identity=identity,
         label=label,
     )

@@ -1,6 +1,7 @@
 """The one training loop: Adam with a linearly decaying step size, records, resume, progress."""
 
 import json
+import logging
 import math
 import os
 import sys
@@ -17,6 +18,8 @@ from dwp.files import load_tensors, save_tensors
 from dwp.seeds import generator as make_generator
 from dwp.training import graphs
 from dwp.training.watch import Watched
+
+_log = logging.getLogger(__name__)
 
 
 def batches(n: int, batch_size: int, steps: int, *seed: object, start: int = 0) -> Iterator[Tensor]:
@@ -55,7 +58,7 @@ def optimise(
     evaluate: Callable[[int], Sequence[Mapping[str, float]]] | None = None,
     evaluate_every: int = 0,
     checkpoint: str | os.PathLike | None = None,
-    checkpoint_seconds: float = 120.0,
+    checkpoint_seconds: float = 300.0,
     deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "training",
@@ -91,7 +94,8 @@ def optimise(
         checkpoint_seconds: least time between two checkpoints.
         deadline: the `time.monotonic()` after which to save a checkpoint and stop.
         identity: what tells the run from others (its settings, code and inputs), as JSON would
-            give it back; a checkpoint of another run is ignored.
+            give it back. A checkpoint of another run, version of torch or kind of device, and a
+            damaged one, is not taken up: training starts from the beginning and says so.
         label: name shown with the progress (see `dwp.training.watch`).
         names: of the runs, to tell which of them fails; None: the label says it.
         tolerant: a loss that is not finite is told, not raised; all that is recorded of its run
@@ -119,10 +123,11 @@ def optimise(
 
     if graphed:
         take_step = graphs.Replayed(take_step, device, noise, label)
+    identity = {"run": identity, "torch": torch.__version__, "device": device.type}
     records: list[list[dict[str, float]]] = [[] for _ in seeds]
     first = 0
     if checkpoint is not None and Path(checkpoint).exists():
-        state = _load_checkpoint(checkpoint, identity)
+        state = _load_checkpoint(checkpoint, identity, label)
         if state is not None:
             first, records = _restore(state, model, optimiser, parameters, noise)
     failed = {run for run, own in enumerate(records) if own and has_failed(own)}
@@ -193,12 +198,21 @@ def _state(model, optimiser, parameters, noise) -> dict[str, Tensor]:
     return tensors
 
 
-def _load_checkpoint(path, identity):
+def _load_checkpoint(path, identity, label):
     try:
         tensors, settings = load_tensors(path, kind="checkpoint")
-    except UserError:
-        return None  # unreadable: starting over is always right
-    return (tensors, settings) if settings["identity"] == identity else None
+    except UserError as error:
+        _log.warning("%s: starts from the beginning; its checkpoint is damaged: %s", label, error)
+        return None
+    if settings["identity"] != identity:
+        _log.warning(
+            "%s: starts from the beginning; %s is the checkpoint of a run with other settings, "
+            "code, inputs, torch or device",
+            label,
+            path,
+        )
+        return None
+    return tensors, settings
 
 
 def _restore(state, model, optimiser, parameters, noise) -> tuple[int, list]:

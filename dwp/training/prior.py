@@ -23,6 +23,7 @@ def fit_prior(
     *,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 300.0,
     deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "prior",
@@ -38,6 +39,7 @@ def fit_prior(
             kernels, `kernels` (how many); unused by kinds that are not trained by gradient steps.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
+        checkpoint_seconds: see `dwp.training.loop.optimise`.
         deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
@@ -90,6 +92,7 @@ def fit_prior(
         noise=[noise],
         record_every=per_epoch,
         checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
         deadline=deadline,
         identity=identity,
         label=label,

@@ -73,6 +73,7 @@ def train_source_nets(
     *,
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 300.0,
     deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "source nets",
@@ -88,6 +89,7 @@ def train_source_nets(
         seeds: for each net, what seeds its initial weights and its batch order.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`; one file for all nets.
+        checkpoint_seconds: see `dwp.training.loop.optimise`.
         deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
@@ -130,6 +132,7 @@ def train_source_nets(
             seeds=[("source", seed) for seed in seeds],
             record_every=per_epoch,
             checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
             deadline=deadline,
             identity=identity,
             label=label,

@@ -74,6 +74,7 @@ ENVIRONMENT = {
     "PAPER_CONVERGENCE": ROOT / "workflow" / "resources" / "paper_convergence.csv",
     "DATA_LOCATION": json.dumps(config["data"]),
     "DWP_DEVICE": config["device"],
+    "DWP_CHECKPOINT_MINUTES": config.get("checkpoint_minutes", 5),
     **JOB_ENVIRONMENT,
 }
 if config.get("tensorboard"):

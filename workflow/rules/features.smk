@@ -28,7 +28,8 @@ for domain, first, runs in feature_jobs():
         shell:
             "python $SCRIPTS/train_features.py --data {input.data} --init {params.init}"
             " --settings {params.settings:q} --code {params.code} --folder {params.folder:q}"
-            " --runs {params.runs:q} --device $DWP_DEVICE 2>&1 | tee {log}"
+            " --runs {params.runs:q} --device $DWP_DEVICE"
+            " --checkpoint-minutes $DWP_CHECKPOINT_MINUTES 2>&1 | tee {log}"
 
 
 rule feature_table:

@@ -25,6 +25,7 @@ rule prior:
         "python $SCRIPTS/fit_prior.py {params.kernels} {params.reconstructed_by}"
         " --kernel-size {params.kernel_size}"
         " --settings {params.settings:q} --code {params.code} --device $DWP_DEVICE"
+        " --checkpoint-minutes $DWP_CHECKPOINT_MINUTES"
         " --prior {output.prior} --history {output.history} 2>&1 | tee {log}"
 
 

@@ -27,4 +27,4 @@ for domain, seeds in source_jobs():
         shell:
             "python $SCRIPTS/train_source.py --data {input.data} --settings {params.settings:q}"
             " --code {params.code} --folder {params.folder:q} --seeds {params.seeds}"
-            " --device $DWP_DEVICE 2>&1 | tee {log}"
+            " --device $DWP_DEVICE --checkpoint-minutes $DWP_CHECKPOINT_MINUTES 2>&1 | tee {log}"

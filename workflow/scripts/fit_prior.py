@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, required=True)
     parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     parser.add_argument("--prior", required=True)
     parser.add_argument("--history", required=True)
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
@@ -48,6 +49,7 @@ def main() -> None:
         settings["training"],
         device=choose_device(arguments.device),
         checkpoint=checkpoint,
+        checkpoint_seconds=60 * arguments.checkpoint_minutes,
         deadline=deadline,
         identity={**settings, "code": arguments.code, "inputs": inputs},
         label=" ".join((*place.parts[-5:-3], place.parent.name, place.stem)),

@@ -76,6 +76,8 @@ def main() -> None:
             command += [f"--{option.replace('_', '-')}", *map(str, values)]
         if program[0] != "build_kernels.py":
             command += ["--code", code, "--device", device]
+            if "checkpoint_minutes" in config:
+                command += ["--checkpoint-minutes", str(config["checkpoint_minutes"])]
             if deadline is not None:
                 command += ["--minutes", str(max(0.0, deadline - time.monotonic()) / 60)]
         environment = {key: str(value) for key, value in JOB_ENVIRONMENT.items()}

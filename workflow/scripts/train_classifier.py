@@ -14,7 +14,7 @@ from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
 from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
-from dwp.runs import kept, naming
+from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.classification import train_classifiers
 
 
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
     parser.add_argument("--tolerant", action="store_true", help="go on after a run that diverges")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     arguments = parser.parse_args()
     deadline = deadline_after(arguments.minutes)
     torch.set_num_threads(1)
@@ -59,7 +60,7 @@ def main() -> None:
             if not todo:
                 continue
             runs, places, labels, settings, identities = zip(*todo, strict=True)
-            checkpoint = places[0].parent / "weights.safetensors.checkpoint"
+            checkpoint = places[0].parent / CHECKPOINT
             label = labels[0] if len(todo) == 1 else f"{labels[0]} and {len(todo) - 1} others"
             with naming(label):
                 trained = train_classifiers(
@@ -73,6 +74,7 @@ def main() -> None:
                     device=device,
                     checkpoint=checkpoint,
                     deadline=deadline,
+                    checkpoint_seconds=60 * arguments.checkpoint_minutes,
                     identity={"runs": list(identities)},
                     label=label,
                     tolerant=arguments.tolerant,
@@ -88,7 +90,6 @@ def main() -> None:
                 ]
                 with atomic(place / "history.csv") as path:
                     pd.DataFrame(rows).to_csv(path, index=False)
-        checkpoint.unlink(missing_ok=True)
 
 
 def _groups(runs: list[dict[str, int]], device: str) -> list[list[dict[str, int]]]:

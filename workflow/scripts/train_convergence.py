@@ -12,7 +12,7 @@ from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import atomic, digest, save_tensors
 from dwp.priors import load_priors
-from dwp.runs import kept, naming
+from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.convergence import train_from
 
 
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
     parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
@@ -39,7 +40,7 @@ def main() -> None:
         label = " ".join(folder.parts[-5:])
         settings = {**arguments.settings, **run}
         identity = {**settings, "code": arguments.code, "inputs": inputs}
-        checkpoint = folder / "weights.safetensors.checkpoint"
+        checkpoint = folder / CHECKPOINT
         drawing = settings["kind"] == "image-vae"
         names = ["weights.safetensors", "history.csv", *["samples.safetensors"] * drawing]
         with naming(label), kept(folder, names, identity) as place:
@@ -53,6 +54,7 @@ def main() -> None:
                     init=init,
                     device=device,
                     checkpoint=checkpoint,
+                    checkpoint_seconds=60 * arguments.checkpoint_minutes,
                     identity=identity,
                     label=label,
                 )
@@ -64,7 +66,6 @@ def main() -> None:
                 if drawing:
                     samples = place / "samples.safetensors"
                     save_tensors(samples, {"images": drawn}, kind="samples", settings=settings)
-        checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import digest, save_tensors, write_json
 from dwp.priors import load_priors
-from dwp.runs import kept, naming
+from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.features import train_on_features, trained_state
 
 
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
     parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
@@ -38,7 +39,7 @@ def main() -> None:
         label = " ".join(folder.parts[-5:])
         settings = {**arguments.settings, **run}
         identity = {**settings, "code": arguments.code, "inputs": inputs}
-        checkpoint = folder / "weights.safetensors.checkpoint"
+        checkpoint = folder / CHECKPOINT
         names = ("weights.safetensors", "metrics.json")
         with naming(label), kept(folder, names, identity) as place:
             if place is None:
@@ -51,6 +52,7 @@ def main() -> None:
                     init=init,
                     device=device,
                     checkpoint=checkpoint,
+                    checkpoint_seconds=60 * arguments.checkpoint_minutes,
                     identity=identity,
                     label=label,
                 )
@@ -58,7 +60,6 @@ def main() -> None:
                 state = trained_state(net)
                 save_tensors(weights, state, kind="trained on features", settings=settings)
                 write_json(place / "metrics.json", metrics)
-        checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

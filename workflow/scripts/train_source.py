@@ -12,7 +12,7 @@ from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
 from dwp.files import atomic, digest, save_tensors, write_json
-from dwp.runs import kept, naming
+from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.source import nets_together, train_source_nets
 
 
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--folder", required=True, help="folder of a net, with {seed}")
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
     arguments = parser.parse_args()
     deadline = deadline_after(arguments.minutes)
@@ -51,7 +52,7 @@ def main() -> None:
             if not todo:
                 continue
             seeds, places, labels, headers, identities = zip(*todo, strict=True)
-            checkpoint = places[0].parent / "weights.safetensors.checkpoint"
+            checkpoint = places[0].parent / CHECKPOINT
             label = labels[0] if len(todo) == 1 else f"{labels[0]} and {len(todo) - 1} others"
             with naming(label):
                 trained = train_source_nets(
@@ -60,6 +61,7 @@ def main() -> None:
                     seeds,
                     device=device,
                     checkpoint=checkpoint,
+                    checkpoint_seconds=60 * arguments.checkpoint_minutes,
                     deadline=deadline,
                     identity={"nets": list(identities)},
                     label=label,
@@ -71,7 +73,6 @@ def main() -> None:
                 with atomic(place / "history.csv") as path:
                     pd.DataFrame(records).to_csv(path, index=False)
                 write_json(place / "metrics.json", metrics)
-        checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

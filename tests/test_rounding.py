@@ -1,0 +1,150 @@
+"""Other threads, processors and precisions: results within what docs/reliability.md says."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dwp.data.subsets import few_shot_subset
+from dwp.data.tensors import ImageTensors, to_unit
+from dwp.evaluation.classifier import evaluate_classifier
+from dwp.priors import prior_class
+from dwp.seeds import generator
+from dwp.training.classification import train_classifiers
+from dwp.training.prior import fit_prior
+from dwp.training.source import train_source_net
+
+SETTINGS = {
+    "network": "mnist",
+    "filters": [4, 6],
+    "epochs": 20,
+    "batch_size": 32,
+    "learning_rate": 0.005,
+    "log_variance": -6.0,
+    "kernels_per_step": None,
+    "precision": "float32",
+    "test_precision": "float32",
+    "kl_temperature": 1.0,
+    "kl_estimator": "exact",
+    "kl_bound": "elbo",
+    "latent_samples": 1,
+    "samples": 5,
+    "validation": 30,
+    "evaluate_every": 20,
+    "l2": 0.001,
+}
+FITTING = {"epochs": 5, "batch_size": 30, "learning_rate": 0.005, "seed": 0}
+COUNTS = ("accuracy", "ece", "auroc")  # a single image moves them by a step
+SIZES = {"conv1": 7, "conv2": 5}
+
+
+def stripes():
+    """Three classes of noisy 28 x 28 images: stripes across, stripes down, none."""
+    random = generator("stripes")
+
+    def part(n):
+        targets = torch.arange(n) % 3
+        pattern = torch.zeros(3, 28, 28)
+        pattern[0, ::4], pattern[1, :, ::4] = 90, 90
+        images = pattern[targets] + torch.randint(0, 166, (n, 28, 28), generator=random)
+        return images[:, None].to(torch.uint8), targets
+
+    return ImageTensors(*part(150), *part(90))
+
+
+def metrics(test_precision="float32"):
+    """Train one net of each stage and kind; return their final metrics by name."""
+    data, found = stripes(), {}
+    settings = SETTINGS | {"test_precision": test_precision}
+    net, records, scores = train_source_net(data, settings | {"epochs": 4}, 0)
+    found["source net"] = scores | {"cross_entropy": records[-1]["cross_entropy"]}
+    priors = {}
+    for layer, size in SIZES.items():
+        kernels = 0.3 * torch.randn((90, size, size), generator=generator(size))
+        ansatz = {"hidden": 4, "latent": 2}
+        priors[layer], records = fit_prior("vae", size, kernels, ansatz, FITTING)
+        found[f"VAE {size}"] = {"loss": records[-1]["loss"]}
+    kinds = {"deterministic": None, "vae": priors}
+    for kind in ("standard-normal", "log-uniform"):
+        kinds[kind] = {layer: prior_class(kind)(size) for layer, size in SIZES.items()}
+    chosen, _ = few_shot_subset(data.train_targets, 24, 0, SETTINGS["validation"])
+    strange = torch.rand((20, 1, 28, 28), generator=generator("strange"))
+    for kind, over in kinds.items():
+        ((net, _),) = train_classifiers(data, settings, [(0, 0)], n=24, priors=over, init=None)
+        found[kind] = evaluate_classifier(
+            net,
+            over,
+            train=(to_unit(data.train_images[chosen]), data.train_targets[chosen]),
+            test=(to_unit(data.test_images), data.test_targets),
+            out_of_domain=strange,
+            samples=5 if over else 0,
+            generator=generator("report"),
+            precision=test_precision,
+        )
+    return {f"{kind} {name}": v for kind, each in found.items() for name, v in each.items()}
+
+
+@pytest.fixture(scope="module")
+def here():
+    return metrics()
+
+
+def assert_close(found, expected, relative, counts):
+    """Allow what is in nats and Brier scores a part of their value (at least of 1)."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        allowed = counts if name.endswith(COUNTS) else relative * max(1.0, abs(value))
+        assert found[name] == pytest.approx(value, abs=allowed), name
+
+
+def test_two_threads(here):
+    torch.set_num_threads(2)
+    try:
+        found = metrics()
+    finally:
+        torch.set_num_threads(1)
+    assert_close(found, here, 1e-4, 0.02)
+
+
+@pytest.mark.skipif("AVX" not in torch.backends.cpu.get_cpu_capability(), reason="none is older")
+def test_an_older_processor(here):
+    older = {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    }
+    program = "import json, runpy, sys, torch; torch.set_num_threads(1); "
+    program += "print(json.dumps(runpy.run_path(sys.argv[1])['metrics']()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, __file__],
+        env=os.environ | older | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found != here  # it does compute otherwise
+    assert_close(found, here, 1e-4, 0.02)
+
+
+def test_predictions_in_half_precision(here):
+    found, expected = (
+        {name: value for name, value in each.items() if not name.endswith(("ece", "auroc"))}
+        for each in (metrics("bfloat16"), here)
+    )
+    assert_close(found, expected, 0.02, 0.1)
+
+
+@pytest.mark.parametrize("kind", ["gaussian-full", "gaussian-mixture", "student-t", "flow"])
+def test_densities_in_double_precision(kind):
+    kernels = 0.3 * torch.randn((90, 5, 5), generator=generator(5))
+    ansatz = {"gaussian-mixture": {"components": 2, "seed": 0}}
+    ansatz["flow"] = {"transforms": 2, "hidden": 4}
+    prior, _ = fit_prior(kind, 5, kernels, ansatz.get(kind, {}), FITTING)
+    single = prior.log_prob(kernels).double()
+    double = prior.double().log_prob(kernels.double())
+    assert double.dtype == torch.double
+    torch.testing.assert_close(single, double, rtol=1e-5, atol=1e-4)
