@@ -14,20 +14,21 @@ import pandas as pd
 from scipy import stats
 
 from dwp.errors import UserError
+from dwp.files import read_csv
 
 CONFIDENCE = 0.95
 _PAPER_COLUMNS = ("dataset", "prior", "num_examples", "accuracy")
 
 
 def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Read a table of runs or a summary of one, written by `dwp.plots.tables.to_csv`.
+    """Read a table of runs or a summary of one, written by `dwp.files.write_csv`.
 
     Args:
         path: the CSV file.
         settings: values of the varied and tuned settings, as text; the columns of that name
             become categories in this order, which tables and figures of them keep.
     """
-    table = pd.read_csv(path, dtype=dict.fromkeys(settings, str))
+    table = read_csv(path, dtype=dict.fromkeys(settings, str))
     for name, values in settings.items():
         table[name] = pd.Categorical(table[name], values, ordered=True)
     return table
@@ -200,12 +201,7 @@ def read_paper(path: str | os.PathLike, columns: Sequence[str] = _PAPER_COLUMNS)
     Raises:
         UserError: the file is missing, is not CSV, or lacks a column.
     """
-    try:
-        paper = pd.read_csv(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected CSV, found {error}") from None
+    paper = read_csv(path)
     missing = [column for column in columns if column not in paper]
     if missing:
         raise UserError(

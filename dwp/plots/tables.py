@@ -1,11 +1,11 @@
-"""Tables as Markdown, to be read, and as CSV, to be computed with."""
+"""Tables as Markdown, to be read."""
 
 import os
 
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
-from dwp.files import atomic, write_text
+from dwp.files import write_text
 
 _MISSING = "–"
 
@@ -36,12 +36,6 @@ def to_markdown(frame: pd.DataFrame, path: str | os.PathLike) -> None:
         ]
         text += "| " + " | ".join(cells) + " |\n"
     write_text(path, text)
-
-
-def to_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a table atomically as CSV, in full precision, without the index."""
-    with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _cells(column: pd.Series) -> list[str]:

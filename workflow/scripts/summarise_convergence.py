@@ -2,11 +2,10 @@
 
 import argparse
 
-import pandas as pd
-
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import read_authors, steps_to_levels
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.files import read_csv, write_csv
+from dwp.plots.tables import to_markdown
 
 
 @one_line_errors
@@ -23,9 +22,9 @@ def main() -> None:
     levels = arguments.levels
     paper = read_authors(arguments.paper, arguments.domain, "step", arguments.experiment)
     theirs = steps_to_levels(paper.assign(seed=0), levels).rename(columns={"steps": "authors"})
-    ours = steps_to_levels(pd.read_csv(arguments.history), levels)
+    ours = steps_to_levels(read_csv(arguments.history), levels)
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
-    to_csv(table, arguments.output)
+    write_csv(arguments.output, table)
     to_markdown(table, arguments.output.removesuffix(".csv") + ".md")
 
 

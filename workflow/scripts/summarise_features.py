@@ -2,11 +2,10 @@
 
 import argparse
 
-import pandas as pd
-
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import over_seeds, read_authors
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.files import read_csv, write_csv
+from dwp.plots.tables import to_markdown
 
 
 @one_line_errors
@@ -19,11 +18,11 @@ def main() -> None:
     parser.add_argument("--table", required=True, help="the test accuracies as Markdown")
     arguments = parser.parse_args()
 
-    summary = over_seeds(pd.read_csv(arguments.runs), ["domain", "init", "scale", "metric"])
+    summary = over_seeds(read_csv(arguments.runs), ["domain", "init", "scale", "metric"])
     paper = read_authors(arguments.paper, arguments.domain, "scale")
     paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
     summary = summary.merge(paper, "left", ["init", "scale", "metric"])
-    to_csv(summary, arguments.summary)
+    write_csv(arguments.summary, summary)
     accuracy = summary[summary["metric"] == "test_accuracy"]
     to_markdown(accuracy.drop(columns=["domain", "metric"]), arguments.table)
 

@@ -15,7 +15,8 @@ from dwp.evaluation.statistics import (
     summarise,
     with_holm,
 )
-from dwp.plots.tables import to_csv, to_markdown
+from dwp.files import write_csv
+from dwp.plots.tables import to_markdown
 
 _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_auroc")
 
@@ -43,7 +44,7 @@ def main() -> None:
         by.append("chosen_by")
     by.append("metric")
     summary = summarise(runs, [*by[:-1], *tune, "metric"])
-    to_csv(summary, arguments.summary)
+    write_csv(arguments.summary, summary)
 
     references = {name: values[0] for name, values in vary.items()}
     compared = [{"prior": arguments.reference}, *({name: references[name]} for name in vary)]
@@ -53,7 +54,7 @@ def main() -> None:
         paired_tests(runs, reference, [name for name in by if name not in reference])
         for reference in compared
     ]
-    to_csv(with_holm(pd.concat(tests)), arguments.tests)
+    write_csv(arguments.tests, with_holm(pd.concat(tests)))
 
     paper = read_paper(arguments.paper)
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
@@ -64,7 +65,7 @@ def main() -> None:
             for key, rows in accuracy.groupby(apart, observed=True)
         ]
     )
-    to_csv(comparison, arguments.comparison)
+    write_csv(arguments.comparison, comparison)
     to_markdown(comparison, arguments.comparison.removesuffix(".csv") + ".md")
 
     main_rows = summary[summary["metric"].isin(_REPORTED)]

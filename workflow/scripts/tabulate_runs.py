@@ -10,8 +10,7 @@ import json
 import pandas as pd
 
 from dwp.errors import one_line_errors
-from dwp.files import read_json
-from dwp.plots.tables import to_csv
+from dwp.files import read_csv, read_json, write_csv
 
 
 @one_line_errors
@@ -37,7 +36,7 @@ def main() -> None:
             folder = arguments.runs.format(variant=variant, **run)
             row, content = {**run, **listed}, {}
             if arguments.history:
-                history = pd.read_csv(f"{folder}/history.csv")
+                history = read_csv(f"{folder}/history.csv")
                 histories.append(history.assign(**row))
                 looks = history[history["metric"].str.startswith("validation_")]
                 content = dict(looks[["metric", "value"]].itertuples(index=False))  # the last wins
@@ -45,9 +44,9 @@ def main() -> None:
                 content |= read_json(f"{folder}/metrics.json")
                 metrics += [{**row, "metric": name, "value": v} for name, v in content.items()]
     if arguments.metrics:
-        to_csv(pd.DataFrame(metrics), arguments.metrics)
+        write_csv(arguments.metrics, pd.DataFrame(metrics))
     if arguments.history:
-        to_csv(pd.concat(histories), arguments.history)
+        write_csv(arguments.history, pd.concat(histories))
 
 
 if __name__ == "__main__":
