@@ -1,14 +1,17 @@
 # make demo   set up, then the whole chain on small embedded data, to its figures
 # make test   set up, then the tests
 # make lint   set up, then the style checks
+# make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
 CORES ?= all
+KILLS ?= 20
+SEED ?= 0
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test faults lint benchmark clean
 
 setup: $(VENV)/installed
 
@@ -25,6 +28,9 @@ demo: setup
 
 test: setup
 	$(RUN) python -m pytest
+
+faults: setup
+	$(RUN) python tests/faults.py --kills $(KILLS) --seed $(SEED) --cores $(CORES)
 
 lint: setup
 	$(RUN) ruff check .

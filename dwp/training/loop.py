@@ -169,13 +169,18 @@ def optimise(
             group["lr"] = rate.fill_(size) if graphed else size
         losses, scalars = take_step(torch.stack(batch))
         done = step + 1
-        if record_every and (done % record_every == 0 or done == steps):
+        record = record_every and (done % record_every == 0 or done == steps)
+        if record or device.type == "cpu":  # others would have to be waited for at every step
             for run, loss in enumerate(losses.flatten().tolist()):
                 if not math.isfinite(loss):
                     place = f"{label}, {names[run]}" if names else label
+                    parts = {name: value.flatten()[run].item() for name, value in scalars.items()}
+                    parts = [f"{k} {v}" for k, v in parts.items() if not math.isfinite(v)]
+                    cause = f" ({', '.join(parts)})" if parts else ""
                     raise UserError(
-                        f"{place}: the loss is {loss} at step {done}; lower learning_rate"
+                        f"{place}: the loss is {loss} at step {done}{cause}; lower learning_rate"
                     )
+        if record:
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
             for run, own in enumerate(records):
                 own.append({"step": done, **{name: value[run] for name, value in values.items()}})
