@@ -90,7 +90,7 @@ def checksum_file(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def checked(path: str | os.PathLike) -> Iterator[Path]:
-    """As `atomic`, and write the file's checksum beside it."""
+    """As `atomic`, and write the checksum of the file beside it: for JSON and CSV."""
     path, mark = Path(path), checksum_file(path)
     with atomic(path) as temporary:
         yield temporary
@@ -143,15 +143,6 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(_read_checked(path).decode())
     except ValueError as error:
         raise UserError(f"{path}: expected JSON, found {error}; {_MEND}") from None
-
-
-def write_csv(path: str | os.PathLike, table: "pd.DataFrame") -> None:
-    """Write a table to `path` atomically as CSV, in full precision, with a checksum.
-
-    Its index is left out.
-    """
-    with checked(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":

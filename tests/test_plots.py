@@ -20,7 +20,7 @@ from dwp.plots.kl import kl_against_width
 from dwp.plots.latent import latent_space, latent_traversal
 from dwp.plots.norms import norm_histogram
 from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, in_order, look, metric_label, save
-from dwp.plots.tables import to_markdown
+from dwp.plots.tables import to_csv, to_markdown
 
 PRIORS = [
     *("dwp", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"),
@@ -441,3 +441,10 @@ def test_markdown_table(tmp_path):
         "| dwp   |   50 | 0.867 | 4.0e-05 | 12346 |\n"
         "| a\\|b  | 1000 |     – |   0.500 |     1 |\n"
     )
+
+
+def test_csv_keeps_full_precision(tmp_path):
+    frame = pd.DataFrame({"prior": ["dwp"], "value": [1 / 3]})
+    to_csv(frame, tmp_path / "table.csv")
+    assert pd.read_csv(tmp_path / "table.csv").equals(frame)
+    assert b"\r" not in (tmp_path / "table.csv").read_bytes()

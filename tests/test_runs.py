@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from dwp.errors import UserError
-from dwp.files import read_csv, write_csv, write_text
+from dwp.files import read_csv, write_text
+from dwp.plots.tables import to_csv
 from dwp.runs import kept, naming
 
 NAMES = ["first", "second"]
@@ -75,7 +76,7 @@ def test_a_damaged_file_is_made_anew_where_it_was_deleted(tmp_path):
 
 def test_checksums_stand_beside_the_files(tmp_path):
     with kept(tmp_path, ["history.csv"], {}) as place:
-        write_csv(place / "history.csv", pd.DataFrame({"step": [1]}))
+        to_csv(pd.DataFrame({"step": [1]}), place / "history.csv")
     (tmp_path / "history.csv").write_text("step\n2\n")
     with pytest.raises(UserError, match="damaged"):
         read_csv(tmp_path / "history.csv")

@@ -21,7 +21,7 @@ _PAPER_COLUMNS = ("dataset", "prior", "num_examples", "accuracy")
 
 
 def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Read a table of runs or a summary of one, written by `dwp.files.write_csv`.
+    """Read a table of runs or a summary of one, written by `dwp.plots.tables.to_csv`.
 
     Args:
         path: the CSV file.

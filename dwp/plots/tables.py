@@ -1,11 +1,11 @@
-"""Tables as Markdown, to be read."""
+"""Tables as Markdown, to be read, and as CSV, to be computed with."""
 
 import os
 
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
-from dwp.files import write_text
+from dwp.files import checked, write_text
 
 _MISSING = "–"
 
@@ -36,6 +36,12 @@ def to_markdown(frame: pd.DataFrame, path: str | os.PathLike) -> None:
         ]
         text += "| " + " | ".join(cells) + " |\n"
     write_text(path, text)
+
+
+def to_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
+    """Write a table atomically as CSV with a checksum, in full precision, without the index."""
+    with checked(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _cells(column: pd.Series) -> list[str]:

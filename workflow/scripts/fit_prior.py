@@ -9,7 +9,7 @@ import torch
 
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
-from dwp.files import digest, load_tensors, write_csv
+from dwp.files import checked, digest, load_tensors
 from dwp.priors import load_prior
 from dwp.training.prior import fit_prior
 
@@ -52,7 +52,8 @@ def main() -> None:
         label=f"{settings['kind']} prior",
     )
     prior.save(arguments.prior)
-    write_csv(arguments.history, pd.DataFrame(records, columns=["step", "loss"]))
+    with checked(arguments.history) as path:
+        pd.DataFrame(records, columns=["step", "loss"]).to_csv(path, index=False)
     checkpoint.unlink(missing_ok=True)
 
 

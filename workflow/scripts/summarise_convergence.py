@@ -4,8 +4,8 @@ import argparse
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import read_authors, steps_to_levels
-from dwp.files import read_csv, write_csv
-from dwp.plots.tables import to_markdown
+from dwp.files import read_csv
+from dwp.plots.tables import to_csv, to_markdown
 
 
 @one_line_errors
@@ -24,7 +24,7 @@ def main() -> None:
     theirs = steps_to_levels(paper.assign(seed=0), levels).rename(columns={"steps": "authors"})
     ours = steps_to_levels(read_csv(arguments.history), levels)
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
-    write_csv(arguments.output, table)
+    to_csv(table, arguments.output)
     to_markdown(table, arguments.output.removesuffix(".csv") + ".md")
 
 

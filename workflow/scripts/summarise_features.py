@@ -4,8 +4,8 @@ import argparse
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import over_seeds, read_authors
-from dwp.files import read_csv, write_csv
-from dwp.plots.tables import to_markdown
+from dwp.files import read_csv
+from dwp.plots.tables import to_csv, to_markdown
 
 
 @one_line_errors
@@ -22,7 +22,7 @@ def main() -> None:
     paper = read_authors(arguments.paper, arguments.domain, "scale")
     paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
     summary = summary.merge(paper, "left", ["init", "scale", "metric"])
-    write_csv(arguments.summary, summary)
+    to_csv(summary, arguments.summary)
     accuracy = summary[summary["metric"] == "test_accuracy"]
     to_markdown(accuracy.drop(columns=["domain", "metric"]), arguments.table)
 

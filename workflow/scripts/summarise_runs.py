@@ -15,8 +15,7 @@ from dwp.evaluation.statistics import (
     summarise,
     with_holm,
 )
-from dwp.files import write_csv
-from dwp.plots.tables import to_markdown
+from dwp.plots.tables import to_csv, to_markdown
 
 _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_auroc")
 
@@ -44,7 +43,7 @@ def main() -> None:
         by.append("chosen_by")
     by.append("metric")
     summary = summarise(runs, [*by[:-1], *tune, "metric"])
-    write_csv(arguments.summary, summary)
+    to_csv(summary, arguments.summary)
 
     references = {name: values[0] for name, values in vary.items()}
     compared = [{"prior": arguments.reference}, *({name: references[name]} for name in vary)]
@@ -54,7 +53,7 @@ def main() -> None:
         paired_tests(runs, reference, [name for name in by if name not in reference])
         for reference in compared
     ]
-    write_csv(arguments.tests, with_holm(pd.concat(tests)))
+    to_csv(with_holm(pd.concat(tests)), arguments.tests)
 
     paper = read_paper(arguments.paper)
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
@@ -65,7 +64,7 @@ def main() -> None:
             for key, rows in accuracy.groupby(apart, observed=True)
         ]
     )
-    write_csv(arguments.comparison, comparison)
+    to_csv(comparison, arguments.comparison)
     to_markdown(comparison, arguments.comparison.removesuffix(".csv") + ".md")
 
     main_rows = summary[summary["metric"].isin(_REPORTED)]

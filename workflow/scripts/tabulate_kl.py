@@ -7,7 +7,8 @@ import torch
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.study import kl_by_width
-from dwp.files import load_tensors, write_csv
+from dwp.files import load_tensors
+from dwp.plots.tables import to_csv
 from dwp.priors import load_prior
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     torch.set_num_threads(1)
     kernels, _ = load_tensors(arguments.kernels, kind="kernels")
     priors = {Path(path).parent.name: load_prior(path) for path in arguments.priors}
-    write_csv(arguments.output, kl_by_width(priors, kernels["test"]))
+    to_csv(kl_by_width(priors, kernels["test"]), arguments.output)
 
 
 if __name__ == "__main__":

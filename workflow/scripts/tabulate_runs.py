@@ -10,7 +10,8 @@ import json
 import pandas as pd
 
 from dwp.errors import one_line_errors
-from dwp.files import read_csv, read_json, write_csv
+from dwp.files import read_csv, read_json
+from dwp.plots.tables import to_csv
 
 
 @one_line_errors
@@ -44,9 +45,9 @@ def main() -> None:
                 content |= read_json(f"{folder}/metrics.json")
                 metrics += [{**row, "metric": name, "value": v} for name, v in content.items()]
     if arguments.metrics:
-        write_csv(arguments.metrics, pd.DataFrame(metrics))
+        to_csv(pd.DataFrame(metrics), arguments.metrics)
     if arguments.history:
-        write_csv(arguments.history, pd.concat(histories))
+        to_csv(pd.concat(histories), arguments.history)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
-from dwp.files import digest, save_tensors, write_csv
+from dwp.files import checked, digest, save_tensors
 from dwp.priors import load_priors
 from dwp.runs import kept, naming
 from dwp.training.classification import train_classifiers
@@ -81,7 +81,8 @@ def main() -> None:
                     for name, value in record.items()
                     if name != "step"
                 ]
-                write_csv(place / "history.csv", pd.DataFrame(rows))
+                with checked(place / "history.csv") as path:
+                    pd.DataFrame(rows).to_csv(path, index=False)
         checkpoint.unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ import torch
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
-from dwp.files import digest, save_tensors, write_csv
+from dwp.files import checked, digest, save_tensors
 from dwp.priors import load_priors
 from dwp.runs import kept, naming
 from dwp.training.convergence import train_from
@@ -58,8 +58,9 @@ def main() -> None:
                 )
                 weights = place / "weights.safetensors"
                 save_tensors(weights, net.state_dict(), kind="convergence", settings=settings)
-                history = pd.DataFrame(records).melt("step", var_name="metric")
-                write_csv(place / "history.csv", history)
+                with checked(place / "history.csv") as path:
+                    history = pd.DataFrame(records).melt("step", var_name="metric")
+                    history.to_csv(path, index=False)
                 if drawing:
                     samples = place / "samples.safetensors"
                     save_tensors(samples, {"images": drawn}, kind="samples", settings=settings)
