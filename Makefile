@@ -4,15 +4,18 @@
 # make lint   set up, then the style checks
 # make report CONFIG=config/demo.yaml   set up, then one HTML page of all results of that config
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
+# make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/demo.yaml
+KILLS ?= 20
+SEED ?= 0
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo report test check-determinism lint rulegraph benchmark clean
+.PHONY: setup demo report test check-determinism faults lint rulegraph benchmark clean
 
 setup: $(VENV)/installed
 
@@ -35,6 +38,9 @@ test: setup
 
 check-determinism: setup
 	$(RUN) python tests/determinism.py $(WAYS)
+
+faults: setup
+	$(RUN) python tests/faults.py --kills $(KILLS) --seed $(SEED) --cores $(CORES)
 
 lint: setup
 	$(RUN) ruff check .

@@ -2,18 +2,23 @@
 
 Every file is written under a temporary name and renamed, so that a reader sees a whole file or
 none. Tensors are safetensors with a header that tells the format version, the kind of content,
-the settings that made it, and the library versions.
+the settings that made it, the library versions, and a checksum. The checksum of JSON and CSV
+lies beside them in a hidden file, in the form that `sha256sum --check` takes. What is read is held
+against its checksum; a file without one is taken as it is.
 """
 
 import contextlib
+import errno
 import hashlib
+import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,8 +31,18 @@ try:
 except ImportError:  # a bare machine
     safe_open, save_file, SafetensorError = None, tensorfile.save_file, ValueError
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT_VERSION = 2
+_CHECKED_SINCE = 2  # the format that brought the checksum
 _HEADER = "dwp"  # one key only: safetensors does not fix the order of several
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MEND = "delete it and make it again (the workflow does when it is started again)"
+
+
+TEMPORARY = ".tmp-"
+"""How temporary names begin; whoever is killed while writing leaves such a file."""
 
 
 @contextlib.contextmanager
@@ -36,10 +51,16 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
     Parent folders are made. If the block raises, `path` is left as it was and the temporary file
     is removed. The temporary name keeps the suffix, because some writers choose a format by it.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise _not_written(path, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -48,8 +69,51 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise _not_written(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    mend = "make room" if error.errno in _FULL else "make its folder writable"
+    return UserError(f"{path}: cannot be written ({error.strerror}); {mend} and start again")
+
+
+def checksum_file(path: str | os.PathLike) -> Path:
+    """Return where the checksum of a JSON or CSV file lies."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.sha256")
+
+
+@contextlib.contextmanager
+def checked(path: str | os.PathLike) -> Iterator[Path]:
+    """As `atomic`, and write the checksum of the file beside it: for JSON and CSV."""
+    path, mark = Path(path), checksum_file(path)
+    with atomic(path) as temporary:
+        yield temporary
+        line = f"{_sha256(temporary.read_bytes())}  {path.name}\n"
+        mark.unlink(missing_ok=True)  # whoever is killed between the two leaves no wrong one
+    write_text(mark, line)
+
+
+def _read_checked(path: str | os.PathLike) -> bytes:
+    """Return the content of a file; raise `UserError` if it is not that of its checksum."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    with contextlib.suppress(FileNotFoundError):
+        mark = checksum_file(path).read_bytes()
+        if mark[:64] != _sha256(content).encode():
+            raise UserError(f"{path}: damaged, not what {checksum_file(path)} says; {_MEND}")
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def digest(paths: Iterable[str | os.PathLike]) -> str:
@@ -67,18 +131,33 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write `content` to `path` atomically as indented JSON (no NaN: use None)."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Write `content` to `path` atomically as indented JSON (no NaN: use None), with a checksum."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    with checked(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; raise `UserError` when it is missing or not JSON."""
+    """Read a JSON file; raise `UserError` when it is missing, damaged or not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected JSON, found {error}; make the file again") from None
+        return json.loads(_read_checked(path).decode())
+    except ValueError as error:
+        raise UserError(f"{path}: expected JSON, found {error}; {_MEND}") from None
+
+
+def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
+    """Read a table; raise `UserError` when it is missing, damaged or not CSV.
+
+    Args:
+        path: a CSV file.
+        **options: of `pandas.read_csv`.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(io.BytesIO(_read_checked(path)), **options)
+    except ValueError as error:
+        raise UserError(f"{path}: expected CSV, found {error}; {_MEND}") from None
 
 
 def save_tensors(
@@ -102,9 +181,17 @@ def save_tensors(
         "settings": settings,
         "versions": _versions("torch", "numpy", "safetensors"),
     }
+    header = json.loads(json.dumps(header))  # as it will be read
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header["sha256"] = _checksum(header, content)
     with atomic(path) as temporary:
-        save_file(content, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
+        try:
+            save_file(content, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def load_tensors(
@@ -116,20 +203,27 @@ def load_tensors(
         The tensors by name, and the settings of the header.
 
     Raises:
-        UserError: the file is missing, is not a safetensors file of dwp, holds another kind of
-            content, or has a newer format.
+        UserError: the file is missing, is not a safetensors file of dwp, is not what its checksum
+            says, holds another kind of content, or has a newer format.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     try:
         tensors, metadata = _read(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a readable safetensors file ({error}); make it again"
-        ) from None
+        raise UserError(f"{path}: not a readable safetensors file ({error}); {_MEND}") from None
     if _HEADER not in metadata:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
-    header = json.loads(metadata[_HEADER])
+    try:
+        header = json.loads(metadata[_HEADER])
+        expected = header.pop("sha256", None)
+        intact = expected == _checksum(header, tensors)
+        if expected is None:
+            intact = header["format"] < _CHECKED_SINCE
+    except (ValueError, LookupError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise UserError(f"{path}: damaged, not what its checksum says; {_MEND}")
     if header["format"] > FORMAT_VERSION:
         raise UserError(
             f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
@@ -137,6 +231,16 @@ def load_tensors(
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
     return tensors, header["settings"]
+
+
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256, in hex, of all that a file of tensors holds."""
+    total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dwp.errors import UserError
-from dwp.files import atomic, read_json, write_json
+from dwp.files import atomic, checksum_file, digest, read_json, write_json
 
 KEPT = ".kept"
 """The folder, within a run's own, of the files as they were made."""
@@ -42,20 +42,27 @@ def kept(
     place = folder / KEPT
     mark = place / "identity.json"
     identity = json.loads(json.dumps({**identity, "torch": torch.__version__}))
-    if _read(mark) == identity and all((place / name).is_file() for name in names):
+    made = _read(mark)
+    if made is not None and made == {**identity, "files": _digests(place, names)}:
         yield None
     else:
         mark.unlink(missing_ok=True)
         yield place
-        write_json(mark, identity)  # the last: it says that the other files are whole
+        # the last: it says that the other files are whole
+        write_json(mark, {**identity, "files": _digests(place, names)})
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    for name in names:
+    checksums = [checksum_file(name).name for name in names]
+    for name in [*names, *(name for name in checksums if (place / name).is_file())]:
         with atomic(folder / name) as temporary:
             temporary.unlink()
             try:
                 os.link(place / name, temporary)
             except OSError:
                 shutil.copyfile(place / name, temporary)
+
+
+def _digests(place: Path, names: Sequence[str]) -> dict[str, str | None]:
+    return {name: digest([place / name]) if (place / name).is_file() else None for name in names}
 
 
 def _read(path: Path) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from dwp.priors.vae import KernelVAE
 
 torch.set_num_threads(1)
+collect_ignore = ["faults.py"]  # a programme of its own: make faults
 
 
 @pytest.fixture

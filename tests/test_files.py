@@ -1,24 +1,33 @@
 """Files are whole or absent, describe themselves, and fail in one line; seeds are stable."""
 
+import errno
 import importlib.metadata
 import json
 import os
 import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dwp.errors import UserError, one_line_errors
 from dwp.files import (
     FORMAT_VERSION,
     atomic,
+    checksum_file,
     load_tensors,
+    read_csv,
     read_json,
     save_tensors,
     write_json,
     write_text,
 )
+from dwp.plots.tables import to_csv
 from dwp.seeds import derive_seed, generator
 
 TENSORS = {
@@ -168,7 +177,7 @@ def test_truncated_tensors(tmp_path, length):
     path.write_bytes(path.read_bytes()[:length])
     message = user_error(load_tensors, path, kind="things")
     assert message.startswith(f"{path}: not a readable safetensors file")
-    assert message.endswith("make it again")
+    assert "delete it and make it again" in message
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04pickle", b"<html>\n404\n</html>\n" * 100])
@@ -221,6 +230,119 @@ def test_damaged_json(tmp_path, content):
     path = tmp_path / "file.json"
     path.write_bytes(content)
     assert user_error(read_json, path).startswith(f"{path}: expected JSON, found ")
+
+
+# Damage after writing: found by the checksum, whichever bit it hits
+
+
+def damages(path: Path) -> Iterator[bytes]:
+    """Yield the content emptied, cut at several lengths, and with every single bit flipped."""
+    content = path.read_bytes()
+    yield from (content[:length] for length in (0, 1, 8, len(content) // 2, len(content) - 1))
+    for place in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        yield bytes(flipped)
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_damaged_tensors_are_never_taken(tmp_path, monkeypatch, library):
+    if not library:
+        monkeypatch.setattr("dwp.files.safe_open", None)
+        monkeypatch.setattr("dwp.files.SafetensorError", ValueError)
+    path = tmp_path / "things.safetensors"
+    tensors = {"a": torch.tensor([1.5, -2.0]), "b": torch.tensor([True])}
+    save_tensors(path, tensors, kind="things", settings={"n": 1})
+    for content in damages(path):
+        path.write_bytes(content)
+        try:
+            found, settings = load_tensors(path, kind="things")
+        except UserError:
+            continue
+        assert settings == {"n": 1}  # a space within the header was hit
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("name", ["table.csv", "scores.json"])
+def test_damaged_tables_and_scores_are_found(tmp_path, name):
+    path = tmp_path / name
+    read = {"table.csv": read_csv, "scores.json": read_json}[name]
+    if name == "table.csv":
+        to_csv(pd.DataFrame({"n": [50], "value": [1 / 3]}), path)
+    else:
+        write_json(path, {"n": 50, "value": 1 / 3})
+    for content in damages(path):
+        path.write_bytes(content)
+        message = user_error(read, path)
+        assert message.startswith(f"{path}: damaged, not what {checksum_file(path)} says; delete ")
+
+
+def test_checksums_are_those_of_sha256sum(tmp_path):
+    write_json(tmp_path / "scores.json", {"a": 1})
+    command = ["sha256sum", "--check", "--strict", ".scores.json.sha256"]
+    assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
+
+
+def test_a_file_without_a_checksum_is_taken(tmp_path, monkeypatch):
+    (tmp_path / "own.json").write_text('{"a": 1}')
+    (tmp_path / "own.csv").write_text("a,b\n1,2\n")
+    assert read_json(tmp_path / "own.json") == {"a": 1}
+    assert read_csv(tmp_path / "own.csv")["b"].tolist() == [2]
+    header = {"format": 1, "kind": "things", "settings": SETTINGS}  # of the first dwp
+    save_file(TENSORS, tmp_path / "own.safetensors", {"dwp": json.dumps(header)})
+    assert load_tensors(tmp_path / "own.safetensors", kind="things")[1] == SETTINGS
+    header["format"] = FORMAT_VERSION
+    save_file(TENSORS, tmp_path / "cut.safetensors", {"dwp": json.dumps(header)})
+    assert "damaged" in user_error(load_tensors, tmp_path / "cut.safetensors", kind="things")
+
+
+def test_a_file_written_again_has_its_own_checksum(tmp_path):
+    path = tmp_path / "scores.json"
+    write_json(path, {"a": 1})
+    path.write_text("damaged")
+    write_json(path, {"a": 2})
+    assert read_json(path) == {"a": 2}
+
+
+# Disks
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("write", [write_text, write_json, save_tensors])
+def test_a_full_disk_is_told_in_one_line_and_leaves_the_old_file(tmp_path, monkeypatch, write):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def refuse(*_, **__):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    def refuse_text(*_, **__):
+        raise FULL
+
+    monkeypatch.setattr("dwp.files.save_file", refuse)
+    monkeypatch.setattr("pathlib.Path.write_text", refuse_text)
+    settings = {"kind": "x", "settings": {}} if write is save_tensors else {}
+    message = user_error(write, path, {} if write is save_tensors else "new", **settings)
+    assert message == (
+        f"{path}: cannot be written (No space left on device); make room and start again"
+    )
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    path = tmp_path / "new" / "file"
+    assert user_error(write_text, path, "") == (
+        f"{path}: cannot be written (Permission denied); make its folder writable and start again"
+    )
 
 
 # Errors

@@ -2,10 +2,12 @@
 
 import os
 
+import pandas as pd
 import pytest
 
 from dwp.errors import UserError
-from dwp.files import write_text
+from dwp.files import read_csv, write_text
+from dwp.plots.tables import to_csv
 from dwp.runs import CHECKPOINT, kept, naming
 
 NAMES = ["first", "second"]
@@ -84,6 +86,23 @@ def test_what_is_not_whole_is_made_anew(tmp_path, damage):
     (tmp_path / ".kept" / damage).unlink()
     assert make(tmp_path, "again")
     assert content(tmp_path) == ["again", "again"]
+
+
+def test_a_damaged_file_is_made_anew_where_it_was_deleted(tmp_path):
+    make(tmp_path)
+    with open(tmp_path / "second", "r+") as file:  # in place: the kept one is the same file
+        file.write("M")
+    (tmp_path / "second").unlink()
+    assert make(tmp_path)
+    assert content(tmp_path) == ["made", "made"]
+
+
+def test_checksums_stand_beside_the_files(tmp_path):
+    with kept(tmp_path, ["history.csv"], {}) as place:
+        to_csv(pd.DataFrame({"step": [1]}), place / "history.csv")
+    (tmp_path / "history.csv").write_text("step\n2\n")
+    with pytest.raises(UserError, match="damaged"):
+        read_csv(tmp_path / "history.csv")
 
 
 def test_a_failure_with_other_settings_leaves_no_mixture(tmp_path):

@@ -68,7 +68,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("dwp", "workflow"):
+        for name in ("dwp", "profiles", "workflow"):
             shutil.copytree(
                 ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
             )
@@ -76,6 +76,13 @@ class Project:
         (folder / "config").mkdir()
         self.config = tiny_config()
         self.write_config()
+
+    def copy(self, folder: Path) -> "Project":
+        """Return a copy with all results; hard links stay links."""
+        subprocess.run(["cp", "-a", self.folder, folder], check=True)
+        project = Project.__new__(Project)
+        project.folder, project.config = folder, tiny_config()
+        return project
 
     def write_config(self) -> None:
         (self.folder / "config" / "tiny.yaml").write_text(yaml.safe_dump(self.config))
@@ -149,11 +156,7 @@ def project(finished) -> Project:
 @pytest.fixture
 def copy(finished, tmp_path) -> Project:
     """A copy of the finished project, to run further."""
-    project = Project.__new__(Project)
-    project.folder = tmp_path / "project"
-    project.config = tiny_config()
-    shutil.copytree(finished.folder, project.folder)
-    return project
+    return finished.copy(tmp_path / "project")
 
 
 AFTER_PRIORS = {
@@ -459,11 +462,52 @@ def test_a_kill_loses_no_finished_net_of_its_job(copy):
     assert first.exists()
     assert not last.exists()
     weights = first.with_name("weights.safetensors").stat().st_ino
-    assert copy.snakemake("--unlock")[0] == 0
-    status, output = copy.snakemake("--cores", "1", "--rerun-incomplete", target)
+    status, output = copy.snakemake("--cores", "1", target)  # no unlocking, nothing to declare
     assert status == 0, output
     assert nets(copy, (10, 2))[0][0] == weights
     assert last.exists()
+
+
+def test_a_damaged_table_is_named_where_it_is_used_and_made_anew_when_deleted(copy):
+    results = Path("results", "tiny", "demo")
+    table, figure = results / "tables" / "kl_conv1.csv", results / "figures" / "kl_conv1.png"
+    path = copy.folder / table
+    content, times = path.read_bytes(), path.stat()
+    path.write_bytes(content.replace(b"1", b"0", 1))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    drawn = (copy.folder / figure).read_bytes()
+    (copy.folder / figure).unlink()
+    status, output = copy.snakemake("--cores", "1", str(figure))
+    assert status != 0
+    assert "Traceback" not in output
+    lines = {line for line in output.splitlines() if line.startswith("error: ")}
+    damaged = f"error: {table}: damaged, not what {results}/tables/.kl_conv1.csv.sha256 says"
+    mend = "delete it and make it again (the workflow does when it is started again)"
+    assert lines == {f"{damaged}; {mend}"}
+
+    path.unlink()
+    status, output = copy.snakemake("--cores", "1", str(figure))
+    assert status == 0, output
+    assert (path.read_bytes(), (copy.folder / figure).read_bytes()) == (content, drawn)
+
+
+def test_a_second_workflow_is_refused_while_one_runs(copy):
+    table = "results/tiny/demo/tables/kl_conv1.csv"
+    (copy.folder / table).unlink()
+    first = copy.start("--cores", "1", table)
+    locks = copy.folder / ".snakemake" / "locks"
+    deadline = time.monotonic() + 120
+    while not any(locks.glob("*")) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGSTOP)
+    status, output = copy.snakemake("--cores", "1", table)
+    os.killpg(first.pid, signal.SIGCONT)
+    assert status != 0
+    assert "Directory cannot be locked" in output
+    assert "Traceback" not in output
+    output = first.communicate()[0]
+    assert first.returncode == 0, output
+    assert (copy.folder / table).exists()
 
 
 def test_kernels_and_priors_of_another_machine(tmp_path):

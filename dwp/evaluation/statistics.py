@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from dwp.errors import UserError
+from dwp.files import read_csv
 
 CONFIDENCE = 0.95
 _PAPER_COLUMNS = ("dataset", "prior", "num_examples", "accuracy")
@@ -28,7 +29,7 @@ def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) ->
         settings: values of the varied and tuned settings, as text; the columns of that name
             become categories in this order, which tables and figures of them keep.
     """
-    table = pd.read_csv(path, dtype=dict.fromkeys(settings, str))
+    table = read_csv(path, dtype=dict.fromkeys(settings, str))
     for name, values in settings.items():
         table[name] = pd.Categorical(table[name], values, ordered=True)
     return table
@@ -232,12 +233,7 @@ def read_paper(
     Raises:
         UserError: the file is missing, is not CSV, or lacks a column.
     """
-    try:
-        paper = pd.read_csv(path, dtype=dict.fromkeys(settings, str))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected CSV, found {error}") from None
+    paper = read_csv(path, dtype=dict.fromkeys(settings, str))
     missing = [column for column in columns if column not in paper]
     if missing:
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
-from dwp.files import atomic, write_text
+from dwp.files import checked, write_text
 
 _MISSING = "–"
 
@@ -108,8 +108,8 @@ def to_be_read(frame: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def to_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a table atomically as CSV, in full precision, without the index."""
-    with atomic(path) as temporary:
+    """Write a table atomically as CSV with a checksum, in full precision, without the index."""
+    with checked(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 

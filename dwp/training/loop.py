@@ -151,16 +151,23 @@ def optimise(
             group["lr"] = rate.fill_(size) if graphed else size
         losses, scalars = take_step(torch.stack(batch))
         done = step + 1
-        if record_every and (done % record_every == 0 or done == steps):
+        record = record_every and (done % record_every == 0 or done == steps)
+        if record or device.type == "cpu":  # others would have to be waited for at every step
             for run, loss in enumerate(losses.flatten().tolist()):
                 if not math.isfinite(loss):
                     place = f"{label}, {names[run]}" if names else label
-                    failure = f"{place}: the loss is {loss} at step {done}; lower learning_rate"
+                    parts = {name: value.flatten()[run].item() for name, value in scalars.items()}
+                    parts = [f"{k} {v}" for k, v in parts.items() if not math.isfinite(v)]
+                    cause = f" ({', '.join(parts)})" if parts else ""
+                    failure = (
+                        f"{place}: the loss is {loss} at step {done}{cause}; lower learning_rate"
+                    )
                     if not tolerant:
                         raise UserError(failure)
                     if run not in failed:
                         print(failure, file=sys.stderr)
                     failed.add(run)
+        if record:
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
             runs = range(len(records))
             keep(done, [{name: of[run] for name, of in values.items()} for run in runs])

@@ -9,7 +9,7 @@ import torch
 
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
-from dwp.files import atomic, digest, load_tensors
+from dwp.files import checked, digest, load_tensors
 from dwp.priors import load_prior
 from dwp.training.prior import fit_prior
 
@@ -55,7 +55,7 @@ def main() -> None:
         label=" ".join((*place.parts[-5:-3], place.parent.name, place.stem)),
     )
     prior.save(arguments.prior)
-    with atomic(arguments.history) as path:
+    with checked(arguments.history) as path:
         pd.DataFrame(records, columns=["step", "loss"]).to_csv(path, index=False)
     checkpoint.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ import json
 import pandas as pd
 
 from dwp.errors import one_line_errors
-from dwp.files import read_json
+from dwp.files import read_csv, read_json
 from dwp.plots.tables import to_csv
 
 
@@ -37,7 +37,7 @@ def main() -> None:
             folder = arguments.runs.format(variant=variant, **run)
             row, content = {**run, **listed}, {}
             if arguments.history:
-                history = pd.read_csv(f"{folder}/history.csv")
+                history = read_csv(f"{folder}/history.csv")
                 histories.append(history.assign(**row))
                 looks = history[history["metric"].str.startswith("validation_")]
                 content = dict(looks[["metric", "value"]].itertuples(index=False))  # the last wins

@@ -12,7 +12,7 @@ import torch
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
-from dwp.files import atomic, digest, save_tensors
+from dwp.files import checked, digest, save_tensors
 from dwp.priors import load_priors
 from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.classification import train_classifiers
@@ -88,7 +88,7 @@ def main() -> None:
                     for name, value in record.items()
                     if name != "step"
                 ]
-                with atomic(place / "history.csv") as path:
+                with checked(place / "history.csv") as path:
                     pd.DataFrame(rows).to_csv(path, index=False)
 
 

@@ -10,7 +10,7 @@ import torch
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
-from dwp.files import atomic, digest, save_tensors
+from dwp.files import checked, digest, save_tensors
 from dwp.priors import load_priors
 from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.convergence import train_from
@@ -60,7 +60,7 @@ def main() -> None:
                 )
                 weights = place / "weights.safetensors"
                 save_tensors(weights, net.state_dict(), kind="convergence", settings=settings)
-                with atomic(place / "history.csv") as path:
+                with checked(place / "history.csv") as path:
                     history = pd.DataFrame(records).melt("step", var_name="metric")
                     history.to_csv(path, index=False)
                 if drawing:

@@ -11,7 +11,7 @@ import torch
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
-from dwp.files import atomic, digest, save_tensors, write_json
+from dwp.files import checked, digest, save_tensors, write_json
 from dwp.runs import CHECKPOINT, kept, naming
 from dwp.training.source import nets_together, train_source_nets
 
@@ -70,7 +70,7 @@ def main() -> None:
                 net, records, metrics = result
                 weights = place / "weights.safetensors"
                 save_tensors(weights, net.state_dict(), kind="source net", settings=header)
-                with atomic(place / "history.csv") as path:
+                with checked(place / "history.csv") as path:
                     pd.DataFrame(records).to_csv(path, index=False)
                 write_json(place / "metrics.json", metrics)
 
