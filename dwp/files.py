@@ -19,6 +19,7 @@ import torch
 
 from dwp import tensorfile
 from dwp.errors import UserError
+from dwp.records import Record, parse_json
 
 try:
     from safetensors import SafetensorError, safe_open
@@ -71,14 +72,16 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; raise `UserError` when it is missing or not JSON."""
+def read_json(path: str | os.PathLike) -> Record:
+    """Read a JSON file; raise `UserError` when it is missing or does not hold a JSON object."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected JSON, found {error}; make the file again") from None
+    if not isinstance(content, Record):
+        kind = type(content).__name__
+        raise UserError(f"{path}: expected a JSON object, found {kind}; make the file again")
+    return content
 
 
 def save_tensors(
@@ -129,14 +132,18 @@ def load_tensors(
         ) from None
     if _HEADER not in metadata:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
-    header = json.loads(metadata[_HEADER])
+    header = parse_json(metadata[_HEADER], f"{path}: header")
+    if not isinstance(header, Record) or not isinstance(header["format"], int):
+        raise UserError(f"{path}: expected dwp's header, found another; make the file again")
     if header["format"] > FORMAT_VERSION:
         raise UserError(
             f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
         )
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
-    return tensors, header["settings"]
+    if not isinstance(settings := header["settings"], Record):
+        raise UserError(f"{path}: expected settings in the header, found none; make the file again")
+    return Record(tensors, path), settings
 
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
