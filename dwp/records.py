@@ -8,6 +8,12 @@ from typing import Any
 
 from dwp.errors import UserError
 
+_EXPECTED = {
+    dict: "a JSON object",
+    list: "a JSON list of objects",
+    str: "a JSON text or object",
+}
+
 
 class Record(dict):
     """A mapping that knows where it was read: a missing key is the user's error.
@@ -47,9 +53,7 @@ def parse_json(text: str | bytes, place: str | os.PathLike) -> Any:
         return value
 
     try:
-        return json.loads(
-            text, object_pairs_hook=record, parse_float=number, parse_constant=number
-        )
+        return json.loads(text, object_pairs_hook=record, parse_float=number, parse_constant=number)
     except RecursionError:
         raise UserError(f"{place}: expected JSON, found it nested too deeply") from None
     except ValueError as error:
@@ -61,15 +65,16 @@ def json_option(option: str, kind: type = dict) -> Callable[[str], Any]:
 
     Args:
         option: its name, for messages.
-        kind: dict for an object, list for a list of objects.
+        kind: dict for an object, list for a list of objects, str for a text or an object.
     """
 
     def parse(text: str) -> Any:
         content = parse_json(text, option)
         objects = content if kind is list else [content]
-        if not (isinstance(content, kind) and all(isinstance(part, dict) for part in objects)):
-            expected = "a JSON list of objects" if kind is list else "a JSON object"
-            raise UserError(f"{option}: expected {expected}, found {text[:100]}")
+        if not isinstance(content, (kind, dict) if kind is str else kind) or not all(
+            isinstance(part, dict) or kind is str for part in objects
+        ):
+            raise UserError(f"{option}: expected {_EXPECTED[kind]}, found {text[:100]}")
         return content
 
     return parse

@@ -11,6 +11,7 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from dwp.errors import UserError
 from dwp.plots.curves import curves
 from dwp.plots.fewshot import fewshot
 from dwp.plots.history import against_steps
@@ -159,7 +160,7 @@ def test_drawn_twice_is_the_same(tmp_path):
 
 
 def test_failed_save_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"\.pdf or \.png"):
+    with pytest.raises(UserError, match=r"\.pdf or \.png"):
         save(Figure(), [tmp_path / "figure.svg"])
     assert not list(tmp_path.iterdir())
 
@@ -277,12 +278,12 @@ def test_fractions_stay_below_one():
 
 
 def test_figures_refuse_what_they_would_mix_up():
-    with pytest.raises(ValueError, match="nll"):
+    with pytest.raises(UserError, match="nll"):
         fewshot(summary(), "nll")
     both = pd.concat([summary(), summary().assign(domain="cifar10")])
-    with pytest.raises(ValueError, match="domain"):
+    with pytest.raises(UserError, match="domain"):
         fewshot(both, "ensemble_accuracy")
-    with pytest.raises(ValueError, match="'n'"):
+    with pytest.raises(UserError, match="'n'"):
         against_steps(pd.concat([history(), history().assign(n=100)]), "valid_nll")
 
 

@@ -158,7 +158,14 @@ def optimise(
     if checkpoint is not None and Path(checkpoint).exists():
         state = _load_checkpoint(checkpoint, identity)
         if state is not None:
-            first, records = _restore(state, model, optimiser, parameters, noise)
+            try:
+                first, records = _restore(state, model, optimiser, parameters, noise)
+            except (IndexError, RuntimeError, TypeError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(
+                    f"{checkpoint}: expected a checkpoint of this very run, found another "
+                    f"({reason}); delete it"
+                ) from None
     saved = time.monotonic()
     indices = zip(
         *(batches(n, batch_size, steps, *seed, start=first) for seed in seeds), strict=True
@@ -212,7 +219,7 @@ def _load_checkpoint(path, identity):
         tensors, settings = load_tensors(path, kind="checkpoint")
     except UserError:
         return None  # unreadable: starting over is always right
-    return (tensors, settings) if settings["identity"] == identity else None
+    return (tensors, settings) if settings.get("identity") == identity else None
 
 
 def _restore(state, model, optimiser, parameters, noise) -> tuple[int, list]:

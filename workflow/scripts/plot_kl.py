@@ -2,9 +2,8 @@
 
 import argparse
 
-import pandas as pd
-
 from dwp.errors import one_line_errors
+from dwp.evaluation.statistics import read_table
 from dwp.plots.kl import kl_against_width
 from dwp.plots.style import save
 
@@ -15,7 +14,8 @@ def main() -> None:
     parser.add_argument("--table", required=True)
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
-    save(kl_against_width(pd.read_csv(arguments.table)), arguments.outputs)
+    table = read_table(arguments.table, ["prior", "w"], ["deviation", "mean", "standard_error"])
+    save(kl_against_width(table), arguments.outputs)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 import argparse
 
-import pandas as pd
-
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import over_seeds, read_authors
+from dwp.evaluation.statistics import read_table
 from dwp.plots.tables import to_csv, to_markdown
 
 
@@ -19,7 +18,8 @@ def main() -> None:
     parser.add_argument("--table", required=True, help="the test accuracies as Markdown")
     arguments = parser.parse_args()
 
-    summary = over_seeds(pd.read_csv(arguments.runs), ["domain", "init", "scale", "metric"])
+    groups = ["domain", "init", "scale", "metric"]
+    summary = over_seeds(read_table(arguments.runs, [*groups, "seed"], ["value"]), groups)
     paper = read_authors(arguments.paper, arguments.domain, "scale")
     paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
     summary = summary.merge(paper, "left", ["init", "scale", "metric"])

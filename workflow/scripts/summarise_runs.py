@@ -1,7 +1,6 @@
 """Summarise the runs of a domain over splits, test them, and hold them against the paper."""
 
 import argparse
-import json
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from dwp.evaluation.statistics import (
     with_holm,
 )
 from dwp.plots.tables import to_csv, to_markdown
+from dwp.records import json_option
 
 _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_auroc")
 
@@ -24,8 +24,12 @@ _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", required=True)
-    parser.add_argument("--vary", type=json.loads, required=True, help="values to compare")
-    parser.add_argument("--tune", type=json.loads, required=True, help="values to choose among")
+    parser.add_argument(
+        "--vary", type=json_option("--vary"), required=True, help="values to compare"
+    )
+    parser.add_argument(
+        "--tune", type=json_option("--tune"), required=True, help="values to choose among"
+    )
     parser.add_argument("--tune-by", required=True, help="validation metric to choose by")
     parser.add_argument("--paper", required=True)
     parser.add_argument("--reference", required=True, help="the prior to test against")
@@ -37,6 +41,7 @@ def main() -> None:
 
     vary, tune = arguments.vary, arguments.tune
     runs = read_runs(arguments.runs, {**vary, **tune})
+    paper = read_paper(arguments.paper)
     by = ["domain", "prior", "init", *vary, "n"]
     if tune:
         runs = keep_chosen(runs, by, list(tune), arguments.tune_by)
@@ -55,7 +60,6 @@ def main() -> None:
     ]
     to_csv(with_holm(pd.concat(tests)), arguments.tests)
 
-    paper = read_paper(arguments.paper)
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
     apart = [name for name in by if name not in ("domain", "prior", "n", "metric")]
     comparison = pd.concat(
