@@ -92,7 +92,8 @@ def good(tmp_path_factory) -> Path:
     torch.save(state, release / "vae_params.torch")
     images = torch.randint(0, 256, (20, 1, 28, 28), generator=draw, dtype=torch.uint8)
     targets = torch.arange(20) % 10
-    ImageTensors(images, targets, images, targets).save(folder / "images.safetensors", {})
+    both = ImageTensors(images, targets, images.flip(0), targets.flip(0))
+    both.save(folder / "images.safetensors", {})
     (folder / "runs.csv").write_text(
         "domain,prior,init,n,split,seed,metric,value\nmnist,dwp,dwp,10,0,0,ensemble_accuracy,0.5\n"
     )
@@ -274,10 +275,8 @@ def state(content):
 
 def spread(values: dict, folder: Path) -> dict:
     """Every tensor enormous, and one number in the file: stored once, strides of 0."""
-    hidden = 100_000
-    sizes = {2: hidden}
     return {
-        name: torch.zeros(1).expand([sizes.get(n, n) for n in value.shape[:2]] + [3, 3])
+        name: torch.zeros(1).expand([100_000 if n == 2 else n for n in value.shape[:2]] + [3, 3])
         for name, value in values.items()
     }
 
@@ -317,7 +316,7 @@ BUILD = (
 )
 FIT = (
     "fit_prior --kernels {}/kernels.safetensors --kernel-size 7 --code x --prior {}/made"
-    ' --history {}/m.csv --settings {"kind":"standard-normal","arguments":{},"training":null}'
+    ' --history {}/m.csv --settings {"kind":"standard-normal","arguments":{_},"training":null}'
 )
 SUMMARISE = (
     "summarise_runs --runs {}/runs.csv --vary {} --tune {} --tune-by validation_nll"
@@ -420,7 +419,7 @@ CASES = {
             '{"kernel_size": 7, "hidden": 100000, "transforms": 2}}}',
         ),
         SCORE,
-        "its tensors are not those",
+        "sizes that do not fit the tensors",
     ),
     "prior: NaN": (
         lambda folder: save_tensors(
@@ -581,7 +580,10 @@ CASES = {
     ),
     "images: absurd class": (
         lambda folder: ImageTensors(
-            *[torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.tensor([10**12])] * 2
+            torch.zeros(1, 1, 28, 28, dtype=torch.uint8),
+            torch.tensor([10**12]),
+            torch.zeros(1, 1, 28, 28, dtype=torch.uint8),
+            torch.tensor([0]),
         ).save(folder / "images.safetensors", {}),
         TRAIN,
         "from 0 to 999",

@@ -29,7 +29,7 @@ class Bounded(io.RawIOBase):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.path = path
-        self.file = gzip.open(path)
+        self.file = gzip.GzipFile(path)
         self.left = MOST_BYTES
 
     def readable(self) -> bool:

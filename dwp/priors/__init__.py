@@ -1,5 +1,6 @@
 """Priors over kernels: one interface, one file a kind."""
 
+import math
 import os
 from collections.abc import Sequence
 from importlib import import_module
@@ -62,8 +63,14 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     tensors, settings = load_tensors(path, kind="prior")
     try:
         kind = prior_class(settings["kind"])
-        with torch.device("meta"):  # a look at the shapes, before memory is given to them
+        if kind.kind == "flow":  # zuko's nets cannot be built as shapes; their sizes are bounded
+            most = math.isqrt(sum(tensor.numel() for tensor in tensors.values()))
+            if max(settings["arguments"].values()) > most:
+                raise ValueError("sizes that do not fit the tensors")
             expected = kind(**settings["arguments"]).state_dict()
+        else:
+            with torch.device("meta"):  # a look at the shapes, before memory is given to them
+                expected = kind(**settings["arguments"]).state_dict()
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except Exception as error:  # the arguments are whatever the file says

@@ -49,15 +49,12 @@ class Flow(KernelPrior):
         self.register_buffer("mean", torch.zeros(d))
         self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the covariance
         self.register_buffer("whitening", torch.eye(d))  # its inverse
-        device = torch.get_default_device()
-        with torch.device("cpu"):  # where zuko counts its masks, even if the nets are only shapes
-            self.flow = RealNVP(
-                d,
-                transforms=transforms,
-                hidden_features=[hidden, hidden],
-                univariate=partial(MonotonicAffineTransform, slope=_LEAST_SCALE),
-                device=device,
-            )
+        self.flow = RealNVP(
+            d,
+            transforms=transforms,
+            hidden_features=[hidden, hidden],
+            univariate=partial(MonotonicAffineTransform, slope=_LEAST_SCALE),
+        )
         for transform in self.flow.transform.transforms:
             nn.init.zeros_(transform.hyper[-1].weight)
             nn.init.zeros_(transform.hyper[-1].bias)

@@ -48,7 +48,6 @@ def main() -> None:
         by.append("chosen_by")
     by.append("metric")
     summary = summarise(runs, [*by[:-1], *tune, "metric"])
-    to_csv(summary, arguments.summary)
 
     references = {name: values[0] for name, values in vary.items()}
     compared = [{"prior": arguments.reference}, *({name: references[name]} for name in vary)]
@@ -58,6 +57,7 @@ def main() -> None:
         paired_tests(runs, reference, [name for name in by if name not in reference])
         for reference in compared
     ]
+    to_csv(summary, arguments.summary)
     to_csv(with_holm(pd.concat(tests)), arguments.tests)
 
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
