@@ -41,6 +41,7 @@ from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.settings import check_settings, check_size, describe_refusal, read_config
+from dwp.training.loop import optimise
 
 ROOT = Path(__file__).parent.parent
 DEMO = (ROOT / "config" / "demo.yaml").read_text()
@@ -1090,7 +1091,7 @@ def test_snakemake_shows_the_same_line(good, tmp_path, make, command, words):
     shutil.copytree(good, tmp_path / "case")
     make(tmp_path / "case")
     config = tmp_path / "case" / "config.yaml"
-    target = "--dry-run", "--directory", str(tmp_path / "run")
+    target = "--dry-run", "--directory", str(tmp_path / "case")
     code, output = call("-m", "snakemake", "--configfile", str(config), *target)
     lines = [line for line in output.splitlines() if line]
     assert code == 1
@@ -1107,3 +1108,26 @@ def test_snakemake_takes_no_unknown_name_for_a_prior(tmp_path):
     assert code == 1
     assert "No rule to produce" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("spoilt", [{}, {"model/weight": torch.zeros(7, 7)}], ids=["no", "other"])
+def test_a_checkpoint_that_does_not_fit_its_run_is_refused(tmp_path, spoilt):
+    path, model = tmp_path / "checkpoint", torch.nn.Linear(2, 1)
+    settings = {"identity": {"run": 1}, "done": 1, "records": "[[]]"}
+    save_tensors(path, spoilt, kind="checkpoint", settings=settings)
+
+    def objective(batch):
+        return model(torch.ones(len(batch), 2)).sum(1), {}
+
+    with pytest.raises(UserError, match="expected a checkpoint of this very run"):
+        optimise(
+            model,
+            objective,
+            n=4,
+            batch_size=2,
+            steps=2,
+            learning_rate=0.1,
+            seeds=[("a",)],
+            checkpoint=path,
+            identity={"run": 1},
+        )

@@ -57,7 +57,9 @@ GPU = 0 if config["device"] == "cpu" else 1
 
 def names_in(key):
     """A pattern for the names in a section of any domain: no other name is taken for one."""
-    return "|".join(sorted({name for d in config["domains"].values() for name in d[key]}))
+    return "|".join(
+        sorted({name for d in config["domains"].values() for name in d[key]})
+    )
 
 
 wildcard_constraints:
