@@ -1,6 +1,7 @@
 """Errors meant for the user, and the one place that prints them."""
 
 import functools
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -27,26 +28,46 @@ def deadline_after(minutes: float | None) -> float | None:
     return None if minutes is None else time.monotonic() + 60 * minutes
 
 
+_MEMORY = re.compile("can't allocate memory|out of memory|size calculation overflowed", re.I)
+
+
+def printable(message: object) -> str:
+    """Return a message as one line of text without control characters, which a file may hold."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
+    return text if len(text) <= 2000 else f"{text[:2000]} ..."
+
+
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Wrap a program's entry point: print a user's error as one line and exit with status 2.
 
-    A file that cannot be read or written (`OSError`) is the user's to mend as well. `OutOfTime`
-    is printed the same way and ends the program with status `OUT_OF_TIME`.
+    A file that cannot be read or written (`OSError`) and memory that does not suffice are the
+    user's to mend as well. `OutOfTime` is printed the same way and ends the program with status
+    `OUT_OF_TIME`.
     """
+
+    def refuse(message: object) -> SystemExit:
+        print(f"error: {printable(message)}", file=sys.stderr)
+        return SystemExit(2)
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs) -> None:
         try:
             main(*args, **kwargs)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise refuse(error) from None
         except OutOfTime as stop:
             print(stop, file=sys.stderr)
             raise SystemExit(OUT_OF_TIME) from None
         except OSError as error:
             place = error.filename2 or error.filename
-            print(f"error: {f'{place}: ' if place else ''}{error.strerror}", file=sys.stderr)
-            raise SystemExit(2) from None
+            reason = error.strerror or error  # not every reader's own error has a text of its own
+            raise refuse(f"{place}: {reason}" if place else reason) from None
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _MEMORY.search(str(error)):
+                raise
+            raise refuse(
+                "memory: expected enough for what was asked, found too little; ask for less (fewer "
+                "samples, filters or examples a batch)"
+            ) from None
 
     return wrapped

@@ -24,6 +24,7 @@ import torch
 
 from dwp import tensorfile
 from dwp.errors import UserError
+from dwp.records import Record, parse_json
 
 try:
     from safetensors import SafetensorError, safe_open
@@ -137,12 +138,13 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; raise `UserError` when it is missing, damaged or not JSON."""
-    try:
-        return json.loads(_read_checked(path).decode())
-    except ValueError as error:
-        raise UserError(f"{path}: expected JSON, found {error}; {_MEND}") from None
+def read_json(path: str | os.PathLike) -> Record:
+    """Read a JSON file; raise `UserError` if it is missing, damaged or holds no JSON object."""
+    content = parse_json(_read_checked(path), path)
+    if not isinstance(content, Record):
+        kind = type(content).__name__
+        raise UserError(f"{path}: expected a JSON object, found {kind}; make the file again")
+    return content
 
 
 def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
@@ -156,8 +158,9 @@ def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
 
     try:
         return pd.read_csv(io.BytesIO(_read_checked(path)), **options)
-    except ValueError as error:
-        raise UserError(f"{path}: expected CSV, found {error}; {_MEND}") from None
+    except ValueError as error:  # pandas' own, and text that is not UTF-8
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: expected CSV, found {reason}; {_MEND}") from None
 
 
 def save_tensors(
@@ -214,8 +217,10 @@ def load_tensors(
         raise UserError(f"{path}: not a readable safetensors file ({error}); {_MEND}") from None
     if _HEADER not in metadata:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
+    header = parse_json(metadata[_HEADER], f"{path}: header")
+    if not isinstance(header, Record) or not isinstance(header["format"], int):
+        raise UserError(f"{path}: expected dwp's header, found another; make the file again")
     try:
-        header = json.loads(metadata[_HEADER])
         expected = header.pop("sha256", None)
         intact = expected == _checksum(header, tensors)
         if expected is None:
@@ -230,7 +235,9 @@ def load_tensors(
         )
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
-    return tensors, header["settings"]
+    if not isinstance(settings := header["settings"], Record):
+        raise UserError(f"{path}: expected settings in the header, found none; make the file again")
+    return Record(tensors, path), settings
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:

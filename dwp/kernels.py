@@ -1,12 +1,50 @@
 """Kernels of trained nets: collected, pruned by norm, split and described."""
 
+import os
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from dwp.errors import UserError
+from dwp.files import load_tensors
 from dwp.seeds import generator
+
+
+def check_kernels(kernels: Tensor, kernel_size: int | None = None) -> Tensor:
+    """Return kernels as float32 (n, k, k), accepting (n, k, k) and (n, 1, k, k).
+
+    Raises:
+        UserError: another shape, another kernel size than `kernel_size`, or values not finite.
+    """
+    if kernels.dim() == 4 and kernels.shape[1] == 1:
+        kernels = kernels[:, 0]
+    if kernels.dim() != 3 or kernels.shape[1] != kernels.shape[2] or len(kernels) == 0:
+        shape = tuple(kernels.shape)
+        raise UserError(f"kernels: expected shape (n, k, k) or (n, 1, k, k), found {shape}")
+    if kernel_size is not None and kernels.shape[1] != kernel_size:
+        size = kernels.shape[1]
+        raise UserError(
+            f"kernels: the prior is over {kernel_size} x {kernel_size} kernels, "
+            f"found {size} x {size}"
+        )
+    if not torch.isfinite(kernels).all():
+        raise UserError("kernels: expected finite values, found NaN or infinity")
+    return kernels.to(torch.float32)
+
+
+def load_kernels(path: str | os.PathLike, part: str, kernel_size: int | None = None) -> Tensor:
+    """Read the "train" or "test" part of a file of kernels, float32 (n, k, k).
+
+    Raises:
+        UserError: the file is missing or unreadable, or holds other than finite kernels, or of
+            another size than `kernel_size`.
+    """
+    kernels = load_tensors(path, kind="kernels")[0][part]
+    try:
+        return check_kernels(kernels, kernel_size)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def collect(weights: Iterable[Tensor]) -> Tensor:

@@ -31,7 +31,7 @@ from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import prior_class
-from dwp.settings import DETERMINISTIC, XAVIER, settings_of_prior
+from dwp.settings import DETERMINISTIC, XAVIER, read_config, settings_of_prior
 from dwp.variants import as_text, variants
 
 CALIBRATION_SECONDS = 35.0
@@ -510,17 +510,15 @@ def plan(config_file: str, cores: Sequence[int], gpus: int | None = None) -> str
     Raises:
         UserError: not the project's folder, the config is refused, or the data are not here.
     """
-    import yaml  # Snakemake's: only here is it needed
-
     for path in ("Snakefile", config_file):
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file; run this in the project's folder")
+    config = read_config(config_file)
     start = time.perf_counter()
     # Without what is there already, and with it: both at once.
     running = [_start_dry_run(config_file, *force) for force in ((), ("--forceall",))]
     due, everything = (parse_jobs(_finish(process, config_file)) for process in running)
     planning = time.perf_counter() - start
-    config = yaml.safe_load(Path(config_file).read_text(encoding="utf-8"))
 
     notes = []
     if gpus is not None and not torch.cuda.is_available():

@@ -20,6 +20,21 @@ CHECKPOINT = "weights.safetensors.checkpoint"
 """The file, within a run's own folder, that its training resumes from."""
 
 
+def run_folder(pattern: str, places: Mapping[str, Any]) -> Path:
+    """Return the folder of a run: a pattern whose {places} are filled in.
+
+    Raises:
+        UserError: the pattern has a place that the run has not, or is no pattern.
+    """
+    try:
+        return Path(pattern.format(**places))
+    except (AttributeError, LookupError, ValueError) as error:
+        raise UserError(
+            f"{pattern}: expected a folder with places among {', '.join(places)} in braces, "
+            f"found another ({error})"
+        ) from None
+
+
 @contextlib.contextmanager
 def kept(
     folder: str | os.PathLike, names: Sequence[str], identity: Mapping[str, Any]

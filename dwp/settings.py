@@ -2,9 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import os
+import re
+import reprlib
+from collections.abc import Hashable, Iterable, Mapping
 from fractions import Fraction
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from dwp.data import DATASETS
@@ -13,7 +17,8 @@ from dwp.errors import UserError
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS, prior_class
-from dwp.variants import combinations
+from dwp.records import parse_json
+from dwp.variants import GRID, combinations, listed
 
 DETERMINISTIC = "deterministic"
 """The `kind` of an entry of `priors` that stands for a point estimate."""
@@ -68,6 +73,82 @@ def settings_of_prior(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key in of_nets}
 
 
+_MOST_VALUES = 100_000
+"""In a config, with its anchors filled in: more than any study needs."""
+
+_MOST_RUNS = 100_000
+"""Of a domain's source nets, and of its classification."""
+
+_REPR = reprlib.Repr()
+_REPR.maxlist = _REPR.maxdict = 12
+_REPR.maxstring = _REPR.maxother = 200
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a config of the workflow, YAML or JSON, as data: nothing in it is executed.
+
+    Needs PyYAML, which comes with Snakemake.
+
+    Raises:
+        UserError: the file is missing, unreadable, neither YAML nor JSON, or not a mapping; a
+            setting stands twice in it; or it asks for code (`__use_yte__`) or grows without
+            bounds by its anchors.
+    """
+    import yaml  # a bare machine may lack it
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for name, (key, _) in zip(names, node.value, strict=True):
+                if isinstance(name, Hashable) and names.count(name) > 1:
+                    raise UserError(
+                        f"{path}: expected every setting once, found {name} again in line "
+                        f"{key.start_mark.line + 1}; remove one"
+                    )
+            return super().construct_mapping(node, deep)
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            config = parse_json(text, path) if text.lstrip().startswith("{") else None
+        except UserError:
+            config = None  # YAML may begin with a brace as well
+        config = yaml.load(text, Loader) if config is None else config
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except RecursionError:
+        raise UserError(f"{path}: expected YAML, found it nested too deeply") from None
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: expected YAML, found {reason}; mend the file") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected settings by name, found {type(config).__name__}")
+    if "__use_yte__" in config:
+        raise UserError(f"{path}: expected settings, found __use_yte__, which runs code; remove it")
+    check_size(config, path)
+    return config
+
+
+def check_size(config: Any, place: str | os.PathLike) -> None:
+    """Refuse what grows without bounds by its anchors, before anything walks through it.
+
+    Raises:
+        UserError: there are more than 100,000 values.
+    """
+    todo, found = [config], 0
+    while todo:
+        value = todo.pop()
+        parts = value.values() if isinstance(value, Mapping) else value
+        if isinstance(value, (Mapping, list)):
+            found += len(value)
+            todo += parts
+        if found > _MOST_VALUES:
+            raise UserError(
+                f"{place}: expected at most {_MOST_VALUES} values, found more, or an anchor within "
+                "itself; write fewer"
+            )
+
+
 def describe_refusal(error: Any) -> str:
     """Return a schema's refusal in one line: the setting, what was expected, what was found.
 
@@ -77,12 +158,13 @@ def describe_refusal(error: Any) -> str:
     place = ".".join(map(str, error.absolute_path)) or "the config"
     if error.validator == "additionalProperties":
         allowed = sorted(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(allowed))
+        unknown = sorted(map(str, set(error.instance) - set(allowed)))
         return f"{place}: unknown {', '.join(unknown)}; expected only {', '.join(allowed)}"
     if error.validator == "required":
         missing = sorted(set(error.validator_value) - set(error.instance))
         return f"{place}: missing {', '.join(missing)}"
-    return f"{place}: expected {error.validator} {error.validator_value}; found {error.instance!r}"
+    found = _REPR.repr(error.instance)
+    return f"{place}: expected {error.validator} {error.validator_value}; found {found}"
 
 
 def check_settings(config: Mapping[str, Any]) -> None:
@@ -97,8 +179,18 @@ def check_settings(config: Mapping[str, Any]) -> None:
             "tensorboard: expected the package of that name for true, found none; run"
             " pip install tensorboard, or set it to false"
         )
+    _check_name("name", config["name"])
     for name, domain in config["domains"].items():
+        _check_name("domains", name)
+        for prior in domain["priors"]:
+            _check_name(f"domains.{name}.priors", prior)
         _check_domain(f"domains.{name}", domain)
+
+
+def _check_name(place: str, name: object) -> None:
+    """Refuse what would lead out of the results' folder; without Snakemake no schema does."""
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)):
+        raise UserError(f"{place}: expected a name of letters, digits, - and _; found {name!r}")
 
 
 _FRACTIONAL = (
@@ -124,7 +216,20 @@ def _check_numbers(place: str, value: object) -> None:
             raise UserError(f"{place}: expected an integer, found {value}")
 
 
+def _check_runs(place: str, domain: Mapping[str, Any]) -> None:
+    section = domain["classification"]
+    lists = [section[key] for key in GRID.values()] + list(listed(section).values())
+    runs = {
+        "source_nets.count": domain.get("source_nets", {}).get("count", 0),
+        "classification": math.prod(map(len, lists)),
+    }
+    for name, number in runs.items():
+        if number > _MOST_RUNS:
+            raise UserError(f"{place}.{name}: expected at most {_MOST_RUNS} runs, found {number}")
+
+
 def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
+    _check_runs(place, domain)
     _one_of(f"{place}.network", domain["network"], NETWORKS)
     _check_data(f"{place}.data", domain)
     network_layers = NETWORKS[domain["network"]].kernel_sizes

@@ -54,16 +54,20 @@ def load_file(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str
     start = 8 + int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8:start])
-        metadata, tensors = header.pop("__metadata__", {}), {}
-        for name, entry in header.items():
+        metadata, tensors, total = header.pop("__metadata__", {}), {}, 0
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise TypeError("metadata that are no text")
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             (first, end), dtype = entry["data_offsets"], _TYPES[entry["dtype"]]
-            count = math.prod(entry["shape"])
+            if first != total or min(entry["shape"], default=0) < 0:
+                raise ValueError(f"'{name}' has a place or a shape that no tensor can have")
+            count, total = math.prod(entry["shape"]), end
             if start + end > len(content) or count * dtype.itemsize != end - first:
                 raise ValueError(f"'{name}' is cut short")
             values = torch.empty(0, dtype=dtype)
             if count:
                 values = torch.frombuffer(content, dtype=dtype, count=count, offset=start + first)
             tensors[name] = values.view(entry["shape"]).clone()
-    except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError, RuntimeError) as error:
         raise ValueError(f"no safetensors header: {error}") from None
     return tensors, metadata

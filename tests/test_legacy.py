@@ -296,7 +296,7 @@ def test_released_kernels_are_two_parts(tmp_path):
         (np.full((1, 3, 3), np.nan), "NaN"),
         (np.full((1, 3, 3), 1e300), "infinity"),
         (np.full((1, 3, 3), "text"), "could not convert"),
-        (np.array([None]), "Object arrays"),
+        (np.array([None]), "Python objects"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dwp.errors import UserError
 from dwp.evaluation.factorial import METRICS
 from dwp.plots.curves import curves
 from dwp.plots.factorial import factorial_figure
@@ -171,7 +172,7 @@ def test_drawn_twice_is_the_same(tmp_path):
 
 
 def test_failed_save_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"\.pdf, \.png or \.svg"):
+    with pytest.raises(UserError, match=r"\.pdf, \.png or \.svg"):
         save(Figure(), [tmp_path / "figure.gif"])
     assert not list(tmp_path.iterdir())
 
@@ -324,14 +325,14 @@ def test_fractions_stay_below_one():
 
 
 def test_figures_refuse_what_they_would_mix_up():
-    with pytest.raises(ValueError, match="nll"):
+    with pytest.raises(UserError, match="nll"):
         fewshot(summary(), "nll")
     both = pd.concat([summary(), summary().assign(domain="cifar10")])
-    with pytest.raises(ValueError, match="domain"):
+    with pytest.raises(UserError, match="domain"):
         fewshot(both, "ensemble_accuracy")
-    with pytest.raises(ValueError, match="ece"):
+    with pytest.raises(UserError, match="ece"):
         factorial_figure(cells()[cells()["metric"] != "ensemble_ece"])
-    with pytest.raises(ValueError, match="'n'"):
+    with pytest.raises(UserError, match="'n'"):
         against_steps(pd.concat([history(), history().assign(n=100)]), "valid_nll")
 
 

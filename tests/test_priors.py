@@ -11,8 +11,9 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from dwp.errors import UserError
 from dwp.files import save_tensors
+from dwp.kernels import check_kernels
 from dwp.priors import KINDS, load_prior, load_priors, prior_class
-from dwp.priors.base import KernelPrior, check_kernels
+from dwp.priors.base import KernelPrior
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training.prior import fit_prior

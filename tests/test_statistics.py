@@ -105,7 +105,7 @@ def test_pairing_keeps_settings_apart():
 
 
 def test_paired_tests_need_the_reference():
-    with pytest.raises(ValueError, match="'flow'"):
+    with pytest.raises(UserError, match="'flow'"):
         paired_tests(runs(("dwp", 0, 0, 0.5)), {"prior": "flow"})
 
 

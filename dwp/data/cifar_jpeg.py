@@ -1,14 +1,12 @@
 """CIFAR-10 as a JPEG copy: half the size of the original, at the cost of exact pixels."""
 
-import io
 import itertools
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from dwp.data.images import ImageDataset
+from dwp.data.limits import MOST_BYTES, decode
 from dwp.data.npz import check_labels, read_npz
 from dwp.errors import UserError
 
@@ -51,6 +49,11 @@ class CIFAR10JPEG(ImageDataset):
         }
         arrays = read_npz(path, expected)
         header, data = arrays["header"].tobytes(), arrays["data"].tobytes()
+        if len(arrays["offsets"]) > MOST_BYTES // 3072:  # bytes of an image's pixels
+            raise UserError(
+                f"{path}: expected at most {MOST_BYTES // 3072} images, found "
+                f"{len(arrays['offsets'])} offsets; get it again"
+            )
         offsets = arrays["offsets"].tolist()
         if offsets[:1] + offsets[-1:] != [0, len(data)] or offsets != sorted(offsets):
             raise UserError(
@@ -60,18 +63,12 @@ class CIFAR10JPEG(ImageDataset):
         check_labels(path, arrays["labels"], len(offsets) - 1, len(self.classes))
         self.data = torch.empty(len(offsets) - 1, 32, 32, 3, dtype=torch.uint8)
         for number, (start, end) in enumerate(itertools.pairwise(offsets)):
-            pixels = _decode(header + data[start:end], f"{path}: image {number}")
+            try:
+                pixels = decode(header + data[start:end], "JPEG", (32, 32), "RGB")
+            except (LookupError, ValueError) as error:
+                raise UserError(
+                    f"{path}: image {number}: expected a JPEG image, 32x32 RGB, found {error}; get "
+                    "the file again"
+                ) from None
             self.data[number] = torch.from_numpy(pixels)
         self.targets = torch.from_numpy(arrays["labels"]).long()
-
-
-def _decode(content: bytes, name: str) -> np.ndarray:
-    """Return the pixels, uint8 (32, 32, 3), of a JPEG image."""
-    try:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            form = f"{image.width}x{image.height} {image.mode}"
-            if form == "32x32 RGB":
-                return np.array(image)
-    except Exception as error:  # a damaged image can make its reader raise almost anything
-        form = str(error).replace("\n", " ")
-    raise UserError(f"{name}: expected a JPEG image, 32x32 RGB, found {form}; get the file again")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from dwp.data.limits import Bounded
 from dwp.errors import UserError
 from dwp.files import atomic
 
@@ -78,9 +79,10 @@ def read_idx(path: str | Path) -> tuple[torch.Tensor, str]:
         UserError: the file cannot be read, decompressed or parsed.
     """
     try:
-        content = Path(path).read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with open(path, "rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        with Bounded(path) if zipped else open(path, "rb") as file:
+            content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); get it again") from None
     return parse_idx(content, path), hashlib.sha256(content).hexdigest()

@@ -2,19 +2,17 @@
 
 import functools
 import hashlib
-import io
 import logging
 import tarfile
 import zlib
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 
 from dwp.data.idx import idx_bytes
 from dwp.data.images import ImageDataset
+from dwp.data.limits import Bounded, decode
 from dwp.data.sources import (
     CHECKSUMS,
     FILES,
@@ -32,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 ARCHIVE = "notMNIST_small.tar.gz"
 LETTERS = tuple("ABCDEFGHIJ")
+_MOST_MEMBER = 2**20  # bytes; the pictures have some hundreds
 
 
 class Archive(NamedTuple):
@@ -72,9 +71,17 @@ def read_archive(path: str | Path, test_per_class: int = 200) -> Archive:
     found: dict[bytes, set[int]] = {}
     skipped = 0
     try:
-        with tarfile.open(path) as archive:
+        # A stream: nothing is extracted, and no member is looked for out of order.
+        with Bounded(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
             for member in archive:
                 parts = member.name.split("/")
+                inside = not member.name.startswith("/") and ".." not in parts
+                plain = member.isdir() or (member.isfile() and member.size <= _MOST_MEMBER)
+                if not (inside and plain):
+                    raise UserError(
+                        f"{path}: expected folders and files of at most {_MOST_MEMBER} bytes, "
+                        f"found {member.name} ({member.size} bytes); get the archive again"
+                    )
                 # Archives made on a Mac hold a hidden "._name.png" beside each file.
                 if (
                     not member.isfile()
@@ -84,16 +91,17 @@ def read_archive(path: str | Path, test_per_class: int = 200) -> Archive:
                     or parts[-2] not in LETTERS
                 ):
                     continue
-                pixels = _decode(archive.extractfile(member).read())
-                if pixels is None:
+                try:
+                    pixels = decode(archive.extractfile(member).read(), "PNG", (28, 28), None)
+                except LookupError as error:
+                    raise UserError(
+                        f"{path}: expected pictures of 28x28, found {member.name} of {error}; get "
+                        "the archive again"
+                    ) from None
+                except ValueError:
                     skipped += 1
                     _log.info("%s: %s cannot be read, skipped", path, member.name)
                     continue
-                if pixels.shape != (28, 28):
-                    raise UserError(
-                        f"{path}: expected pictures of 28x28, found {member.name} of "
-                        f"{pixels.shape[1]}x{pixels.shape[0]}; get the archive again"
-                    )
                 found.setdefault(pixels.tobytes(), set()).add(LETTERS.index(parts[-2]))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{path}: not a readable archive ({error}); get it again") from None
@@ -113,15 +121,6 @@ def read_archive(path: str | Path, test_per_class: int = 200) -> Archive:
             part = "test" if rank < test_per_class else "train"
             chosen[part].append((digest[::-1], label, pixels))
     return Archive({part: _stack(sorted(rows)) for part, rows in chosen.items()}, skipped)
-
-
-def _decode(content: bytes) -> np.ndarray | None:
-    """Return the grey pixels of a PNG, uint8 (height, width), or None if it is not readable."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, zlib.error):
-        return None
 
 
 def _stack(rows: list[tuple[str, int, bytes]]) -> tuple[torch.Tensor, torch.Tensor]:

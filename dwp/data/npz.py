@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dwp.data.limits import MOST_BYTES
 from dwp.errors import UserError
 
 
@@ -25,6 +26,9 @@ def read_npz(
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            size = sum(member.file_size for member in file.zip.infolist())
+            if size > MOST_BYTES:
+                raise ValueError(f"{size} bytes when decompressed, more than {MOST_BYTES}")
             arrays = {name: np.asarray(file[name]) for name in expected}
     except FileNotFoundError:
         raise UserError(

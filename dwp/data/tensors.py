@@ -1,12 +1,15 @@
 """An image data set as plain tensors in one file, as the workflow's stages pass it on."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from dwp.errors import UserError
 from dwp.files import load_tensors, save_tensors
+
+_MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,35 @@ class ImageTensors:
         save_tensors(path, vars(self), kind="images", settings=settings)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "ImageTensors":
-        """Read what `save` wrote; raises `UserError` for any other file."""
-        return cls(**load_tensors(path, kind="images")[0])
+    def load(
+        cls, path: str | os.PathLike, shape: tuple[int, int, int] | None = None
+    ) -> "ImageTensors":
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            shape: channels, height and width that the images must have; None: any.
+
+        Raises:
+            UserError: the file is missing, unreadable, or holds other tensors.
+        """
+        tensors, _ = load_tensors(path, kind="images")
+        for part in ("train", "test"):
+            images, targets = tensors[f"{part}_images"], tensors[f"{part}_targets"]
+            found = tuple(images.shape[1:])
+            if images.dtype != torch.uint8 or len(found) != 3 or shape not in (None, found):
+                wanted = "x".join(map(str, shape or ("channels", "height", "width")))
+                raise UserError(
+                    f"{path}: expected {part} images, uint8, of {wanted}, found {images.dtype} of "
+                    f"{'x'.join(map(str, found))}; make it again"
+                )
+            fit = targets.dtype == torch.int64 and targets.shape == images.shape[:1] != (0,)
+            if not fit or targets.min() < 0 or targets.max() >= _MOST_CLASSES:
+                raise UserError(
+                    f"{path}: expected a class, int64, from 0 to {_MOST_CLASSES - 1}, for each of "
+                    f"1 or more {part} images, found others; make it again"
+                )
+        return cls(**{field.name: tensors[field.name] for field in fields(cls)})
 
     def to(self, device: str) -> "ImageTensors":
         """Return the data set on a device, without a copy of what is there already."""

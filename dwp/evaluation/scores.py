@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from dwp.errors import UserError
-from dwp.priors.base import KernelPrior, check_kernels
+from dwp.kernels import check_kernels
+from dwp.priors.base import KernelPrior
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 

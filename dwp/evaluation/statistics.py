@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from scipy import stats
 
 from dwp.errors import UserError
@@ -21,15 +22,58 @@ _PAPER_COLUMNS = ("dataset", "prior", "num_examples", "accuracy")
 _PAPER_NUMBERS = (*_PAPER_COLUMNS, "std", "seeds", "read")
 
 
-def read_runs(path: str | os.PathLike, settings: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def read_table(
+    path: str | os.PathLike,
+    columns: Sequence[str],
+    numbers: Sequence[str] = (),
+    texts: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Read a table written by `dwp.plots.tables.to_csv`, or one like it.
+
+    Args:
+        path: the CSV file.
+        columns: that it must have; others are kept.
+        numbers: columns that must hold numbers (NaN: a failed run).
+        texts: columns that, where there, are read as text, whatever they look like.
+
+    Raises:
+        UserError: the file is missing, is not CSV, or lacks a column.
+    """
+    table = read_csv(path, dtype=dict.fromkeys(texts, str))
+    columns = list(dict.fromkeys([*columns, *numbers]))
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise UserError(
+            f"{path}: expected the columns {', '.join(columns)}; "
+            f"missing {', '.join(missing)}; add them"
+        )
+    for column in numbers:
+        if len(table) and not is_numeric_dtype(table[column]):
+            wrong = table[column][pd.to_numeric(table[column], errors="coerce").isna()]
+            raise UserError(
+                f"{path}: expected numbers in the column {column}, found {wrong.iloc[0]}; mend it"
+            )
+    return table
+
+
+def read_runs(
+    path: str | os.PathLike,
+    settings: Mapping[str, Sequence[str]],
+    numbers: Sequence[str] = ("value",),
+) -> pd.DataFrame:
     """Read a table of runs or a summary of one, written by `dwp.plots.tables.to_csv`.
 
     Args:
         path: the CSV file.
         settings: values of the varied and tuned settings, as text; the columns of that name
             become categories in this order, which tables and figures of them keep.
+        numbers: the columns of what was measured: of a summary, `mean` and `interval`.
+
+    Raises:
+        UserError: the file is missing, is not CSV, or lacks a column.
     """
-    table = read_csv(path, dtype=dict.fromkeys(settings, str))
+    columns = ("domain", "prior", "init", "n", "metric", *settings)
+    table = read_table(path, columns, numbers, list(settings))
     for name, values in settings.items():
         table[name] = pd.Categorical(table[name], values, ordered=True)
     return table
@@ -165,14 +209,14 @@ def paired_tests(
         method and reference are alike in all.
 
     Raises:
-        ValueError: no run has the reference method.
+        UserError: no run has the reference method.
     """
     match, compared = list(match), list(reference)
     means = split_means(runs, [*match, *compared], value)
     is_reference = (means[compared] == pd.Series(reference)).all(axis=1)
     told = ", ".join(compared), ", ".join(reference.values())
     if not is_reference.any():
-        raise ValueError(f"no run has the {told[0]} '{told[1]}'")
+        raise UserError(f"no run has the {told[0]} '{told[1]}'")
     pairs = means[~is_reference].merge(
         means[is_reference].drop(columns=compared),
         on=[*match, "split"],
@@ -233,14 +277,8 @@ def read_paper(
     Raises:
         UserError: the file is missing, is not CSV, or lacks a column.
     """
-    paper = read_csv(path, dtype=dict.fromkeys(settings, str))
-    missing = [column for column in columns if column not in paper]
-    if missing:
-        raise UserError(
-            f"{path}: expected the columns {', '.join(columns)}; "
-            f"missing {', '.join(missing)}; add them"
-        )
-    return paper
+    numbers = [name for name in columns if name in ("num_examples", "accuracy", "step", "value")]
+    return read_table(path, columns, numbers, list(settings))
 
 
 def authors_at(paper: pd.DataFrame, place: Mapping[str, str]) -> pd.DataFrame:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dwp.errors import UserError
+from dwp.kernels import check_kernels
 from dwp.priors import GaussianKernels, KernelPrior, kl_divergence, kl_nature
-from dwp.priors.base import check_kernels
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 

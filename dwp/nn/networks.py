@@ -184,15 +184,31 @@ def scaled(filters: Sequence[int], factor: float) -> list[int]:
     return [max(1, round(factor * number)) for number in filters]
 
 
-def build_network(name: str, **arguments) -> nn.Module:
-    """Build a network of `NETWORKS` by name.
+def network_class(name: str) -> type[nn.Module]:
+    """Return the class of a network.
 
     Raises:
         UserError: nobody registered the name.
     """
     if name not in NETWORKS:
         raise UserError(f"network '{name}' is unknown; expected one of {', '.join(NETWORKS)}")
-    return NETWORKS[name](**arguments)
+    return NETWORKS[name]
+
+
+def build_network(name: str, **arguments) -> nn.Module:
+    """Build a network of `NETWORKS` by name.
+
+    Raises:
+        UserError: nobody registered the name, or `filters` has another length.
+    """
+    network = network_class(name)
+    layers, filters = network.kernel_sizes, arguments["filters"]
+    if len(filters) != len(layers):
+        raise UserError(
+            f"filters: expected {len(layers)} numbers, one for each of {', '.join(layers)}; found "
+            f"{filters}"
+        )
+    return network(**arguments)
 
 
 def initialise_xavier(net: nn.Module, generator: torch.Generator) -> None:

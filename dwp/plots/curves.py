@@ -38,7 +38,7 @@ def curves(runs: pd.DataFrame, metric: str, x: str, paper: pd.DataFrame | None =
             the initialisations that occur in `runs`.
 
     Raises:
-        ValueError: no row has the metric, or several domains.
+        UserError: no row has the metric, or several domains.
     """
     table = over_seeds(rows_of_metric(runs, metric, alone=["domain"]), ["init", x])
     inits = in_order(table["init"])

@@ -46,7 +46,7 @@ def fewshot(
         vary: settings whose combinations have panels of their own.
 
     Raises:
-        ValueError: no row has the metric, or several domains.
+        UserError: no row has the metric, or several domains.
     """
     rows = rows_of_metric(summary, metric, alone=["domain"])
     priors, counts = in_order(rows["prior"]), _counts(rows)

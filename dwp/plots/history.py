@@ -35,7 +35,7 @@ def against_steps(history: pd.DataFrame, metric: str, vary: Sequence[str] = ()) 
         vary: settings whose combinations have panels of their own.
 
     Raises:
-        ValueError: no row has the metric, or several n or domains.
+        UserError: no row has the metric, or several n or domains.
     """
     rows = rows_of_metric(history, metric, alone=["domain", "n"])
     table = summarise(rows, ["prior", "init", *vary, "step"])

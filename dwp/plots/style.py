@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dwp.errors import UserError
 from dwp.files import atomic
 
 SINGLE_COLUMN = 3.35  # inches
@@ -122,15 +123,15 @@ def rows_of_metric(frame: pd.DataFrame, metric: str, alone: Iterable[str]) -> pd
     """The rows of one metric.
 
     Raises:
-        ValueError: there are none, or a column of `alone` has several values, which one figure
+        UserError: there are none, or a column of `alone` has several values, which one figure
             would mix up.
     """
     rows = frame[frame["metric"] == metric]
     if rows.empty:
-        raise ValueError(f"no rows with the metric '{metric}'")
+        raise UserError(f"no rows with the metric '{metric}'")
     for column in alone:
         if column in rows and rows[column].nunique() > 1:
-            raise ValueError(f"several values of '{column}' in one figure: keep one")
+            raise UserError(f"several values of '{column}' in one figure: keep one")
     return rows
 
 
@@ -205,7 +206,7 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
     left out, and the layout is fixed at the first call.
 
     Raises:
-        ValueError: another suffix.
+        UserError: another suffix.
     """
     metadata = {
         ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -219,7 +220,7 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
         figure.set_layout_engine("none")
     for path in map(Path, paths):
         if path.suffix not in metadata:
-            raise ValueError(f"{path}: expected .pdf, .png or .svg")
+            raise UserError(f"{path}: expected .pdf, .png or .svg")
         with mpl.rc_context(RC), atomic(path) as temporary:
             figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata[path.suffix])
             if path.suffix == ".svg":

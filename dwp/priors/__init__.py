@@ -1,8 +1,11 @@
 """Priors over kernels: one interface, one file a kind."""
 
+import math
 import os
 from collections.abc import Sequence
 from importlib import import_module
+
+import torch
 
 from dwp.errors import UserError
 from dwp.files import load_tensors
@@ -20,6 +23,7 @@ __all__ = [
     "kl_nature",
     "load_prior",
     "load_priors",
+    "load_vae",
     "prior_class",
     "register_kl",
 ]
@@ -57,14 +61,41 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
         UserError: the file is missing, unreadable, or not a prior.
     """
     tensors, settings = load_tensors(path, kind="prior")
-    prior = prior_class(settings["kind"])(**settings["arguments"])
     try:
-        prior.load_state_dict(tensors)
-    except RuntimeError:
+        kind = prior_class(settings["kind"])
+        if kind.kind == "flow":  # zuko's nets cannot be built as shapes; their sizes are bounded
+            most = math.isqrt(sum(tensor.numel() for tensor in tensors.values()))
+            if max(settings["arguments"].values()) > most:
+                raise ValueError("sizes that do not fit the tensors")
+            expected = kind(**settings["arguments"]).state_dict()
+        else:
+            with torch.device("meta"):  # a look at the shapes, before memory is given to them
+                expected = kind(**settings["arguments"]).state_dict()
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except Exception as error:  # the arguments are whatever the file says
+        raise UserError(
+            f"{path}: expected the arguments of a '{settings['kind']}' prior, found "
+            f"{settings['arguments']} ({error}); make it again"
+        ) from None
+    shapes, found = ({k: v.shape for k, v in state.items()} for state in (expected, tensors))
+    if shapes != found:
         raise UserError(
             f"{path}: its tensors are not those of a '{settings['kind']}' prior; make it again"
-        ) from None
+        )
+    if any(tensor.isnan().any() for tensor in tensors.values()):
+        raise UserError(f"{path}: expected numbers, found NaN; make it again")
+    prior = kind(**settings["arguments"])
+    prior.load_state_dict(tensors)
     return prior.requires_grad_(False)
+
+
+def load_vae(path: str | os.PathLike) -> KernelPrior:
+    """Read a prior that must be a VAE, as `load_prior`."""
+    prior = load_prior(path)
+    if prior.kind != "vae":
+        raise UserError(f"{path}: expected a prior of kind 'vae', found '{prior.kind}'")
+    return prior
 
 
 def load_priors(places: Sequence[str] | None, device: str = "cpu") -> dict[str, KernelPrior] | None:

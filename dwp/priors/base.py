@@ -89,25 +89,3 @@ class KernelPrior(nn.Module):
         """Write the prior to one `.safetensors` file that `dwp.load_prior` reads."""
         settings = {"kind": self.kind, "arguments": self.arguments}
         save_tensors(path, self.state_dict(), kind="prior", settings=settings)
-
-
-def check_kernels(kernels: Tensor, kernel_size: int | None = None) -> Tensor:
-    """Return kernels as float32 (n, k, k), accepting (n, k, k) and (n, 1, k, k).
-
-    Raises:
-        UserError: another shape, another kernel size than `kernel_size`, or values not finite.
-    """
-    if kernels.dim() == 4 and kernels.shape[1] == 1:
-        kernels = kernels[:, 0]
-    if kernels.dim() != 3 or kernels.shape[1] != kernels.shape[2] or len(kernels) == 0:
-        shape = tuple(kernels.shape)
-        raise UserError(f"kernels: expected shape (n, k, k) or (n, 1, k, k), found {shape}")
-    if kernel_size is not None and kernels.shape[1] != kernel_size:
-        size = kernels.shape[1]
-        raise UserError(
-            f"kernels: the prior is over {kernel_size} x {kernel_size} kernels, "
-            f"found {size} x {size}"
-        )
-    if not torch.isfinite(kernels).all():
-        raise UserError("kernels: expected finite values, found NaN or infinity")
-    return kernels.to(torch.float32)

@@ -129,7 +129,14 @@ def optimise(
     if checkpoint is not None and Path(checkpoint).exists():
         state = _load_checkpoint(checkpoint, identity, label)
         if state is not None:
-            first, records = _restore(state, model, optimiser, parameters, noise)
+            try:
+                first, records = _restore(state, model, optimiser, parameters, noise)
+            except (IndexError, RuntimeError, TypeError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(
+                    f"{checkpoint}: expected a checkpoint of this very run, found another "
+                    f"({reason}); delete it"
+                ) from None
     failed = {run for run, own in enumerate(records) if own and has_failed(own)}
     saved = time.monotonic()
     indices = zip(
@@ -211,7 +218,7 @@ def _load_checkpoint(path, identity, label):
     except UserError as error:
         _log.warning("%s: starts from the beginning; its checkpoint is damaged: %s", label, error)
         return None
-    if settings["identity"] != identity:
+    if settings.get("identity") != identity:
         _log.warning(
             "%s: starts from the beginning; %s is the checkpoint of a run with other settings, "
             "code, inputs, torch or device",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dwp.errors import UserError
+from dwp.kernels import check_kernels
 from dwp.priors import KernelPrior, prior_class
-from dwp.priors.base import check_kernels
 from dwp.seeds import generator
 from dwp.training.loop import optimise
 

@@ -26,12 +26,17 @@ from dwp.settings import (
     XAVIER,
     as_json,
     check_settings,
+    check_size,
     describe_refusal,
+    read_config,
     settings_of_prior,
 )
 from dwp.variants import GRID, as_text, combinations, variant_name, variants
 
 try:
+    for path in workflow.configfiles:
+        read_config(path)
+    check_size(config, "the config")
     validate(config, "../schemas/config.schema.yaml")
     check_settings(config)
 except WorkflowError as error:
@@ -52,12 +57,19 @@ FIGURES = f"{RESULTS}/{{domain}}/figures"
 GPU = 0 if config["device"] == "cpu" else 1
 
 
+def names_in(key):
+    """A pattern for the names in a section of any domain: no other name is taken for one."""
+    return "|".join(
+        sorted({name for d in config["domains"].values() for name in d[key]})
+    )
+
+
 wildcard_constraints:
-    domain="[^/]+",
+    domain="|".join(config["domains"]),
     role="source|target",
     layer="[^/_.]+",
-    prior="[^/]+",
-    init="[^/]+",
+    prior=names_in("priors"),
+    init=f"{XAVIER}|{names_in('priors')}",
     variant="[^/]+",
     n="[0-9]+",
     split="[0-9]+",

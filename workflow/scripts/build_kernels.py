@@ -1,11 +1,11 @@
 """Collect, prune, split and describe the kernels of one layer over all source nets."""
 
 import argparse
-import json
 
 from dwp.errors import one_line_errors
 from dwp.files import load_tensors, save_tensors, write_json
 from dwp.kernels import collect, cut_norm, describe, norms, split, thin
+from dwp.records import json_option
 
 
 @one_line_errors
@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nets", nargs="+", required=True)
     parser.add_argument("--layer", required=True)
-    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--settings", type=json_option("--settings"), required=True)
     parser.add_argument("--kernels", required=True)
     parser.add_argument("--description", required=True)
     arguments = parser.parse_args()

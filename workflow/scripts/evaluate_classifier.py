@@ -1,8 +1,6 @@
 """Test trained nets: accuracy, likelihood, calibration, and what they know they do not know."""
 
 import argparse
-import json
-from pathlib import Path
 
 import torch
 
@@ -15,7 +13,8 @@ from dwp.files import load_tensors, write_json
 from dwp.nn.classifier import build_classifier
 from dwp.priors import load_priors
 from dwp.priors.kl import DEFAULT, Estimation
-from dwp.runs import naming
+from dwp.records import json_option
+from dwp.runs import naming, run_folder
 from dwp.seeds import generator
 
 
@@ -25,9 +24,11 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out-of-domain", required=True)
     parser.add_argument("--priors", nargs="*", help="LAYER=FILE for each Bayesian layer")
-    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--settings", type=json_option("--settings"), required=True)
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
-    parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
+    parser.add_argument(
+        "--runs", type=json_option("--runs", list), required=True, help="places of each run"
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -39,7 +40,7 @@ def main() -> None:
     strange = to_unit(ImageTensors.load(arguments.out_of_domain).test_images)
     priors = load_priors(arguments.priors, device)
     for place in arguments.runs:
-        folder = Path(arguments.folder.format(**place))
+        folder = run_folder(arguments.folder, place)
         with naming(" ".join(folder.parts[-6:])):
             tensors, run = load_tensors(folder / "weights.safetensors", kind="classifier")
             net = build_classifier(run, classes, priors)

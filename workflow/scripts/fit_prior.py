@@ -1,7 +1,6 @@
 """Fit one prior to the kernels of one layer."""
 
 import argparse
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +8,10 @@ import torch
 
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
-from dwp.files import checked, digest, load_tensors
-from dwp.priors import load_prior
+from dwp.files import checked, digest
+from dwp.kernels import load_kernels
+from dwp.priors import load_vae
+from dwp.records import json_option
 from dwp.training.prior import fit_prior
 
 
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument("--kernels", help="not needed by kinds that fit nothing")
     parser.add_argument("--reconstructed-by", help="VAE prior that the kernels are passed through")
     parser.add_argument("--kernel-size", type=int, required=True)
-    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--settings", type=json_option("--settings"), required=True)
     parser.add_argument("--code", required=True, help="a checkpoint of other code is ignored")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
@@ -38,9 +39,9 @@ def main() -> None:
     checkpoint = Path(f"{place}.checkpoint")
     kernels = None
     if arguments.kernels:
-        kernels = load_tensors(arguments.kernels, kind="kernels")[0]["train"]
+        kernels = load_kernels(arguments.kernels, "train", arguments.kernel_size)
     if arguments.reconstructed_by:
-        kernels = load_prior(arguments.reconstructed_by).reconstruct(kernels)
+        kernels = load_vae(arguments.reconstructed_by).reconstruct(kernels)
     prior, records = fit_prior(
         settings["kind"],
         arguments.kernel_size,

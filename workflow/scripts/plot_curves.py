@@ -4,7 +4,7 @@ import argparse
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import read_authors
-from dwp.files import read_csv
+from dwp.evaluation.statistics import read_table
 from dwp.plots.curves import curves
 from dwp.plots.style import save
 
@@ -22,7 +22,8 @@ def main() -> None:
     arguments = parser.parse_args()
     x = arguments.against
     paper = read_authors(arguments.paper, arguments.domain, x, arguments.experiment)
-    figure = curves(read_csv(arguments.runs), arguments.metric, x, paper)
+    runs = read_table(arguments.runs, ["domain", "init", x, "seed", "metric"], ["value"])
+    figure = curves(runs, arguments.metric, x, paper)
     save(figure, arguments.outputs)
 
 

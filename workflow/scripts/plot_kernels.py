@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from dwp.errors import one_line_errors
-from dwp.files import load_tensors
+from dwp.kernels import load_kernels
 from dwp.plots.kernels import kernels_beside_samples
 from dwp.plots.style import save
 from dwp.priors import load_prior
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--priors", nargs="+", required=True, help=".../PRIOR/LAYER.safetensors")
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
-    real = load_tensors(arguments.kernels, kind="kernels")[0]["test"] if arguments.kernels else None
+    real = load_kernels(arguments.kernels, "test") if arguments.kernels else None
     samples = {
         Path(path).parent.name: load_prior(path).sample(_TILES**2, generator("figure"))
         for path in arguments.priors

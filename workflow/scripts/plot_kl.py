@@ -3,7 +3,7 @@
 import argparse
 
 from dwp.errors import one_line_errors
-from dwp.files import read_csv
+from dwp.evaluation.statistics import read_table
 from dwp.plots.kl import kl_against_width
 from dwp.plots.style import save
 
@@ -14,7 +14,8 @@ def main() -> None:
     parser.add_argument("--table", required=True)
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
-    save(kl_against_width(read_csv(arguments.table)), arguments.outputs)
+    table = read_table(arguments.table, ["prior", "w"], ["deviation", "mean", "standard_error"])
+    save(kl_against_width(table), arguments.outputs)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import argparse
 import torch
 
 from dwp.errors import one_line_errors
-from dwp.files import load_tensors
+from dwp.kernels import load_kernels
 from dwp.plots.latent import latent_space, latent_traversal
 from dwp.plots.style import save
-from dwp.priors import load_prior
+from dwp.priors import load_vae
 
 _REACH = 3.0  # standard deviations of p(z) to either side
 _TILES = 13
@@ -23,10 +23,10 @@ def main() -> None:
     parser.add_argument("--kernels", help="none: draw no codes")
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
-    prior = load_prior(arguments.prior)
+    prior = load_vae(arguments.prior)
     codes = None
     if arguments.kernels:
-        codes = prior.encode(load_tensors(arguments.kernels, kind="kernels")[0]["test"])[0]
+        codes = prior.encode(load_kernels(arguments.kernels, "test", prior.kernel_size))[0]
     if prior.latent == 2:
         places = torch.linspace(-_REACH, _REACH, _TILES)
         second, first = torch.meshgrid(places, places, indexing="ij")

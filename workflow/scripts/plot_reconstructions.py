@@ -6,10 +6,10 @@ import torch
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.study import reconstruct
-from dwp.files import load_tensors
+from dwp.kernels import load_kernels
 from dwp.plots.kernels import kernels_beside_reconstructions
 from dwp.plots.style import save
-from dwp.priors import load_prior
+from dwp.priors import load_vae
 
 
 @one_line_errors
@@ -20,8 +20,9 @@ def main() -> None:
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    kernels = load_tensors(arguments.kernels, kind="kernels")[0]["test"]
-    results = reconstruct(load_prior(arguments.prior), kernels)
+    prior = load_vae(arguments.prior)
+    kernels = load_kernels(arguments.kernels, "test", prior.kernel_size)
+    results = reconstruct(prior, kernels)
     save(kernels_beside_reconstructions(kernels, *results), arguments.outputs)
 
 

@@ -1,7 +1,6 @@
 """Draw one metric of the few-shot nets: against the number of examples, or against steps."""
 
 import argparse
-import json
 
 import pandas as pd
 
@@ -10,6 +9,7 @@ from dwp.evaluation.statistics import read_paper, read_runs
 from dwp.plots.fewshot import fewshot
 from dwp.plots.history import against_steps
 from dwp.plots.style import save
+from dwp.records import json_option
 
 
 @one_line_errors
@@ -17,15 +17,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--summary", required=True)
     parser.add_argument("--history", help="draw this against steps, not the summary against n")
-    parser.add_argument("--vary", type=json.loads, default={}, help="values to compare")
-    parser.add_argument("--tune", type=json.loads, default={}, help="values chosen among")
+    parser.add_argument("--vary", type=json_option("--vary"), default={}, help="values to compare")
+    parser.add_argument(
+        "--tune", type=json_option("--tune"), default={}, help="values chosen among"
+    )
     parser.add_argument("--paper", nargs="*", help="the authors' numbers")
     parser.add_argument("--n", type=int, help="training examples of the histories to draw")
     parser.add_argument("--metric", required=True)
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
     vary, tune = arguments.vary, arguments.tune
-    summary = read_runs(arguments.summary, {**vary, **tune})
+    summary = read_runs(arguments.summary, {**vary, **tune}, ["mean", "interval"])
     if "chosen_by" in summary:
         summary = summary[summary["chosen_by"] == "validation"]
     if arguments.history:

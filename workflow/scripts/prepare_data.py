@@ -1,18 +1,22 @@
 """Read a data set, or some of one, from files, a download or its generator, into one file."""
 
 import argparse
-import json
 
 from dwp.data import data_folder, load_dataset
 from dwp.data.choice import choose, dataset_of, describe
 from dwp.errors import one_line_errors
+from dwp.records import json_option
 
 
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--choice", type=json.loads, required=True, help="see dwp.data.choice")
-    parser.add_argument("--location", type=json.loads, required=True, help="folder and download")
+    parser.add_argument(
+        "--choice", type=json_option("--choice", str), required=True, help="see dwp.data.choice"
+    )
+    parser.add_argument(
+        "--location", type=json_option("--location"), required=True, help="folder and download"
+    )
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     folder = data_folder(arguments.location["folder"])

@@ -51,7 +51,13 @@ def main() -> None:
     deadline = deadline_after(arguments.minutes)
 
     config = read_json(arguments.config)
-    check_settings(config)
+    try:
+        check_settings(config)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{arguments.config}: expected a config that Snakemake accepts, found another "
+            f"({error}); check it with snakemake -n"
+        ) from None
     domain = arguments.domain or next(iter(config["domains"]))
     if domain not in config["domains"] or not (arguments.domain or len(config["domains"]) == 1):
         raise UserError(f"--domain: expected one of {', '.join(config['domains'])}, found {domain}")

@@ -6,7 +6,8 @@ import torch
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.scores import nearest, score
-from dwp.files import load_tensors, write_json
+from dwp.files import write_json
+from dwp.kernels import load_kernels
 from dwp.priors import load_prior
 
 
@@ -20,9 +21,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     prior = load_prior(arguments.prior)
-    kernels, _ = load_tensors(arguments.kernels, kind="kernels")
-    result = score(prior, kernels["test"], importance_samples=arguments.importance_samples)
-    write_json(arguments.output, result | nearest(prior, kernels["train"], kernels["test"]))
+    train, test = (
+        load_kernels(arguments.kernels, part, prior.kernel_size) for part in ("train", "test")
+    )
+    result = score(prior, test, importance_samples=arguments.importance_samples)
+    write_json(arguments.output, result | nearest(prior, train, test))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import read_authors, steps_to_levels
-from dwp.files import read_csv
+from dwp.evaluation.statistics import read_table
 from dwp.plots.tables import to_be_read, to_csv
 
 
@@ -22,7 +22,8 @@ def main() -> None:
     levels = arguments.levels
     paper = read_authors(arguments.paper, arguments.domain, "step", arguments.experiment)
     theirs = steps_to_levels(paper.assign(seed=0), levels).rename(columns={"steps": "authors"})
-    ours = steps_to_levels(read_csv(arguments.history), levels)
+    history = read_table(arguments.history, ["init", "seed"], ["step", "value"])
+    ours = steps_to_levels(history, levels)
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
     to_csv(table, arguments.output)
     to_be_read(table, arguments.output.removesuffix(".csv") + ".md")

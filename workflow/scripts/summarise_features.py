@@ -4,7 +4,7 @@ import argparse
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import over_seeds, read_authors
-from dwp.files import read_csv
+from dwp.evaluation.statistics import read_table
 from dwp.plots.tables import to_be_read, to_csv
 
 
@@ -20,7 +20,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    summary = over_seeds(read_csv(arguments.runs), ["domain", "init", "scale", "metric"])
+    groups = ["domain", "init", "scale", "metric"]
+    summary = over_seeds(read_table(arguments.runs, [*groups, "seed"], ["value"]), groups)
     paper = read_authors(arguments.paper, arguments.domain, "scale")
     paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
     summary = summary.merge(paper, "left", ["init", "scale", "metric"])

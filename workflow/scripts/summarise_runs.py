@@ -1,7 +1,6 @@
 """Summarise the runs of a domain over splits, test them, and hold them against the paper."""
 
 import argparse
-import json
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from dwp.evaluation.statistics import (
     with_holm,
 )
 from dwp.plots.tables import to_be_read, to_csv
+from dwp.records import json_option
 
 _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_auroc")
 
@@ -24,8 +24,12 @@ _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", required=True)
-    parser.add_argument("--vary", type=json.loads, required=True, help="values to compare")
-    parser.add_argument("--tune", type=json.loads, required=True, help="values to choose among")
+    parser.add_argument(
+        "--vary", type=json_option("--vary"), required=True, help="values to compare"
+    )
+    parser.add_argument(
+        "--tune", type=json_option("--tune"), required=True, help="values to choose among"
+    )
     parser.add_argument("--tune-by", required=True, help="validation metric to choose by")
     parser.add_argument("--paper", nargs="+", required=True)
     parser.add_argument("--reference", required=True, help="the prior to test against")
@@ -39,9 +43,10 @@ def main() -> None:
 
     vary, tune = arguments.vary, arguments.tune
     runs = read_chosen(arguments.runs, vary, tune, arguments.tune_by)
+    papers = [read_paper(path, settings=list(vary)) for path in arguments.paper]
+    paper = pd.concat(papers, ignore_index=True)
     by = ["domain", "prior", "init", *vary, "n", *["chosen_by"] * bool(tune), "metric"]
     summary = summarise(runs, [*by[:-1], *tune, "metric"])
-    to_csv(summary, arguments.summary)
 
     references = {name: values[0] for name, values in vary.items()}
     compared = [{"prior": arguments.reference}, *({name: references[name]} for name in vary)]
@@ -51,10 +56,9 @@ def main() -> None:
         paired_tests(runs, reference, [name for name in by if name not in reference])
         for reference in compared
     ]
+    to_csv(summary, arguments.summary)
     to_csv(with_holm(pd.concat(tests)), arguments.tests)
 
-    papers = [read_paper(path, settings=list(vary)) for path in arguments.paper]
-    paper = pd.concat(papers, ignore_index=True)
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
     apart = [name for name in by if name not in ("domain", "prior", "n", "metric")]
     places = [

@@ -7,7 +7,7 @@ import torch
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.study import kl_by_width
-from dwp.files import load_tensors
+from dwp.kernels import load_kernels
 from dwp.plots.tables import to_csv
 from dwp.priors import load_prior
 
@@ -20,9 +20,9 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    kernels, _ = load_tensors(arguments.kernels, kind="kernels")
+    kernels = load_kernels(arguments.kernels, "test")
     priors = {Path(path).parent.name: load_prior(path) for path in arguments.priors}
-    to_csv(kl_by_width(priors, kernels["test"]), arguments.output)
+    to_csv(kl_by_width(priors, kernels), arguments.output)
 
 
 if __name__ == "__main__":

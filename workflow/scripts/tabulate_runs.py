@@ -5,23 +5,27 @@ What the last look at the validation images saw is a metric too, where both are 
 
 import argparse
 import itertools
-import json
 
 import pandas as pd
 
 from dwp.errors import one_line_errors
-from dwp.files import read_csv, read_json
+from dwp.evaluation.statistics import read_table
+from dwp.files import read_json
 from dwp.plots.tables import to_csv
+from dwp.records import json_option
+from dwp.runs import run_folder
 
 
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", required=True, help="folder of a run, with {places}")
-    parser.add_argument("--grid", type=json.loads, required=True, help="values of each place")
+    parser.add_argument(
+        "--grid", type=json_option("--grid"), required=True, help="values of each place"
+    )
     parser.add_argument(
         "--variants",
-        type=json.loads,
+        type=json_option("--variants"),
         default={},
         help="of each prior: folder and listed values of each combination of them",
     )
@@ -34,10 +38,10 @@ def main() -> None:
     for values in itertools.product(*arguments.grid.values()):
         run = {"domain": arguments.domain, **dict(zip(arguments.grid, values, strict=True))}
         for variant, listed in arguments.variants.get(run.get("prior"), [("", {})]):
-            folder = arguments.runs.format(variant=variant, **run)
+            folder = run_folder(arguments.runs, {"variant": variant, **run})
             row, content = {**run, **listed}, {}
             if arguments.history:
-                history = read_csv(f"{folder}/history.csv")
+                history = read_table(f"{folder}/history.csv", ["metric"], ["step", "value"])
                 histories.append(history.assign(**row))
                 looks = history[history["metric"].str.startswith("validation_")]
                 content = dict(looks[["metric", "value"]].itertuples(index=False))  # the last wins

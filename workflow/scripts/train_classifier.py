@@ -3,8 +3,6 @@
 import argparse
 import contextlib
 import itertools
-import json
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -13,8 +11,10 @@ from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
 from dwp.files import checked, digest, save_tensors
+from dwp.nn.networks import network_class
 from dwp.priors import load_priors
-from dwp.runs import CHECKPOINT, kept, naming
+from dwp.records import json_option
+from dwp.runs import CHECKPOINT, kept, naming, run_folder
 from dwp.training.classification import train_classifiers
 
 
@@ -25,10 +25,12 @@ def main() -> None:
     parser.add_argument("--priors", nargs="*", help="LAYER=FILE for each Bayesian layer")
     parser.add_argument("--init", nargs="*", help="LAYER=FILE; none: Xavier-normal")
     parser.add_argument("--penalty", nargs="*", help="LAYER=FILE for a plain net's weights")
-    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--settings", type=json_option("--settings"), required=True)
     parser.add_argument("--code", required=True, help="what other code made is made again")
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
-    parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
+    parser.add_argument(
+        "--runs", type=json_option("--runs", list), required=True, help="places of each run"
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so many")
     parser.add_argument("--tolerant", action="store_true", help="go on after a run that diverges")
@@ -38,7 +40,8 @@ def main() -> None:
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
 
-    target = ImageTensors.load(arguments.data)
+    network = network_class(arguments.settings["network"])
+    target = ImageTensors.load(arguments.data, network.image_shape)
     layers = arguments.priors or [], arguments.init or [], arguments.penalty or []
     priors, init, penalty = map(load_priors, layers)
     files = (layer.partition("=")[2] for layer in itertools.chain(*layers))
@@ -48,7 +51,7 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             todo = []
             for run in group:
-                folder = Path(arguments.folder.format(**run))
+                folder = run_folder(arguments.folder, run)
                 label = " ".join(folder.parts[-8:])
                 settings = {**arguments.settings, **run}
                 identity = {**settings, "code": arguments.code, "inputs": inputs}

@@ -1,8 +1,6 @@
 """Train whole nets from where their kernels start, and record how fast they get better."""
 
 import argparse
-import json
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -12,7 +10,8 @@ from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import checked, digest, save_tensors
 from dwp.priors import load_priors
-from dwp.runs import CHECKPOINT, kept, naming
+from dwp.records import json_option
+from dwp.runs import CHECKPOINT, kept, naming, run_folder
 from dwp.training.convergence import train_from
 
 
@@ -21,10 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--init", nargs="*", help="LAYER=FILE; none: Xavier-normal")
-    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--settings", type=json_option("--settings"), required=True)
     parser.add_argument("--code", required=True, help="what other code made is made again")
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
-    parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
+    parser.add_argument(
+        "--runs", type=json_option("--runs", list), required=True, help="places of each run"
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     arguments = parser.parse_args()
@@ -36,12 +37,12 @@ def main() -> None:
     layers = arguments.init or []
     inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
     for run in arguments.runs:
-        folder = Path(arguments.folder.format(**run))
+        folder = run_folder(arguments.folder, run)
         label = " ".join(folder.parts[-5:])
         settings = {**arguments.settings, **run}
         identity = {**settings, "code": arguments.code, "inputs": inputs}
         checkpoint = folder / CHECKPOINT
-        drawing = settings["kind"] == "image-vae"
+        drawing = arguments.settings["kind"] == "image-vae"
         names = ["weights.safetensors", "history.csv", *["samples.safetensors"] * drawing]
         with naming(label), kept(folder, names, identity) as place:
             if place is None:

@@ -1,8 +1,6 @@
 """Train classifiers on convolutions that stay as they were initialised."""
 
 import argparse
-import json
-from pathlib import Path
 
 import torch
 
@@ -10,8 +8,10 @@ from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import digest, save_tensors, write_json
+from dwp.nn.networks import network_class
 from dwp.priors import load_priors
-from dwp.runs import CHECKPOINT, kept, naming
+from dwp.records import json_option
+from dwp.runs import CHECKPOINT, kept, naming, run_folder
 from dwp.training.features import train_on_features, trained_state
 
 
@@ -20,22 +20,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--init", nargs="*", help="LAYER=FILE; none: Xavier-normal")
-    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--settings", type=json_option("--settings"), required=True)
     parser.add_argument("--code", required=True, help="what other code made is made again")
     parser.add_argument("--folder", required=True, help="folder of a run, with {places}")
-    parser.add_argument("--runs", type=json.loads, required=True, help="places of each run")
+    parser.add_argument(
+        "--runs", type=json_option("--runs", list), required=True, help="places of each run"
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda")
     parser.add_argument("--checkpoint-minutes", type=float, default=5, help="from one to the next")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
 
-    data = ImageTensors.load(arguments.data)
+    network = network_class(arguments.settings["network"])
+    data = ImageTensors.load(arguments.data, network.image_shape)
     init = load_priors(arguments.init)
     layers = arguments.init or []
     inputs = digest([arguments.data, *(layer.partition("=")[2] for layer in layers)])
     for run in arguments.runs:
-        folder = Path(arguments.folder.format(**run))
+        folder = run_folder(arguments.folder, run)
         label = " ".join(folder.parts[-5:])
         settings = {**arguments.settings, **run}
         identity = {**settings, "code": arguments.code, "inputs": inputs}

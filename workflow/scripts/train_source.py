@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import json
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -12,7 +10,9 @@ from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
 from dwp.files import checked, digest, save_tensors, write_json
-from dwp.runs import CHECKPOINT, kept, naming
+from dwp.nn.networks import network_class
+from dwp.records import json_option
+from dwp.runs import CHECKPOINT, kept, naming, run_folder
 from dwp.training.source import nets_together, train_source_nets
 
 
@@ -20,7 +20,7 @@ from dwp.training.source import nets_together, train_source_nets
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--settings", type=json.loads, required=True)
+    parser.add_argument("--settings", type=json_option("--settings"), required=True)
     parser.add_argument("--code", required=True, help="what other code made is made again")
     parser.add_argument("--folder", required=True, help="folder of a net, with {seed}")
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
@@ -32,7 +32,8 @@ def main() -> None:
     torch.set_num_threads(1)
     device = choose_device(arguments.device)
 
-    data = ImageTensors.load(arguments.data).to(device)
+    network = network_class(arguments.settings["network"])
+    data = ImageTensors.load(arguments.data, network.image_shape).to(device)
     inputs = digest([arguments.data])
     names = ("weights.safetensors", "history.csv", "metrics.json")
     together = nets_together(arguments.settings, device)
@@ -40,7 +41,7 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             todo = []
             for seed in arguments.seeds[first : first + together]:
-                folder = Path(arguments.folder.format(seed=seed))
+                folder = run_folder(arguments.folder, {"seed": seed})
                 label = " ".join(folder.parts[-3:])
                 settings = {**arguments.settings, "seed": seed}
                 identity = {**settings, "code": arguments.code, "inputs": inputs}
