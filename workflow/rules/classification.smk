@@ -24,6 +24,7 @@ for domain, first, runs in run_jobs():
             domain=domain,
         resources:
             gpu=GPU,
+            runtime=lambda w, attempt, runs=runs: run_minutes(w, runs, attempt),
         params:
             priors=lambda w: layer_files(run_priors(w)),
             init=lambda w: layer_files(run_init(w)),

@@ -1,6 +1,7 @@
 import functools
 import itertools
 import json
+import math
 import re
 import shlex
 import sys
@@ -8,9 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import dwp.settings
+import torch
 from jsonschema import ValidationError
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
+from torch.nn import Conv2d, Linear
 
 from dwp.data import DATASETS
 from dwp.data.choice import dataset_of
@@ -18,7 +21,7 @@ from dwp.errors import UserError
 from dwp.files import digest
 from dwp.fingerprint import fingerprint
 from dwp.nn.image_vae import ImageVAE
-from dwp.nn.networks import NETWORKS
+from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import KINDS, prior_class
 from dwp.settings import (
     DETERMINISTIC,

@@ -25,6 +25,9 @@ for domain, experiment, kind, seeds in convergence_jobs():
             experiment=experiment,
         resources:
             gpu=GPU,
+            runtime=lambda w, attempt, seeds=seeds: convergence_minutes(
+                w, seeds, attempt
+            ),
         params:
             init=lambda w: " ".join(f"{k}={v}" for k, v in convergence_init(w).items()),
             folder=lambda w: fill(CONVERGENCE, **dict(w)),

@@ -1,3 +1,9 @@
+# Data may have to be fetched, and a cluster's nodes often cannot.
+localrules:
+    data,
+    check_data,
+
+
 rule data:
     output:
         f"{RESULTS}/{{domain}}/data/{{role}}.safetensors",

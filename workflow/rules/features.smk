@@ -18,6 +18,10 @@ for domain, first, runs in feature_jobs():
             domain=domain,
         resources:
             gpu=GPU,
+            mem_mb=lambda w, attempt: 8000 * attempt,
+            runtime=lambda w, attempt, runs=runs: feature_minutes(
+                w.domain, runs, attempt
+            ),
         params:
             init=lambda w: layer_files(run_init(w)),
             folder=lambda w: fill(FEATURES, domain=w.domain, init=w.init),

@@ -9,6 +9,8 @@ rule kernels:
         description=f"{RESULTS}/{{domain}}/kernels/collected/{{layer}}.json",
     log:
         f"{LOGS}/{{domain}}/kernels/{{layer}}.log",
+    resources:
+        mem_mb=lambda w, attempt: 8000 * attempt,
     params:
         settings=lambda w: as_json(kernel_settings(w.domain, w.layer)),
         code=code("build_kernels.py"),

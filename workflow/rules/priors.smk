@@ -11,6 +11,7 @@ rule prior:
         f"{LOGS}/{{domain}}/priors/{{prior}}_{{layer}}.tsv"
     resources:
         gpu=GPU,
+        runtime=prior_minutes,
     params:
         kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
         reconstructed_by=lambda w, input: (
@@ -52,6 +53,8 @@ rule prior_score:
         f"{LOGS}/{{domain}}/priors/score_{{prior}}_{{layer}}.log",
     benchmark:
         f"{LOGS}/{{domain}}/priors/score_{{prior}}_{{layer}}.tsv"
+    resources:
+        runtime=lambda w, attempt: min(60 * attempt, LONGEST),
     params:
         samples=lambda w: config["domains"][w.domain]["importance_samples"],
         code=lambda w: code("score_prior.py", prior_module(w.domain, w.prior)),

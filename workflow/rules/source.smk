@@ -18,6 +18,9 @@ for domain, seeds in source_jobs():
             domain=domain,
         resources:
             gpu=GPU,
+            runtime=lambda w, attempt, seeds=seeds: source_minutes(
+                w.domain, seeds, attempt
+            ),
         params:
             folder=lambda w: f"{RESULTS}/{w.domain}/source/{{seed}}",
             # what depends on `output` is no part of what Snakemake compares with earlier jobs

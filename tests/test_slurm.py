@@ -1,0 +1,221 @@
+"""The workflow through a real Slurm on this machine, one job cancelled and one hanging on the way.
+
+`DWP_SLURM_UP` is a program that starts a node (`--install --dir DIR --cpus N --gpus N`), with its
+`slurm-down.sh` beside it. One run of a small config serves all tests, because its waits overlap.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+UP = os.environ.get("DWP_SLURM_UP")
+pytestmark = pytest.mark.skipif(not UP, reason="DWP_SLURM_UP names no program that starts Slurm")
+
+RESULTS = Path("results/tiny/demo")
+KEPT = ".kept/identity.json"  # the last file of a finished net
+RUN = "classification/{}/dwp/base/n10/split{}/seed0"
+STUDY = ("kernels", "norms", "kl", "latent_dwp", "reconstructions_dwp")
+TRAINING = (
+    "source_nets_demo",
+    "prior_wildcards",
+    "classifiers",
+    "features_demo",
+    "convergence_demo",
+)
+
+
+def tiny_config() -> dict:
+    """Return the demo's config, cut down to seconds, for GPUs if there are some."""
+    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    config.update(name="tiny", device="auto")
+    domain = config["domains"]["demo"]
+    domain["source_nets"].update(count=2, runs_per_job=2, filters=[6, 4], epochs=20, batch_size=256)
+    domain["kernels"]["layers"] = {"conv1": {"quantile": 0.0}, "conv2": {"quantile": 0.5}}
+    domain["priors"] = {name: domain["priors"][name] for name in ("dwp", "deterministic-l2")}
+    for training in domain["priors"]["dwp"]["training"].values():
+        training["epochs"] = 2
+    domain["importance_samples"] = 2
+    domain["classification"].update(
+        runs_per_job=2,
+        filters=[2, 2],
+        priors=["dwp", "deterministic-l2"],
+        train_sizes=[10],
+        splits=[0, 1],
+        epochs=1000,
+        evaluate_every=1000,
+        samples=2,
+        validation=20,
+    )
+    domain["features"].update(scales=["1/4"], inits=["dwp"], seeds=[0], epochs=1)
+    domain["convergence"] = {"image-vae": domain["convergence"]["image-vae"]}
+    domain["convergence"]["image-vae"].update(
+        filters=[2, 2], inits=["dwp"], seeds=[0], steps=20, sample_steps=[0, 20]
+    )
+    return config
+
+
+def run(*command: str | os.PathLike, seconds: float = 60) -> str:
+    """Run a command to its end; return what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start Snakemake in the repository's root, results and a log going to a folder."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config()))
+    command = [sys.executable, "-m", "snakemake", "--directory", str(folder)]
+    command += ["--configfile", str(folder / "tiny.yaml"), *arguments]
+    # as where nothing can be written to the user's home
+    environment = {"HOME": "/proc/none", "XDG_CACHE_HOME": str(folder / "cache")}
+    environment |= {"PYTHONPATH": str(ROOT)}
+    with open(folder / "snakemake.txt", "w") as log:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT
+        )
+
+
+def finish(process: subprocess.Popen, folder: Path, seconds: float) -> None:
+    status = process.wait(timeout=seconds)
+    assert status == 0, (folder / "snakemake.txt").read_text()
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 240
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert path.exists()
+
+
+def training(folder: Path, prior: str) -> psutil.Process:
+    """Return the program that trains classifiers under a prior."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or [""]
+        here = process.info["cwd"] == str(folder) and "python" in Path(words[0]).name
+        if here and "train_classifier.py" in " ".join(words) and f"/{prior}/" in " ".join(words):
+            return process
+    raise AssertionError(f"nothing trains classifiers under {prior}")
+
+
+@dataclass
+class SlurmJob:
+    """What Slurm tells of a job that has ended."""
+
+    name: str  # of its rule or group, and its wildcards
+    state: str
+    minutes: int
+    memory: int  # MiB
+    gpus: int
+
+
+def parse_job(line: str) -> SlurmJob:
+    told = dict(re.findall(r"(\S+?)=(\S*)", line))
+    hours, minutes = re.fullmatch(r"(\d\d):(\d\d):00", told["TimeLimit"]).groups()
+    memory = told["MinMemoryNode"]
+    gpus = re.fullmatch(r"gres:gpu:(\d+)", told.get("TresPerJob", "gres:gpu:0"))
+    return SlurmJob(
+        name=told["Comment"].removeprefix("rule_"),
+        state=told["JobState"],
+        minutes=60 * int(hours) + int(minutes),
+        memory=round(float(memory[:-1]) * {"M": 1, "G": 1024}[memory[-1]]),
+        gpus=int(gpus[1]),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def jobs(folder) -> Iterator[list[SlurmJob]]:
+    """The jobs, as submitted, of a run that came to its end with its results in `folder`.
+
+    The job of the source nets was cancelled while it trained the second; that of the nets under the
+    DWP was halted while it trained the second, so that it hung until its time was up.
+    """
+    targets = ["classification", "random_features", "convergence", f"{RESULTS}/tables/priors.csv"]
+    targets += [f"{RESULTS}/figures/{name}_conv1.pdf" for name in STUDY]
+    lab = Path(tempfile.mkdtemp(prefix="dwp-slurm-"))  # the daemons refuse pytest's private ones
+    process = None
+    try:
+        run(UP, "--install", "--dir", lab, "--cpus", "2", "--gpus", "2", seconds=300)
+        process = start(
+            folder,
+            *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"),
+            *("--set-resources", "classifiers_demo_n10_split0_seed0:runtime=3 * attempt - 2"),
+            *("--", *targets),
+        )
+        wait_for(folder / RESULTS / "source" / "0" / KEPT, process)
+        run("scancel", *run("squeue", "--noheader", "--states=running", "--format=%i").split())
+        wait_for(folder / RESULTS / RUN.format("dwp", 0) / KEPT, process)
+        training(folder, "dwp").send_signal(signal.SIGSTOP)
+        finish(process, folder, 400)
+        yield list(map(parse_job, run("scontrol", "--oneliner", "show", "job").splitlines()))
+    finally:
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)  # Snakemake cancels its jobs
+            process.wait(timeout=60)
+        run(Path(UP).with_name("slurm-down.sh"), "--purge", "--dir", lab, seconds=120)
+
+
+def test_every_stage_runs_to_its_figures(jobs, folder):
+    figures = {path.stem for path in (folder / RESULTS / "figures").glob("*.pdf")}
+    expected = {f"{name}_conv1" for name in STUDY} | {"fewshot_accuracy", "fewshot_nll"}
+    expected |= {"steps_accuracy_n10", "steps_nll_n10", "features_accuracy"}
+    assert figures == expected | {"convergence_image-vae", "images_image-vae"}
+    last = {job.name: job.state for job in jobs}
+    assert set(last.values()) == {"COMPLETED"}
+    assert not any("data" in name for name in last)  # may need the network that nodes lack
+
+
+def test_a_cancelled_job_runs_again_with_more_time_and_memory(jobs, folder):
+    first, second = (job for job in jobs if job.name.startswith("source_nets_"))
+    assert (first.state, second.state) == ("CANCELLED", "COMPLETED")
+    assert (second.minutes, second.memory) == (2 * first.minutes, 2 * first.memory)
+    log = (folder / "logs/tiny/demo/source/0.log").read_text()
+    assert log.count("source net 0: finished before") == 1
+    assert "source net 1: finished before" not in log
+
+
+def test_a_job_out_of_time_goes_on_with_more(jobs, folder):
+    first, second = (job for job in jobs if "_demo_dwp_dwp_base" in job.name)
+    assert (first.state, second.state) == ("TIMEOUT", "COMPLETED")
+    assert (first.minutes, second.minutes) == (1, 4)
+    log = (folder / "logs/tiny/demo/classification/dwp/dwp/base/n10_split0_seed0.log").read_text()
+    assert "split0 seed0: finished before" in log
+    assert "split1 seed0: finished before" not in log
+
+
+def test_jobs_that_train_and_no_others_get_a_gpu(jobs):
+    for job in jobs:
+        assert job.gpus == int(job.name.startswith(TRAINING)), job.name
+
+
+def test_results_are_those_of_a_local_run(jobs, folder, tmp_path):
+    shutil.copytree(folder / RESULTS / "data", tmp_path / RESULTS / "data")
+    runs = (RESULTS / RUN.format(prior, 0) for prior in ("dwp", "deterministic-l2"))
+    targets = [f"{place}/metrics.json" for place in runs]
+    finish(start(tmp_path, "--profile", "local", "--", *targets), tmp_path, 200)
+    made = {
+        path.relative_to(tmp_path)
+        for pattern in ("*.safetensors", "metrics.json")
+        for path in (tmp_path / RESULTS).rglob(pattern)
+        if ".kept" not in path.parts and "data" not in path.parts
+    }
+    assert len(made) == 2 * 2 + 2 + 2 + 2 * 2 * 2  # nets, kernels, priors, nets
+    for path in made:
+        assert (tmp_path / path).read_bytes() == (folder / path).read_bytes(), path
