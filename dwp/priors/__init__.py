@@ -67,7 +67,7 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     return prior.requires_grad_(False)
 
 
-def load_priors(places: Sequence[str] | None, device: str = "cpu") -> dict[str, KernelPrior] | None:
+def load_priors(places: Sequence[str] | None) -> dict[str, KernelPrior] | None:
     """Read the priors of several layers from `layer=path` strings; None for no strings.
 
     Raises:
@@ -79,4 +79,4 @@ def load_priors(places: Sequence[str] | None, device: str = "cpu") -> dict[str, 
     for layer, sign, path in pairs:
         if not (layer and sign and path):
             raise UserError(f"expected LAYER=FILE, found '{layer}{sign}{path}'")
-    return {layer: load_prior(path).to(device) for layer, _, path in pairs}
+    return {layer: load_prior(path) for layer, _, path in pairs}

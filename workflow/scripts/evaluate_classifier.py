@@ -37,7 +37,7 @@ def main() -> None:
     classes = int(target.train_targets.max()) + 1
     test = (to_unit(target.test_images), target.test_targets)
     strange = to_unit(ImageTensors.load(arguments.out_of_domain).test_images)
-    priors = load_priors(arguments.priors, device)
+    priors = load_priors(arguments.priors)
     for place in arguments.runs:
         folder = Path(arguments.folder.format(**place))
         with naming(" ".join(folder.parts[-6:])):
@@ -50,7 +50,6 @@ def main() -> None:
             with products("float32", device):
                 metrics = evaluate_classifier(
                     net,
-                    priors,
                     train=(to_unit(target.train_images[chosen]), target.train_targets[chosen]),
                     test=test,
                     out_of_domain=strange,
