@@ -16,6 +16,7 @@ _EXPORTS = {
     "load_prior": "dwp.priors",
     "load_released_vae": "dwp.legacy",
     "predict": "dwp.nn.predict",
+    "pretrained": "dwp.priors.pretrained",
     "score": "dwp.evaluation.scores",
 }
 

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from dwp.errors import UserError
 from dwp.files import load_tensors
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Estimation, kl_divergence, kl_nature, register_kl
 from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
+from dwp.priors.pretrained import pretrained_file
 
 __all__ = [
     "KINDS",
@@ -53,9 +55,15 @@ def prior_class(kind: str) -> type[KernelPrior]:
 def load_prior(path: str | os.PathLike) -> KernelPrior:
     """Read a prior of any kind from its file, frozen and ready for use.
 
+    Args:
+        path: the file; or, as a string without a suffix and a folder, the name of a prior that
+            comes with the package, one of `dwp.pretrained()`.
+
     Raises:
-        UserError: the file is missing, unreadable, or not a prior.
+        UserError: the name is unknown, or the file is missing, unreadable, or not a prior.
     """
+    if isinstance(path, str) and not (Path(path).suffix or os.path.dirname(path)):
+        path = pretrained_file(path)
     tensors, settings = load_tensors(path, kind="prior")
     prior = prior_class(settings["kind"])(**settings["arguments"])
     try:
