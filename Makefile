@@ -1,6 +1,7 @@
 # make demo   set up, then the whole chain on small embedded data, to its figures
 # make test   set up, then the tests
 # make lint   set up, then the style checks
+# make docs   set up, then the reference docs/api.md from the docstrings
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ CORES ?= all
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test lint docs benchmark clean
 
 setup: $(VENV)/installed
 
@@ -30,7 +31,11 @@ lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) python docs/build_api.py --check
 	$(RUN) snakemake --lint --configfile config/demo.yaml
+
+docs: setup
+	$(RUN) python docs/build_api.py
 
 benchmark: setup
 	$(RUN) python benchmarks/run.py
