@@ -5,6 +5,7 @@
 # make report CONFIG=config/demo.yaml   set up, then one HTML page of all results of that config
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
 # make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
+# make docs   set up, then the reference docs/api.md from the docstrings
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ SEED ?= 0
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo report test check-determinism faults lint rulegraph benchmark clean
+.PHONY: setup demo report test check-determinism faults lint docs rulegraph benchmark clean
 
 setup: $(VENV)/installed
 
@@ -46,11 +47,15 @@ lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) python docs/build_api.py --check
 	$(RUN) snakemake --lint --configfile config/demo.yaml
 
 rulegraph: setup
 	$(RUN) snakemake --configfile config/demo.yaml --rulegraph dot \
 		| python docs/rulegraph.py demo | tred | dot -Tsvg > docs/rulegraph.svg
+
+docs: setup
+	$(RUN) python docs/build_api.py
 
 benchmark: setup
 	$(RUN) python benchmarks/run.py

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import products
-from dwp.nn.bayesian import bayesian_layers, kl_by_layer
+from dwp.nn.bayesian import bayesian_layers, kl
 from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.predict import predict
@@ -41,8 +41,7 @@ class Dwp:
         kernels_per_step: int | None = None,
         precision: str = "float32",
     ) -> None:
-        self.priors = _priors()
-        self.net = _classifier(filters, self.priors)
+        self.net = _classifier(filters, _priors())
         self.noise = generator("benchmark", "noise")
         for layer in bayesian_layers(self.net).values():
             layer.generator = self.noise
@@ -53,8 +52,8 @@ class Dwp:
 
     def __call__(self) -> None:
         logits = self.net(self.images)
-        kl = kl_by_layer(self.net, self.priors, self.noise, **self.options)
-        loss, _ = bayesian_objective(logits[None], self.targets[None], len(self.targets), kl)
+        terms = kl(self.net, self.noise, reduction="layer", **self.options)
+        loss, _ = bayesian_objective(logits[None], self.targets[None], len(self.targets), terms)
         self.adam.zero_grad()
         loss.sum().backward()
         self.adam.step()

@@ -7,15 +7,16 @@ from importlib import import_module
 
 _EXPORTS = {
     "UserError": "dwp.errors",
+    "bayesianize": "dwp.nn.bayesian",
     "derive_seed": "dwp.seeds",
     "generator": "dwp.seeds",
-    "initialise_from": "dwp.nn.bayesian",
-    "kl_by_layer": "dwp.nn.bayesian",
+    "init": "dwp.init",
+    "kl": "dwp.nn.bayesian",
     "kl_divergence": "dwp.priors",
     "load_prior": "dwp.priors",
     "load_released_vae": "dwp.legacy",
-    "make_bayesian": "dwp.nn.bayesian",
     "predict": "dwp.nn.predict",
+    "pretrained": "dwp.priors.pretrained",
     "score": "dwp.evaluation.scores",
 }
 
@@ -24,5 +25,6 @@ __all__ = sorted(_EXPORTS)
 
 def __getattr__(name: str) -> object:
     if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name]), name)
+        module = import_module(_EXPORTS[name])
+        return module if _EXPORTS[name] == f"dwp.{name}" else getattr(module, name)
     raise AttributeError(f"module 'dwp' has no attribute '{name}'")

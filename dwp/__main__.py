@@ -12,6 +12,8 @@ from dwp.legacy import load_kernel_array, load_released_vae
 from dwp.priors import KernelPrior, load_prior
 from dwp.seeds import generator
 
+_PRIOR = "a prior file, the name of a pretrained prior, or a folder of the authors' release"
+
 
 @one_line_errors
 def main() -> None:
@@ -21,7 +23,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("score", help="score kernels under a prior; prints JSON")
-    command.add_argument("prior", help="a prior file, or a folder of the authors' release")
+    command.add_argument("prior", help=_PRIOR)
     command.add_argument("kernels", help="kernels (n, k, k) or (n, 1, k, k) in a .npy file")
     command.add_argument("--seed", type=int, default=0, help="default: 0")
     command.add_argument(
@@ -33,7 +35,7 @@ def main() -> None:
     command.set_defaults(run=_score)
 
     command = commands.add_parser("sample", help="draw kernels into a .npy file")
-    command.add_argument("prior", help="a prior file, or a folder of the authors' release")
+    command.add_argument("prior", help=_PRIOR)
     command.add_argument("n", type=int, help="how many kernels")
     command.add_argument("output", help="the .npy file to write, (n, k, k) float32")
     command.add_argument("--seed", type=int, default=0, help="default: 0")

@@ -246,7 +246,6 @@ def _classifier_test(
         several = images.repeat(units, 1, 1, 1)
         return evaluate_classifier(
             net,
-            priors,
             train=(images, targets),
             test=(several, targets.repeat(units)),
             out_of_domain=several,

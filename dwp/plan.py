@@ -30,7 +30,7 @@ from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import NETWORKS, build_network, scaled
-from dwp.priors import prior_class
+from dwp.priors import load_prior, prior_class
 from dwp.settings import DETERMINISTIC, XAVIER, read_config, settings_of_prior
 from dwp.variants import as_text, variants
 
@@ -41,7 +41,9 @@ STAGES = {
     "data": r"data/(?:(?P<role>source|target)\.safetensors|checked\.json)",
     "source nets": r"source/\d+/weights\.safetensors",
     "kernels": r"kernels/(?:collected|released)/(?P<layer>[^/]+)\.safetensors",
-    "priors": r"priors/(?P<place>fitted|released)/(?P<prior>[^/]+)/(?P<layer>[^/]+)\.safetensors",
+    "priors": (
+        r"priors/(?P<place>fitted|released|pretrained)/(?P<prior>[^/]+)/(?P<layer>[^/]+)\.safetensors"
+    ),
     "scores": r"priors/scores/(?P<prior>[^/]+)/(?P<layer>[^/]+)\.json",
     "classification": rf"{_RUN}/n(?P<n>\d+)/.+/weights\.safetensors",
     "test": rf"{_RUN}/n\d+/.+/metrics\.json",
@@ -366,6 +368,9 @@ class Costs:
             folder = release_folder(self.config["release"]) / section["released"][layer]
             arguments = dict(load_released_vae(folder).arguments)
             del arguments["kernel_size"]
+        elif layer in section.get("pretrained", {}):
+            arguments = dict(load_prior(section["pretrained"][layer]).arguments)
+            del arguments["kernel_size"]
         return {"kind": section["kind"], "size": size, "arguments": arguments}
 
     def _kernels(self, domain: str, layer: str, stage: str) -> tuple[int, int]:
@@ -432,7 +437,7 @@ def describe_data(
                 f"snakemake --cores 1 --configfile CONFIG {path}"
             ) from error
         images = choose(choice, train, test)
-        path = folder / f"{describe(choice)}.safetensors"
+        path = folder / f"{describe(choice).replace('/', '_')}.safetensors"
         images.save(path, {})
     return {
         "train": len(images.train_images),

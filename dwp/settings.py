@@ -11,12 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dwp.data import DATASETS
+from dwp.data import registered
 from dwp.data.choice import check_ranges, dataset_of, share_images
 from dwp.errors import UserError
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import NETWORKS
-from dwp.priors import KINDS, prior_class
+from dwp.priors import KINDS, load_prior, prior_class
+from dwp.priors.pretrained import pretrained
 from dwp.records import parse_json
 from dwp.variants import GRID, combinations, listed
 
@@ -64,6 +65,12 @@ def prior_settings(domain: Mapping[str, Any], prior: str, layer: str) -> dict[st
         "arguments": section.get("layers", {}).get(layer, {}),
         "training": section.get("training", {}).get(layer),
     }
+
+
+def prior_place(section: Mapping[str, Any], layer: str) -> str:
+    """Return where a layer's prior comes from: it is "released", "pretrained" or "fitted" here."""
+    places = ("released", "pretrained")
+    return next((place for place in places if layer in section.get(place, {})), "fitted")
 
 
 def settings_of_prior(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:
@@ -254,6 +261,9 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
             )
     for prior, section in domain["priors"].items():
         _check_prior(f"{place}.priors.{prior}", section, layers, domain["priors"])
+        for layer, name in section.get("pretrained", {}).items():
+            setting = f"{place}.priors.{prior}.pretrained.{layer}"
+            _check_pretrained(setting, name, section["kind"], network_layers[layer])
     _check_classification(f"{place}.classification", domain, network_layers)
     if "features" in domain:
         _check_features(f"{place}.features", domain)
@@ -266,8 +276,10 @@ def _check_data(place: str, domain: Mapping[str, Any]) -> None:
     for role, choice in domain["data"].items():
         setting = f"{place}.{role}"
         dataset = dataset_of(choice)
-        _one_of(setting, dataset, DATASETS)
-        _, found, classes = DATASETS[dataset]
+        try:
+            _, found, classes = registered(dataset)
+        except UserError as error:
+            raise UserError(f"{setting}: {error}") from None
         if found != shape:
             raise UserError(
                 f"{setting}: network '{domain['network']}' takes images of "
@@ -302,7 +314,8 @@ def _check_prior(
     expected: set[str] = set()
     optional: set[str] = set()
     released = section.get("released", {}) if section["kind"] == "vae" else {}
-    fitted = [layer for layer in layers if layer not in released]
+    pretrained = section.get("pretrained", {}) if section["kind"] != DETERMINISTIC else {}
+    fitted = [layer for layer in layers if layer not in {**released, **pretrained}]
     if section["kind"] == DETERMINISTIC:
         expected, optional = {"l2"}, {"members", "dropout", "penalty"}
     else:
@@ -311,6 +324,7 @@ def _check_prior(
             expected |= {"layers"} if kind.choices() else set()
             expected |= {"training"} if kind.trained else set()
         expected |= {"released"} if released else set()
+        expected |= {"pretrained"} if pretrained else set()
         optional = {"reconstructed_by"} if section["kind"] == "empirical" else {"members"}
     found = set(section) - {"kind"}
     if not expected <= found <= expected | optional:
@@ -329,6 +343,8 @@ def _check_prior(
         _one_of(f"{place}.reconstructed_by", section["reconstructed_by"], vaes)
     for layer in released:
         _one_of(f"{place}.released", layer, layers)
+    for layer in pretrained:
+        _one_of(f"{place}.pretrained", layer, [each for each in layers if each not in released])
     for key in sorted(expected & {"layers", "training"}):
         for layer in section[key]:
             _one_of(f"{place}.{key}", layer, fitted)
@@ -357,6 +373,16 @@ def _check_prior(
                     f"{place}: fitted to kernels, and kernels.layers.{layer} gives none; set "
                     "threshold, quantile or released there"
                 )
+
+
+def _check_pretrained(place: str, name: str, kind: str, kernel_size: int) -> None:
+    _one_of(place, name, pretrained())
+    prior = load_prior(name)
+    if (prior.kind, prior.kernel_size) != (kind, kernel_size):
+        raise UserError(
+            f"{place}: expected a prior of kind {kind} over {kernel_size} x {kernel_size} kernels; "
+            f"'{name}' is of kind {prior.kind} over {prior.kernel_size} x {prior.kernel_size}"
+        )
 
 
 def _has_density(kind: str) -> bool:

@@ -1,5 +1,6 @@
 """Bayesian convolutions against explicit weight samples, and nets built and used with them."""
 
+import copy
 import math
 
 import pytest
@@ -9,16 +10,18 @@ from torch.nn import functional as F
 
 from dwp.devices import products
 from dwp.errors import UserError
+from dwp.init import from_prior_
 from dwp.nn.bayesian import (
     BayesianConv2d,
     bayesian_layers,
-    initialise_from,
-    make_bayesian,
+    bayesianize,
+    kl,
     prediction,
 )
 from dwp.nn.networks import MnistNet
 from dwp.nn.predict import predict
 from dwp.priors import GaussianKernels, MultiplicativeKernels, prior_class
+from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 
 POSTERIORS = ["additive", "multiplicative"]
@@ -201,10 +204,10 @@ def test_gradient_of_a_draw(posterior):
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_make_bayesian_keeps_the_net(posterior):
+def test_bayesianize_keeps_the_net(posterior):
     net, images = make_net(), randn(3, 1, 28, 28)
     expected, state = net(images), {k: v.clone() for k, v in net.state_dict().items()}
-    assert make_bayesian(net, posterior=posterior, log_variance=-4.0) is net
+    assert bayesianize(net, None, posterior=posterior, log_variance=-4.0) is net
 
     layers = bayesian_layers(net)
     assert set(layers) == {"conv1", "conv2"}
@@ -226,13 +229,13 @@ def test_make_bayesian_keeps_the_net(posterior):
         assert torch.equal(net(images), expected)
 
 
-def test_make_bayesian_finds_nested_names():
+def test_bayesianize_finds_nested_names():
     images = randn(4, 1, 6, 6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Nested().eval()
     expected = net(images)
-    make_bayesian(net)
+    bayesianize(net, None)
     assert set(bayesian_layers(net)) == {"first", "block.conv", "tail.1.0"}
     with prediction(net, sampling=False):
         assert torch.equal(net(images), expected)
@@ -241,10 +244,10 @@ def test_make_bayesian_finds_nested_names():
 
 
 @pytest.mark.parametrize("names", [["conv2"], ["conv1"], []])
-def test_make_bayesian_only_the_named_layers(names):
+def test_bayesianize_only_the_named_layers(names):
     net, images = make_net(), randn(3, 1, 28, 28)
     expected = net(images)
-    make_bayesian(net, names)
+    bayesianize(net, None, layers=names)
     assert set(bayesian_layers(net)) == set(names)
     for name in {"conv1", "conv2"} - set(names):
         assert type(net.get_submodule(name)) is nn.Conv2d
@@ -255,23 +258,176 @@ def test_make_bayesian_only_the_named_layers(names):
 
 
 @pytest.mark.parametrize("name", ["conv3", "classifier", "pool", "", "conv1.weight"])
-def test_make_bayesian_refuses_other_names(name):
+def test_bayesianize_refuses_other_names(name):
     net = make_net()
-    with pytest.raises(UserError, match=f"layer '{name}' .* expected one of conv1, conv2"):
-        make_bayesian(net, [name])
+    with pytest.raises(UserError, match=f"layer '{name}': expected one of .* conv1, conv2"):
+        bayesianize(net, None, layers=[name])
     assert not bayesian_layers(net)
 
 
-def test_make_bayesian_keeps_every_option_and_type():
+def test_bayesianize_keeps_every_option_and_type():
     options = {"stride": 2, "padding": 1, "dilation": 2, "groups": 2, "bias": False}
     net = nn.Sequential(nn.Conv2d(4, 6, (3, 5), padding_mode="reflect", **options)).double()
     images = randn(2, 4, 12, 12).double()
     expected = net(images)
-    make_bayesian(net)
+    bayesianize(net, None)
     with prediction(net, sampling=False):
         assert torch.equal(net(images), expected)
     assert net[0].log_variance.dtype == torch.double
     assert net(images).shape == expected.shape
+
+
+class Everything(nn.Module):
+    """A 7 x 7, 3 x 3 and 1 x 1 convolution, one layer in two places, batch norm, a transposed."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 7, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.once = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.again = self.once
+        self.short = nn.Conv2d(4, 2, 1)
+        self.up = nn.ConvTranspose2d(2, 1, 3)
+
+    def forward(self, images):
+        maps = self.once(self.norm(self.stem(images)))
+        return self.up(self.short(self.again(maps))).flatten(1)
+
+
+def make_everything():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Everything()
+
+
+def normal(kernel_size):
+    return prior_class("standard-normal")(kernel_size)
+
+
+def fitted(kernel_size):
+    return prior_class("gaussian-full").fit(0.1 * randn(100, kernel_size, kernel_size))
+
+
+def test_priors_go_by_kernel_size_or_name():
+    sizes = {3: fitted(3), 7: normal(7), 1: normal(1)}
+    net = bayesianize(make_everything(), sizes)
+    assert {n: layer.prior.kernel_size for n, layer in bayesian_layers(net).items()} == {
+        "stem": 7,
+        "once": 3,
+        "short": 1,
+    }
+    assert net.again is net.once  # one layer still, whose kernels count once
+    expected = sum(kl(bayesianize(make_everything(), {n: sizes[k]})) for n, k in SIZES.items())
+    torch.testing.assert_close(kl(net), expected)
+    both = bayesianize(make_everything(), sizes | {3: normal(3), "once": sizes[3]})
+    torch.testing.assert_close(kl(both), kl(net))
+    one = bayesianize(make_everything(), fitted(3), layers=["once"])
+    assert list(bayesian_layers(one)) == ["once"]
+    bayesianize(one, normal(7), layers=["stem"])  # the rest, later
+    assert list(bayesian_layers(one)) == ["stem", "once"]
+
+
+SIZES = {"stem": 7, "once": 3, "short": 1}
+
+
+def test_the_posterior_goes_with_the_prior():
+    improper = prior_class("log-uniform")(7)
+    net = bayesianize(make_net(), {"conv1": improper, "conv2": normal(5)})
+    assert net.conv1.posterior_kind == "multiplicative"
+    assert net.conv2.posterior_kind == "additive"
+    assert math.isfinite(kl(net).item())
+
+
+@pytest.mark.parametrize(
+    ("prior", "layers", "match"),
+    [
+        ({3: normal(3), 7: normal(7)}, None, "'short': expected a prior over its 1 x 1 kernels"),
+        (normal(3), None, "'stem': expected .* 7 x 7 kernels, found only over 3 x 3"),
+        ({"stem": normal(3)}, None, "'stem': expected .* 7 x 7 kernels, found only over 3 x 3"),
+        ({"stem": normal(7)}, ["once"], "'once': expected a prior over its 3 x 3 kernels"),
+        ({}, None, "prior: expected one, .* found none"),
+        (normal(3), ["up"], "'up': expected one of the net's convolutions"),
+    ],
+)
+def test_what_no_prior_fits_is_refused_and_the_net_left(prior, layers, match):
+    net = make_everything()
+    with pytest.raises(UserError, match=match):
+        bayesianize(net, prior, layers=layers)
+    assert not bayesian_layers(net)
+
+
+def test_oblong_kernels_derived_classes_and_tied_weights_are_refused():
+    with pytest.raises(UserError, match="its 3 x 5 kernels"):
+        bayesianize(nn.Sequential(nn.Conv2d(1, 2, (3, 5))), normal(3))
+
+    class Own(nn.Conv2d):
+        pass
+
+    with pytest.raises(UserError, match="itself, found Own"):
+        bayesianize(nn.Sequential(Own(1, 2, 3)), normal(3))
+    tied = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(UserError, match="'0': shares its weight"):
+        bayesianize(tied, normal(3))
+    assert not bayesian_layers(tied)
+
+
+def test_priors_are_frozen_copies_that_are_neither_trained_nor_saved(small_vae):
+    small_vae.requires_grad_(True)
+    net = make_net().double()
+    names = {name for name, _ in net.named_parameters()} | {"conv2.log_variance"}
+    bayesianize(net, {"conv2": small_vae})
+    assert {name for name, _ in net.named_parameters()} == names == set(net.state_dict())
+    assert net.conv2.prior is not small_vae
+    assert net.conv2.prior.frozen
+    assert not small_vae.frozen
+    kl(net, generator("kl")).backward()
+    assert net.conv2.weight.grad.abs().min() > 0
+    assert all(p.grad is None for p in [*small_vae.parameters(), *net.conv2.prior.parameters()])
+    net.conv2.prior = small_vae  # another one, set later, is no part of the net either
+    assert set(net.state_dict()) == names
+
+
+def test_layers_share_the_copy_of_a_prior_and_copies_of_the_net_have_their_own():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    prior = fitted(3)
+    bayesianize(net, prior)
+    assert net[0].prior is net[1].prior is net[2].prior is not prior
+    twin = copy.deepcopy(net)
+    assert twin[0].prior is twin[2].prior is not net[0].prior
+    twin[0].prior.mean += 1
+    assert torch.equal(net[0].prior.mean, prior.mean)
+
+
+def test_state_makes_the_same_net_again():
+    priors = {"conv1": fitted(7), "conv2": normal(5)}
+    net = bayesianize(make_net(), priors, log_variance=-3.0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * randn(*parameter.shape)
+    again = bayesianize(make_net(seed=1), priors)
+    again.load_state_dict(net.state_dict())
+    images = randn(3, 1, 28, 28)
+    first, second = (
+        (kl(n), predict(n, images, samples=2, generator=generator(0))) for n in (net, again)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_priors_go_with_the_net_to_another_type_and_device():
+    given = {"conv1": fitted(7), "conv2": KernelVAE(5, hidden=2, latent=2)}
+    expected = kl(bayesianize(make_net(), given), generator(0))
+    net = bayesianize(make_net(), given).double()
+    assert net.conv1.prior.mean.dtype == net.conv2.prior.kernel_mean.weight.dtype == torch.double
+    assert given["conv1"].mean.dtype == torch.float
+    assert kl(net, generator(0)).dtype == torch.double
+    torch.testing.assert_close(kl(net.float(), generator(0)), expected)
+    doubled = bayesianize(make_net().double(), given)  # as is a net that was there before
+    assert doubled.conv1.prior.mean.dtype == torch.double
+    net.to("meta")
+    assert net.conv1.prior.mean.device.type == "meta"
 
 
 # Prediction mode
@@ -286,7 +442,7 @@ def count_convolutions(monkeypatch):
 
 
 def test_prediction_restores_what_it_found():
-    net = make_bayesian(make_net())
+    net = bayesianize(make_net(), None)
     own = generator("own")
     net.conv1.generator, net.conv2.sampling = own, False
 
@@ -304,7 +460,7 @@ def test_prediction_restores_what_it_found():
 
 
 def test_reused_moments_change_nothing(monkeypatch):
-    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(3, 1, 28, 28)
+    net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(3, 1, 28, 28)
     calls = count_convolutions(monkeypatch)
     with torch.no_grad():
         random = generator("same")
@@ -323,7 +479,7 @@ def test_reused_moments_change_nothing(monkeypatch):
 
 
 def test_a_sample_has_one_noise_in_all_passes_and_samples_have_their_own():
-    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(3, 1, 28, 28)
+    net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(3, 1, 28, 28)
     with torch.no_grad(), prediction(net, generator=generator("noise")) as draws:
         first = net(images)
         again = net(images.clone())
@@ -337,7 +493,7 @@ def test_a_sample_has_one_noise_in_all_passes_and_samples_have_their_own():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_predictions_have_the_distribution_of_passes_with_noise_of_their_own(precision):
-    net = make_bayesian(make_net(), log_variance=-4.0).eval()
+    net = bayesianize(make_net(), None, log_variance=-4.0).eval()
     images = randn(6, 1, 28, 28).sigmoid()
     samples = 2000
     with torch.no_grad():
@@ -360,7 +516,7 @@ def test_predictions_have_the_distribution_of_passes_with_noise_of_their_own(pre
 
 
 def test_other_images_are_not_taken_for_the_reused():
-    net = make_bayesian(make_net(), log_variance=-3.0)
+    net = bayesianize(make_net(), None, log_variance=-3.0)
     first, second = randn(3, 1, 28, 28), randn(3, 1, 28, 28, seed=1)
     same = first.clone()  # equal, but another tensor
     with torch.no_grad(), prediction(net):
@@ -370,7 +526,7 @@ def test_other_images_are_not_taken_for_the_reused():
 
 
 def test_moments_are_not_reused_after_the_block():
-    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(2, 1, 28, 28)
+    net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(2, 1, 28, 28)
     with torch.no_grad():
         with prediction(net):
             old = net.conv1.moments(images)[0]
@@ -382,7 +538,7 @@ def test_moments_are_not_reused_after_the_block():
 
 
 def test_predictions_are_probabilities():
-    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(7, 1, 28, 28)
+    net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(7, 1, 28, 28)
     found = predict(net, images, samples=3, generator=generator(0), batch_size=4)
     assert found.shape == (3, 7, 10)
     assert (found >= 0).all()
@@ -392,7 +548,7 @@ def test_predictions_are_probabilities():
 
 
 def test_predictions_depend_on_the_generator_alone():
-    net, images = make_bayesian(make_net(), log_variance=-3.0), randn(5, 1, 28, 28)
+    net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(5, 1, 28, 28)
     first, same, other = (
         predict(net, images, samples=2, generator=generator(s)) for s in (0, 0, 1)
     )
@@ -404,7 +560,7 @@ def test_no_samples_are_the_mean_weights():
     net, images = make_net(), randn(5, 1, 28, 28)
     expected = net(images).softmax(1)
     plain = predict(net, images, samples=0, batch_size=2)
-    make_bayesian(net, log_variance=0.0)
+    bayesianize(net, None, log_variance=0.0)
     for found in (plain, predict(net, images, samples=0, batch_size=2)):
         assert found.shape == (1, 5, 10)
         torch.testing.assert_close(found[0], expected)
@@ -416,7 +572,7 @@ def test_predictions_scatter_with_the_posterior():
     images = randn(5, 1, 28, 28)
     distances = []
     for log_variance in (0.0, -5.0, -10.0, -30.0):
-        net = make_bayesian(make_net(), log_variance=log_variance)
+        net = bayesianize(make_net(), None, log_variance=log_variance)
         mean = predict(net, images, samples=0)
         draws = predict(net, images, samples=20, generator=generator(0))
         distances.append((draws - mean).abs().mean().item())
@@ -429,14 +585,14 @@ def test_predictions_scatter_with_the_posterior():
 
 
 @pytest.mark.parametrize("bayesian", [False, True])
-def test_initialise_from(bayesian):
+def test_from_prior_(bayesian):
     net = make_net()
     if bayesian:
-        make_bayesian(net)
+        bayesianize(net, None)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     kernels = torch.arange(2.0 * 25).view(2, 5, 5)
     priors = {"conv2": prior_class("empirical").fit(kernels)}
-    assert initialise_from(net, priors, generator(0)) is net
+    assert from_prior_(net, priors, generator(0)) is net
     drawn = priors["conv2"].initial(12, generator(0)).view(4, 3, 5, 5)
     assert torch.equal(net.conv2.weight, drawn)
     assert {tuple(kernel.flatten().tolist()) for kernel in net.conv2.weight.flatten(0, 1)} == {
@@ -446,27 +602,39 @@ def test_initialise_from(bayesian):
         assert torch.equal(value, before[name]) is (name != "conv2.weight")
 
 
-def test_initialise_from_vae_takes_decoder_means(small_vae):
+def test_from_prior_vae_takes_decoder_means(small_vae):
     net = make_net().double()
-    initialise_from(net, {"conv2": small_vae}, generator(0))
+    from_prior_(net, {"conv2": small_vae}, generator(0))
     codes = torch.randn(12, 2, generator=generator(0))
     means = small_vae.decode(codes)[0].view(4, 3, 5, 5)
     torch.testing.assert_close(net.conv2.weight.detach(), means)
 
 
-@pytest.mark.parametrize(
-    ("name", "kernel_size"), [("conv3", 5), ("classifier", 5), ("conv1", 5), ("conv2", 7)]
-)
-def test_initialise_from_refuses_other_layers_and_sizes(name, kernel_size):
-    prior = prior_class("standard-normal")(kernel_size)
-    match = rf"layer '{name}': expected a convolution of \({kernel_size}, {kernel_size}\)"
-    with pytest.raises(UserError, match=match):
-        initialise_from(make_net(), {name: prior}, generator(0))
+@pytest.mark.parametrize("name", ["conv3", "classifier"])
+def test_from_prior_refuses_other_layers(name):
+    prior = prior_class("standard-normal")(5)
+    with pytest.raises(UserError, match=f"layer '{name}': expected one of .* conv1, conv2"):
+        from_prior_(make_net(), {name: prior}, generator(0))
 
 
-def test_initialise_from_an_improper_prior_is_refused():
+def test_from_prior_of_a_size_sets_the_layers_of_that_size_in_the_nets_order():
+    net = make_everything()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    from_prior_(net, {3: normal(3), 7: normal(7), 1: normal(1)}, generator("start"))
+    random = generator("start")
+    for name, size in (("stem", 7), ("once", 3), ("short", 1), ("up", 3)):
+        weight = net.get_submodule(name).weight
+        drawn = torch.randn((weight.shape[:2].numel(), size, size), generator=random)
+        assert torch.equal(weight, drawn.view(weight.shape))
+    untouched = [name for name in before if name.endswith("bias") or "norm" in name]
+    assert all(torch.equal(net.state_dict()[name], before[name]) for name in untouched)
+    with pytest.raises(UserError, match="'short': expected a prior over its 1 x 1 kernels"):
+        from_prior_(net, {3: normal(3), 7: normal(7)}, generator("start"))
+
+
+def test_from_prior_an_improper_prior_is_refused():
     with pytest.raises(UserError, match="improper"):
-        initialise_from(make_net(), {"conv1": prior_class("log-uniform")(7)}, generator(0))
+        from_prior_(make_net(), {"conv1": prior_class("log-uniform")(7)}, generator(0))
 
 
 def test_a_posterior_of_unknown_kind_and_a_net_without_convolutions_are_refused():
@@ -474,4 +642,4 @@ def test_a_posterior_of_unknown_kind_and_a_net_without_convolutions_are_refused(
         BayesianConv2d(1, 2, 3, posterior="multiplicativ")
     for net in (nn.Conv2d(1, 2, 3), nn.Linear(2, 3)):
         with pytest.raises(UserError, match=r"contains a torch.nn.Conv2d"):
-            make_bayesian(net)
+            bayesianize(net, None)

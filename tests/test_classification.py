@@ -17,7 +17,7 @@ from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import OUT_OF_TIME, UserError
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.files import read_json
-from dwp.nn.bayesian import bayesian_layers, kl_by_layer, prediction
+from dwp.nn.bayesian import bayesian_layers, kl, prediction
 from dwp.nn.classifier import build_classifier, build_member
 from dwp.nn.dropout import Dropout
 from dwp.nn.networks import NETWORKS
@@ -330,7 +330,7 @@ def test_recorded_kl_is_that_of_the_whole_layer(stripes, monkeypatch):
 
     monkeypatch.setattr(classification, "optimise", optimise)
     net, _ = train(stripes, "standard-normal")
-    for name, value in kl_by_layer(net, make_priors("standard-normal")).items():
+    for name, value in kl(net, reduction="layer").items():
         assert seen[f"kl_{name}"].item() == pytest.approx(value.item(), rel=1e-6)
 
 
@@ -357,10 +357,10 @@ def test_the_kl_of_a_step_is_as_the_settings_say(stripes, monkeypatch, kind, set
     net, _ = train(stripes, kind, settings=settings)
     estimation = {name.removeprefix("kl_"): value for name, value in estimation.items()}
     place = PLACE["split"], PLACE["seed"]
-    expected = kl_by_layer(
+    expected = kl(
         net,
-        make_priors(kind),
         generator("classification", "noise", *place),
+        reduction="layer",
         estimation=Estimation(**estimation),
     )
     for name, value in expected.items():  # of temperature 1
@@ -373,10 +373,7 @@ def test_a_low_temperature_leaves_more_to_the_data(stripes, runs):
     cold, _ = train(stripes, "standard-normal", settings={"kl_temperature": 1e-3})
     warm = runs["standard-normal"][0]
     with torch.no_grad():
-        first, second = (
-            sum(kl_by_layer(net, make_priors("standard-normal")).values()) for net in (cold, warm)
-        )
-    assert first > second
+        assert kl(cold) > kl(warm)
 
 
 def test_validation_is_of_the_held_out_images(stripes, runs):
@@ -449,10 +446,10 @@ def test_fewer_kernels_per_step_make_another_run(stripes, runs):
 
 def test_kl_of_fewer_kernels_is_unbiased(runs):
     # One kernel at a time, each by the number of kernels: their mean is the layer's KL.
-    net, priors = runs["gaussian-diagonal"][0], make_priors("gaussian-diagonal")
+    net = runs["gaussian-diagonal"][0]
     with torch.no_grad():
-        whole = kl_by_layer(net, priors)
-        draws = [kl_by_layer(net, priors, generator(i), 1) for i in range(100)]
+        whole = kl(net, reduction="layer")
+        draws = [kl(net, generator(i), reduction="layer", kernels_per_step=1) for i in range(100)]
     for name, kernels in (("conv1", 2), ("conv2", 6)):
         values = sorted({round(draw[name].item(), 3) for draw in draws})
         assert len(values) == kernels
@@ -481,11 +478,10 @@ def test_l2_is_of_deterministic_nets(stripes, runs):
 # What is reported
 
 
-def report(data, net, priors, *, samples, seed=0, draws=None, **options):
+def report(data, net, *, samples, seed=0, draws=None, **options):
     chosen, _ = few_shot_subset(data.train_targets, 12, 0, SETTINGS["validation"])
     return evaluate_classifier(
         net,
-        priors,
         train=(to_unit(data.train_images[chosen]), data.train_targets[chosen]),
         test=(to_unit(data.test_images), data.test_targets),
         out_of_domain=torch.rand((20, 1, 28, 28), generator=generator("strange")),
@@ -505,44 +501,39 @@ OF_EVERY_NET = OF_PREDICTIONS | {"train_nll", "ensemble_ood_auroc"}
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_report_of_a_bayesian_net(stripes, runs, kind):
-    priors = make_priors(kind)
-    found = report(stripes, runs[kind][0], priors, samples=3)
+    found = report(stripes, runs[kind][0], samples=3)
     assert set(found) == OF_EVERY_NET | {"kl_conv1", "kl_conv2", "kl", "elbo"}
     assert all(type(value) is float for value in found.values())
     assert found["kl"] == pytest.approx(found["kl_conv1"] + found["kl_conv2"])
     assert found["elbo"] == pytest.approx(-found["train_nll"] * 12 - found["kl"])
-    assert found == report(stripes, runs[kind][0], priors, samples=3)
-    assert found != report(stripes, runs[kind][0], priors, samples=3, seed=1)
+    assert found == report(stripes, runs[kind][0], samples=3)
+    assert found != report(stripes, runs[kind][0], samples=3, seed=1)
 
 
 @pytest.mark.parametrize("kind", ["standard-normal", "gaussian-full", "log-uniform"])
 def test_reported_kl_is_that_of_the_layers(stripes, runs, kind):
-    net, priors = runs[kind][0], make_priors(kind)
-    found = report(stripes, net, priors, samples=2)
-    for name, value in kl_by_layer(net, priors).items():
+    net = runs[kind][0]
+    found = report(stripes, net, samples=2)
+    for name, value in kl(net, reduction="layer").items():
         assert found[f"kl_{name}"] == pytest.approx(value.item(), rel=1e-5)
 
 
 def test_reported_kl_is_exact_where_it_can_be_and_else_of_the_bound_that_was_trained(stripes, runs):
     choice = Estimation("monte-carlo", "importance-weighted", 20)
     exact, tight = (
-        report(stripes, runs[kind][0], make_priors(kind), samples=1, estimation=choice)["kl"]
+        report(stripes, runs[kind][0], samples=1, estimation=choice)["kl"]
         for kind in ("standard-normal", "vae")
     )
-    assert exact == report(stripes, *of_kind(runs, "standard-normal"), samples=1)["kl"]
-    assert tight < report(stripes, *of_kind(runs, "vae"), samples=1)["kl"]
-
-
-def of_kind(runs, kind):
-    return runs[kind][0], make_priors(kind)
+    assert exact == report(stripes, runs["standard-normal"][0], samples=1)["kl"]
+    assert tight < report(stripes, runs["vae"][0], samples=1)["kl"]
 
 
 def test_estimated_kl_is_a_mean_of_draws(stripes, runs):
-    net, priors = runs["vae"][0], make_priors("vae")
+    net = runs["vae"][0]
     with torch.no_grad():
-        draws = [kl_by_layer(net, priors, generator(i))["conv2"].item() for i in range(200)]
+        draws = [kl(net, generator(i), reduction="layer")["conv2"].item() for i in range(200)]
         mean, deviation = torch.tensor(draws).mean().item(), torch.tensor(draws).std().item()
-    found = [report(stripes, net, priors, samples=1, seed=seed)["kl_conv2"] for seed in range(8)]
+    found = [report(stripes, net, samples=1, seed=seed)["kl_conv2"] for seed in range(8)]
     spread = torch.tensor(found).std().item()
     assert spread < 0.6 * deviation  # a third is expected of 10 draws
     assert sum(found) / 8 == pytest.approx(mean, abs=4 * deviation / math.sqrt(80))
@@ -550,7 +541,7 @@ def test_estimated_kl_is_a_mean_of_draws(stripes, runs):
 
 def test_report_of_a_deterministic_net(stripes, runs):
     net = runs[None][0]
-    found = report(stripes, net, None, samples=0)
+    found = report(stripes, net, samples=0)
     assert set(found) == OF_EVERY_NET
     # One prediction, in all three places.
     for metric in ("accuracy", "nll", "ece", "brier"):
@@ -559,13 +550,13 @@ def test_report_of_a_deterministic_net(stripes, runs):
     right = probabilities.argmax(1) == stripes.test_targets
     assert found["mean_accuracy"] == right.double().mean().item()
     # Nothing is drawn.
-    assert found == report(stripes, net, None, samples=0, seed=1)
+    assert found == report(stripes, net, samples=0, seed=1)
 
 
 def test_ensemble_sample_and_mean_are_what_they_are_called(stripes, runs):
     kind, images = "gaussian-diagonal", to_unit(stripes.test_images)
     net = runs[kind][0]
-    found = report(stripes, net, make_priors(kind), samples=20)
+    found = report(stripes, net, samples=20)
 
     def nll(probabilities):
         return F.nll_loss(probabilities.log(), stripes.test_targets).item()
@@ -587,7 +578,7 @@ def test_train_nll_is_the_mean_over_samples(stripes, runs):
     net = runs["gaussian-diagonal"][0]
     chosen, _ = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
     images, targets = to_unit(stripes.train_images[chosen]), stripes.train_targets[chosen]
-    found = report(stripes, net, make_priors("gaussian-diagonal"), samples=7)["train_nll"]
+    found = report(stripes, net, samples=7)["train_nll"]
     draws = predict(net, images, samples=7, generator=generator("report", 0))
     each = [F.nll_loss(draw.log(), targets).item() for draw in draws]
     assert found == pytest.approx(sum(each) / 7, rel=1e-5)
@@ -656,9 +647,9 @@ def test_validation_of_an_ensemble_is_of_the_mean_of_its_probabilities(stripes, 
 def test_report_of_an_ensemble(stripes, ensemble):
     net = build_classifier(SETTINGS | ENSEMBLE, 3, None)
     net.load_state_dict(ensemble[0].state_dict())
-    found = report(stripes, net, None, samples=0, members=3)
+    found = report(stripes, net, samples=0, members=3)
     assert set(found) == OF_EVERY_NET
-    assert found == report(stripes, net, None, samples=0, members=3, seed=1)
+    assert found == report(stripes, net, samples=0, members=3, seed=1)
     images = to_unit(stripes.test_images)
     drawn = torch.stack([predict(part, images, samples=0)[0] for part in members_of(net)])
 
@@ -679,10 +670,10 @@ def test_report_of_an_ensemble_of_bayesian_nets(stripes):
     def draws():
         return [generator("member", member) for member in range(3)]
 
-    found = report(stripes, net, priors, samples=4, members=3, draws=draws())
+    found = report(stripes, net, samples=4, members=3, draws=draws())
     parts = members_of(net, priors=priors)
     alone = [
-        report(stripes, part, priors, samples=4, draws=draw)
+        report(stripes, part, samples=4, draws=draw)
         for part, draw in zip(parts, draws(), strict=True)
     ]
     for name in ("train_nll", "kl_conv1", "kl", "elbo"):
@@ -738,8 +729,8 @@ def test_every_network_may_have_dropout(network):
 def test_dropout_changes_the_training_alone(stripes, runs, dropped):
     net, _ = dropped
     assert not torch.equal(net.conv1.weight, runs[None][0].conv1.weight)
-    found = report(stripes, net, None, samples=0)
-    assert found == report(stripes, net, None, samples=0, seed=1)
+    found = report(stripes, net, samples=0)
+    assert found == report(stripes, net, samples=0, seed=1)
     torch.manual_seed(1)  # torch's own generator has no say
     again, records = train(stripes, None, settings={"dropout": 0.5})
     assert same_state(again, net)

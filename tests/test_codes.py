@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
-from dwp.nn.bayesian import CodeConv2d, bayesian_layers, kl_by_layer, make_bayesian, prediction
+from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, kl, prediction
 from dwp.nn.classifier import build_classifier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack
@@ -134,7 +134,7 @@ def test_gradients_reach_codes_and_bias_and_not_the_prior():
 def test_a_layer_starts_from_the_mean_codes_of_its_kernels():
     net, vae = nn.Sequential(nn.Conv2d(3, 4, 5)), make_vae(5)
     plain = net[0]
-    make_bayesian(net, codes_of=vae, log_variance=-7.0)
+    bayesianize(net, vae, posterior="codes", log_variance=-7.0)
     layer = net[0]
     assert type(layer) is CodeConv2d
     expected = vae.encode(plain.weight.detach().flatten(0, 1))[0]
@@ -169,12 +169,11 @@ def test_a_stack_draws_and_computes_what_its_nets_do():
     stacked, inputs = stack(nets), images(channels=9)
     stacked[0].generator = [generator("noise", run) for run in range(3)]
     found = stacked(inputs).chunk(3, 1)
-    kl = kl_by_layer(stacked, {"0": nets[0][0].prior})["0"]
+    together = kl(stacked)
     for run, net in enumerate(nets):
         net[0].generator = generator("noise", run)
         torch.testing.assert_close(found[run], net(inputs.chunk(3, 1)[run]))
-        own = kl_by_layer(net, {"0": net[0].prior})["0"]
-        torch.testing.assert_close(kl[run], own)
+        torch.testing.assert_close(together[run], kl(net))
 
 
 # Training

@@ -13,7 +13,7 @@ from torch import nn
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.evaluation.seeds import over_seeds, read_authors, steps_to_levels
-from dwp.nn.bayesian import initialise_from
+from dwp.init import from_prior_
 from dwp.nn.image_vae import ImageVAE, log_likelihood
 from dwp.nn.networks import NETWORKS, MnistNet, scaled
 from dwp.priors.empirical import Empirical
@@ -151,7 +151,7 @@ def test_freezing_leaves_other_layers():
 
 def test_image_vae_starts_from_kernels_of_its_layers():
     net = ImageVAE([2, 3], latent=2)
-    initialise_from(net, empirical(ImageVAE.kernel_sizes), generator("start"))
+    from_prior_(net, empirical(ImageVAE.kernel_sizes), generator("start"))
     for layer, size in ImageVAE.kernel_sizes.items():
         assert are_from(net.get_submodule(layer).weight, some_kernels(size)), layer
         assert MnistNet.kernel_sizes[ImageVAE.kernels_of[layer]] == size
@@ -159,7 +159,7 @@ def test_image_vae_starts_from_kernels_of_its_layers():
 
 def test_a_transposed_convolution_draws_its_kernels():
     net = ImageVAE([1, 1], latent=1)
-    initialise_from(net, {"decoder2": Empirical.fit(some_kernels(7, 1))}, generator("start"))
+    from_prior_(net, {"decoder2": Empirical.fit(some_kernels(7, 1))}, generator("start"))
     nn.init.zeros_(net.decoder2.bias)
     place = torch.zeros(1, 1, 11, 11)
     place[0, 0, 2, 3] = 1

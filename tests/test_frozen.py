@@ -56,7 +56,7 @@ def test_layers_without_an_algorithm_are_left_to_torch():
     assert frozen_stack([nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect")], [head], 5) is None
 
 
-@pytest.mark.parametrize("kernel_size", [5, 7, 16])
+@pytest.mark.parametrize("kernel_size", [3, 5, 7, 16])
 @pytest.mark.parametrize("n", [7, 600])
 def test_kl_and_gradients_equal_those_by_ordinary_convolutions(kernel_size, n):
     prior = make(kernel_size)

@@ -13,20 +13,20 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from dwp.errors import UserError
-from dwp.nn.bayesian import kl_by_layer, make_bayesian
+from dwp.nn.bayesian import bayesianize, kl
 from dwp.nn.networks import MnistNet
 from dwp.priors import (
     KINDS,
     Estimation,
     GaussianKernels,
     MultiplicativeKernels,
-    kl,
     kl_divergence,
     kl_nature,
     prior_class,
     register_kl,
     vae,
 )
+from dwp.priors import kl as registry
 from dwp.priors.base import KernelPrior
 from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
@@ -263,7 +263,7 @@ class OtherKernels(GaussianKernels):
 
 
 def test_dispatch_by_subclass(monkeypatch):
-    monkeypatch.setattr(kl, "_REGISTRY", dict(kl._REGISTRY))
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     posterior, other = make_posterior(GaussianKernels), make_posterior(OtherKernels)
     parent, child = StandardNormal(3), NarrowNormal(3)
     expected = kl_divergence(posterior, parent)
@@ -283,7 +283,7 @@ def test_dispatch_by_subclass(monkeypatch):
 
 
 def test_new_kind_has_no_kl_until_registered(monkeypatch):
-    monkeypatch.setattr(kl, "_REGISTRY", dict(kl._REGISTRY))
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
     class Mine(KernelPrior):
         kind = "mine"
@@ -509,26 +509,34 @@ def test_chunks_change_nothing(bound, small_vae, monkeypatch):
 def net():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return make_bayesian(MnistNet([2, 3]), log_variance=-3.0)
+        return bayesianize(MnistNet([2, 3]), None, log_variance=-3.0)
 
 
-def test_layer_is_the_sum_over_its_kernels(net):
+def give(net, priors):
+    for name, prior in priors.items():
+        net.get_submodule(name).prior = prior
+    return net
+
+
+def test_the_nets_kl_is_the_sum_over_layers_and_theirs_over_kernels(net):
     priors = {"conv1": make("gaussian-full", 7).float(), "conv2": make("standard-normal", 5)}
-    total = kl_by_layer(net, priors)
-    assert set(total) == {"conv1", "conv2"}
-    for name, kernels in (("conv1", 2), ("conv2", 6)):
+    give(net, priors)
+    by_layer, by_kernel = kl(net, reduction="layer"), kl(net, reduction="kernel")
+    assert set(by_layer) == set(by_kernel) == {"conv1", "conv2"}
+    for name, shape in (("conv1", (2, 1)), ("conv2", (3, 2))):
         values = kl_divergence(net.get_submodule(name).posterior, priors[name])
-        assert values.numel() == kernels
-        torch.testing.assert_close(total[name], values.sum())
+        assert values.shape == shape
+        assert torch.equal(by_kernel[name], values)
+        torch.testing.assert_close(by_layer[name], values.sum())
+    torch.testing.assert_close(kl(net), by_layer["conv1"] + by_layer["conv2"])
 
 
 def test_all_kernels_a_step_is_the_same(net, small_vae):
     priors = {"conv1": make("standard-normal", 7), "conv2": small_vae}
-    net.double()
-    full = kl_by_layer(net, priors, generator("all"))
+    give(net, priors).double()
+    full = kl(net, generator("all"))
     for count in (6, 7, 1000):
-        found = kl_by_layer(net, priors, generator("all"), kernels_per_step=count)
-        assert {n: v.item() for n, v in found.items()} == {n: v.item() for n, v in full.items()}
+        assert torch.equal(kl(net, generator("all"), kernels_per_step=count), full)
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -537,9 +545,10 @@ def test_subsampling_kernels_is_unbiased(net, count):
     priors = {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)}
     with torch.no_grad():
         net.conv2.weight[0] *= 3  # kernels of different KL
-        full = kl_by_layer(net, priors)
+        full = kl(give(net, priors), reduction="layer")
         random = generator("subsample")
-        draws = [kl_by_layer(net, priors, random, count) for _ in range(1000)]
+        options = {"reduction": "layer", "kernels_per_step": count}
+        draws = [kl(net, random, **options) for _ in range(1000)]
     found = torch.stack([draw["conv2"] for draw in draws]).double()
     error = found.std() / math.sqrt(len(found))
     assert 0 < error < 0.05 * full["conv2"]
@@ -550,23 +559,27 @@ def test_subsampling_kernels_is_unbiased(net, count):
 
 def test_subsampling_the_bound_is_unbiased(net, small_vae):
     net.double()
-    priors = {"conv1": make("standard-normal", 7), "conv2": small_vae}
+    give(net, {"conv1": make("standard-normal", 7), "conv2": small_vae})
     with torch.no_grad():
         random = generator("subsample")
         full, parts = (
-            torch.stack([kl_by_layer(net, priors, random, count)["conv2"] for _ in range(600)])
+            torch.stack(
+                [
+                    kl(net, random, reduction="layer", kernels_per_step=count)["conv2"]
+                    for _ in range(600)
+                ]
+            )
             for count in (None, 2)
         )
     assert_means_agree(parts, full, precision=0.1)
 
 
 def test_subsampled_gradient_is_unbiased(net):
-    priors = {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)}
+    give(net, {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)})
     weight = net.conv2.weight
 
     def gradient(count):
-        total = kl_by_layer(net, priors, random, count)["conv2"]
-        return torch.autograd.grad(total, weight)[0]
+        return torch.autograd.grad(kl(net, random, kernels_per_step=count), weight)[0]
 
     random = generator("gradient")
     mean = torch.stack([gradient(3) for _ in range(1000)]).mean(0)
@@ -574,23 +587,27 @@ def test_subsampled_gradient_is_unbiased(net):
     torch.testing.assert_close(mean, gradient(None), rtol=4 / math.sqrt(1000), atol=0)
 
 
-@pytest.mark.parametrize("names", [[], ["conv1"], ["conv1", "conv2", "conv3"], ["conv1", "fc"]])
-def test_priors_must_match_the_layers(net, names):
-    priors = {name: make("standard-normal", 7) for name in names}
-    found = ", ".join(names) or "none"
-    with pytest.raises(UserError, match=rf"\(conv1, conv2\), found {found}"):
-        kl_by_layer(net, priors)
+def test_what_has_no_kl_is_refused(net):
+    give(net, {"conv2": make("standard-normal", 5)})
+    with pytest.raises(UserError, match="'conv1': expected a prior, found none"):
+        kl(net)
+    with pytest.raises(UserError, match="expected Bayesian layers, found none"):
+        kl(MnistNet([2, 3]))
+    give(net, {"conv1": make("standard-normal", 7)})
+    with pytest.raises(UserError, match="reduction: expected sum, layer or kernel; found 'mean'"):
+        kl(net, reduction="mean")
+    with pytest.raises(UserError, match="kernels_per_step"):
+        kl(net, reduction="kernel", kernels_per_step=2)
 
 
 def test_grouped_layers_have_fewer_kernels():
     net = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2))
-    make_bayesian(net, log_variance=0.0)
+    bayesianize(net, make("standard-normal"), log_variance=0.0)
     with torch.no_grad():
         net[0].weight.zero_()
         net[0].log_variance.fill_(1.0)
     # Each of 6 * 2 kernels has 9 weights of variance e and mean 0: KL = (e - 1 - 1) / 2.
-    total = kl_by_layer(net, {"0": make("standard-normal")})["0"].item()
-    assert total == pytest.approx(12 * 9 * (math.e - 2) / 2)
+    assert kl(net).item() == pytest.approx(12 * 9 * (math.e - 2) / 2)
 
 
 # Gradients

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dwp.data.tensors import ImageTensors
-from dwp.nn.bayesian import bayesian_layers, kl_by_layer, make_bayesian, prediction
+from dwp.nn.bayesian import bayesian_layers, bayesianize, kl, prediction
 from dwp.nn.networks import NETWORKS, build_network, initialise_xavier, scaled
 from dwp.nn.predict import predict
 from dwp.priors import prior_class
@@ -84,7 +84,7 @@ def test_scaled():
 def test_bayesian_nets_keep_the_mean_and_scatter(name):
     net, images = small_net(name), images_of(name, 5)
     expected = predict(net, images, samples=0)
-    make_bayesian(net, log_variance=-3.0)
+    bayesianize(net, None, log_variance=-3.0)
     assert set(bayesian_layers(net)) == set(net.kernel_sizes)
     assert torch.equal(predict(net, images, samples=0), expected)
     draws = predict(net, images, samples=3, generator=generator(0), batch_size=2)
@@ -93,15 +93,16 @@ def test_bayesian_nets_keep_the_mean_and_scatter(name):
 
 
 def test_kl_of_the_shapes_net_from_a_vae():
-    net = make_bayesian(small_net("shapes"), log_variance=-3.0)
+    net = bayesianize(small_net("shapes"), None, log_variance=-3.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         vae = KernelVAE(16, hidden=4, latent=2)
+    net.conv1.prior = vae
     found = {}
     for frozen in (False, True):  # frozen: with the gradient found along with the loss
         vae.requires_grad_(not frozen)
         net.zero_grad()
-        value = kl_by_layer(net, {"conv1": vae}, generator("kl"))["conv1"]
+        value = kl(net, generator("kl"))
         value.backward()
         found[frozen] = value.detach(), net.conv1.weight.grad, net.conv1.log_variance.grad
     for first, second in zip(found[False], found[True], strict=True):
@@ -133,7 +134,7 @@ def test_prediction_norms_by_the_running_statistics():
 
 
 def test_prediction_gives_every_layer_its_mode_back():
-    net = make_bayesian(small_net("cifar-batchnorm"))
+    net = bayesianize(small_net("cifar-batchnorm"), None)
     net.norm2.eval()
     with prediction(net):
         assert not any(module.training for module in net.modules())

@@ -439,6 +439,32 @@ BROKEN = {
         "priors.dwp.layers",
         ["expected one of conv2; found 'conv1'"],
     ),
+    "a layer both fitted and pretrained": (
+        {"priors.dwp.pretrained": {"conv1": "mnist-7x7"}},
+        "priors.dwp.layers",
+        ["expected one of conv2; found 'conv1'"],
+    ),
+    "a layer both released and pretrained": (
+        {
+            "priors.dwp": {
+                "kind": "vae",
+                "released": {"conv1": "vae7x7", "conv2": "vae5x5"},
+                "pretrained": {"conv1": "mnist-7x7"},
+            }
+        },
+        "priors.dwp.pretrained",
+        ["expected one of ; found 'conv1'"],
+    ),
+    "an unknown pretrained prior": (
+        {"priors.gaussian-full": {"kind": "gaussian-full", "pretrained": {"conv1": "cats-7x7"}}},
+        "priors.gaussian-full.pretrained.conv1",
+        ["found 'cats-7x7'"],
+    ),
+    "a pretrained point estimate": (
+        {"priors.plain": {"kind": "deterministic", "l2": 0.0, "pretrained": {"conv1": "a"}}},
+        "priors.plain",
+        ["found kind, l2, pretrained"],
+    ),
     "training of what is not trained": (
         {"priors.gaussian-diagonal.training": VAE["training"]},
         "priors.gaussian-diagonal",

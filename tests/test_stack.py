@@ -10,7 +10,7 @@ from torch import nn
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
-from dwp.nn.bayesian import bayesian_layers, kl_by_layer, make_bayesian, prediction
+from dwp.nn.bayesian import bayesian_layers, bayesianize, kl, prediction
 from dwp.nn.dropout import Dropout
 from dwp.nn.networks import CifarBatchNormNet, MnistNet, initialise_xavier
 from dwp.nn.predict import predict
@@ -56,13 +56,13 @@ def make_priors(kind):
     return {name: make_prior(kind, size) for name, size in SIZES.items()}
 
 
-def make_nets(posterior=None, runs=RUNS):
+def make_nets(posterior=None, runs=RUNS, priors=None):
     """Different nets of one architecture, Bayesian if they have a kind of posterior."""
     nets = []
     for run in range(runs):
         net = MnistNet([4, 6])
         if posterior is not None:
-            make_bayesian(net, posterior=posterior, log_variance=-3.0)
+            bayesianize(net, priors, posterior=posterior, log_variance=-3.0)
         initialise_xavier(net, generator("net", run))
         for number, parameter in enumerate(net.parameters()):
             parameter.data += 0.1 * randn(*parameter.shape, seed=(run, number))
@@ -312,13 +312,17 @@ ESTIMATIONS = {
 def test_kl_and_its_gradient_are_those_of_the_nets(kind, estimation, count, monkeypatch):
     monkeypatch.setattr("dwp.priors.vae._CHUNK", {"cpu": 7})  # chunks that do not end with a run
     priors = make_priors(kind)
-    nets = make_nets(priors["conv1"].posterior_kind)
+    nets = make_nets(priors["conv1"].posterior_kind, priors=priors)
     stacked = make_stack(nets)
-    options = {"kernels_per_step": count, "estimation": ESTIMATIONS[estimation]}
-    found = kl_by_layer(stacked, priors, sources(), **options)
+    options = {
+        "reduction": "layer",
+        "kernels_per_step": count,
+        "estimation": ESTIMATIONS[estimation],
+    }
+    found = kl(stacked, sources(), **options)
     sum(value.sum() for value in found.values()).backward()
     for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
-        expected = kl_by_layer(net, priors, source, **options)
+        expected = kl(net, source, **options)
         sum(expected.values()).backward()
         assert expected["conv1"].shape == ()
         for name, value in expected.items():

@@ -19,6 +19,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dwp.data.tensors import ImageTensors
+from dwp.files import read_json
+from dwp.priors.vae import KernelVAE
+
 ROOT = Path(__file__).parent.parent
 TINY = {
     "count": 2,
@@ -528,6 +532,61 @@ def test_kernels_and_priors_of_another_machine(tmp_path):
     assert "kernels" not in due
     assert "source_nets" not in due
     assert due["classifiers"] > 0
+
+
+def test_pretrained_priors_take_the_place_of_source_nets(tmp_path):
+    project = Project(tmp_path)
+    pretrained = tmp_path / "dwp" / "pretrained"
+    for size in (7, 5):
+        vae = KernelVAE(size, hidden=2, latent=2)
+        vae.save(pretrained / f"tiny-{size}.safetensors")
+        (pretrained / f"tiny-{size}.md").touch()
+    domain = project.config["domains"]["demo"]
+    for section in ("source_nets", "features", "convergence"):
+        del domain[section]
+    domain["kernels"] = {"layers": {"conv1": {}, "conv2": {}}}
+    names = {"conv1": "tiny-7", "conv2": "tiny-5"}
+    domain["priors"] = {"dwp": {"kind": "vae", "pretrained": names}}
+    domain["classification"].update(priors=["dwp"], splits=[0])
+    project.write_config()
+    due = project.due()
+    assert due["pretrained_prior"] == 2
+    assert not {"prior", "source_nets", "kernels", "prior_table"} & set(due)
+    status, output = project.snakemake("--cores", "1", "classification")
+    assert status == 0, output
+    run = tmp_path / RUN.replace("standard-normal", "dwp").format(10, 0, "metrics.json")
+    assert read_json(run)["kl"] > 0
+    assert not {"pretrained_prior", "classifiers"} & set(project.due())
+    KernelVAE(5, hidden=3, latent=2).save(pretrained / "tiny-5.safetensors")  # another of the name
+    due = project.due()
+    assert (due["pretrained_prior"], due["classifiers"]) == (1, 1)
+
+    names["conv1"] = "tiny-5"
+    project.write_config()
+    status, output = project.snakemake("--dry-run")
+    assert status != 0
+    assert "dwp.pretrained.conv1: expected a prior of kind vae over 7 x 7 kernels; " in output
+
+
+def test_a_data_set_in_a_file_of_ones_own(tmp_path):
+    project = Project(tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    project.config["domains"]["demo"]["data"]["target"] = "examples/new_data_set.py:Stripes"
+    project.write_config()
+    made = "results/tiny/demo/data/target.safetensors"
+    status, output = project.snakemake("--cores", "1", made)
+    assert status == 0, output
+    data = ImageTensors.load(tmp_path / made)
+    assert (len(data.train_images), len(data.test_images)) == (2000, 500)
+    assert project.due()["data"] == 1  # the source
+    project.edit("examples/new_data_set.py", "0.2 * torch", "0.3 * torch")
+    assert project.due()["data"] == 2
+    project.config["domains"]["demo"]["data"]["target"] = "examples/new_data_set.py:Spots"
+    project.write_config()
+    status, output = project.snakemake("--dry-run")
+    assert status != 0
+    message = "domains.demo.data.target: examples/new_data_set.py: expected a class Spots"
+    assert message in output
 
 
 def test_targets_make_one_experiment_or_one_domain(tmp_path):

@@ -1,11 +1,12 @@
 """Image data sets as tensors, and stratified subsets of them.
 
-A data set is found by its name in `DATASETS`. Its module is imported when it is asked for, so that
-importing this package stays quick.
+A data set is found by its name in `DATASETS`, or in a file of one's own by `FILE.py:CLASS`. Its
+module is imported when it is asked for, so that importing this package stays quick.
 """
 
 import hashlib
 import importlib
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,7 @@ __all__ = [
     "check_different",
     "data_folder",
     "load_dataset",
+    "registered",
     "stratified_subset",
     "validation_indices",
 ]
@@ -56,6 +58,42 @@ DATASETS: dict[str, Registered] = {
 }
 
 
+def registered(name: str) -> Registered:
+    """Return what is known of a data set.
+
+    Args:
+        name: a key of `DATASETS`; or, for a set of one's own, `FILE.py:CLASS`: the path of a file,
+            and an `ImageDataset` in it with the class attributes `image_shape` (channels, height,
+            width) and `classes`.
+
+    Raises:
+        UserError: the name is unknown, or there is no such class in the file.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    own = _own_class(name)
+    return Registered(name, own.image_shape, len(own.classes))
+
+
+def _own_class(name: str) -> "type[ImageDataset]":
+    file, _, attribute = name.partition(":")
+    if not (file.endswith(".py") and attribute):
+        raise UserError(f"expected one of {', '.join(DATASETS)}, or FILE.py:CLASS; found '{name}'")
+    if not Path(file).is_file():
+        raise UserError(f"{file}: no such file; expected one with the data set {attribute}")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = getattr(module, attribute, None)
+    for needed in ("image_shape", "classes"):
+        if not hasattr(found, needed):
+            raise UserError(
+                f"{file}: expected a class {attribute} with the attributes image_shape and "
+                f"classes, found none"
+            )
+    return found
+
+
 def data_folder(configured: str | None) -> Path:
     """Return the folder of the data: as configured, else `DWP_DATA`, else `data`."""
     return Path(configured or os.environ.get("DWP_DATA") or "data").expanduser()
@@ -67,7 +105,7 @@ def load_dataset(
     """Load one part of a data set.
 
     Args:
-        name: a key of `DATASETS`.
+        name: see `registered`.
         root: the folder of the data; some sets need none.
         train: the train part, else the test part.
         download: fetch the files if they are not in `root`.
@@ -75,10 +113,12 @@ def load_dataset(
     Raises:
         UserError: the name is unknown, or the files are missing or wrong.
     """
-    if name not in DATASETS:
-        raise UserError(f"unknown data set '{name}'; expected one of {', '.join(sorted(DATASETS))}")
-    module, _, attribute = DATASETS[name].place.partition(":")
-    return getattr(importlib.import_module(module), attribute)(root, train=train, download=download)
+    if name in DATASETS:
+        module, _, attribute = DATASETS[name].place.partition(":")
+        dataset = getattr(importlib.import_module(module), attribute)
+    else:
+        dataset = _own_class(name)
+    return dataset(root, train=train, download=download)
 
 
 def check_different(source: "ImageTensors", target: "ImageTensors") -> None:

@@ -69,4 +69,5 @@ class ImageDataset(VisionDataset):
         return image, target
 
     def extra_repr(self) -> str:
+        """Return the line of `repr` that tells which part it is."""
         return f"Split: {'Train' if self.train else 'Test'}"

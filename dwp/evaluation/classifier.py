@@ -1,6 +1,5 @@
 """What is reported of a trained classifier."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -8,9 +7,8 @@ from torch import Tensor, nn
 
 from dwp.devices import Precision
 from dwp.evaluation.metrics import classification_metrics, ood_auroc
-from dwp.nn.bayesian import kl_by_layer
+from dwp.nn.bayesian import bayesian_layers, kl
 from dwp.nn.predict import predict
-from dwp.priors import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation
 from dwp.seeds import Source
 
@@ -19,7 +17,6 @@ _KL_DRAWS = 10  # draws that a reported KL is averaged over, for pairs where it 
 
 def evaluate_classifier(
     net: nn.Module,
-    priors: Mapping[str, KernelPrior] | None,
     *,
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
@@ -42,8 +39,7 @@ def evaluate_classifier(
     the first.
 
     Args:
-        net: the trained net.
-        priors: of its Bayesian layers, or None.
+        net: the trained net; its Bayesian layers, if any, have priors.
         train: training images (n, c, h, w) in [0, 1] and targets (n,).
         test: test images and targets.
         out_of_domain: images of another domain.
@@ -58,14 +54,14 @@ def evaluate_classifier(
     targets = train[1].cpu()
     train_nll = sum(classification_metrics(p, targets)["nll"] for p in fitted) / len(fitted)
     metrics = {"train_nll": train_nll}
-    if priors is not None:
+    if bayesian_layers(net):
         with torch.no_grad():
             exact = replace(estimation, estimator="exact")
             draws = [
-                kl_by_layer(net, priors, generator, estimation=exact) for _ in range(_KL_DRAWS)
+                kl(net, generator, reduction="layer", estimation=exact) for _ in range(_KL_DRAWS)
             ]
         for name in draws[0]:
-            metrics[f"kl_{name}"] = sum(float(kl[name].mean()) for kl in draws) / len(draws)
+            metrics[f"kl_{name}"] = sum(float(draw[name].mean()) for draw in draws) / len(draws)
         metrics["kl"] = sum(metrics[f"kl_{name}"] for name in draws[0])
         metrics["elbo"] = -train_nll * len(targets) - metrics["kl"]
     drawn = predict(net, test[0], samples=samples, generator=generator, **options)

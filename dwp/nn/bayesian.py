@@ -1,10 +1,11 @@
 """Bayesian convolutions: a factorised posterior over the weights, point estimates elsewhere."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from dwp.devices import Precision, products
 from dwp.errors import UserError
+from dwp.nn.matching import Priors, match_priors
 from dwp.nn.modes import evaluating
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
@@ -33,12 +35,16 @@ class BayesianConv2d(nn.Conv2d):
 
     Args:
         *arguments: as for `torch.nn.Conv2d`.
+        prior: over the layer's kernels, for `kl`; it follows the layer to another device or type,
+            but is neither trained nor saved with it. None: none, until the attribute is set.
         posterior: "additive" (mean and log-variance) or "multiplicative" (mean and alpha, with
-            variance alpha * mean^2 and alpha kept below 1 by a sigmoid).
+            variance alpha * mean^2 and alpha kept below 1 by a sigmoid); None: the kind that goes
+            with the prior.
         log_variance: start of the log-variance, or of the logit of alpha.
         **options: as for `torch.nn.Conv2d`.
 
     Attributes:
+        prior: the prior over the kernels, or None.
         generator: where the noise is drawn from.
         runs: of how many runs the layer holds the filters, one run's after another's (see
             `dwp.nn.stack`).
@@ -48,11 +54,15 @@ class BayesianConv2d(nn.Conv2d):
     def __init__(
         self,
         *arguments,
-        posterior: PosteriorKind = "additive",
+        prior: KernelPrior | None = None,
+        posterior: PosteriorKind | None = None,
         log_variance: float = -10.0,
         **options,
     ) -> None:
         super().__init__(*arguments, **options)
+        self.prior = prior
+        if posterior is None:
+            posterior = KernelPrior.posterior_kind if prior is None else prior.posterior_kind
         if posterior not in get_args(PosteriorKind):
             raise UserError(
                 f"posterior: expected one of {', '.join(get_args(PosteriorKind))}; found "
@@ -64,6 +74,17 @@ class BayesianConv2d(nn.Conv2d):
         self.runs = 1
         self.sampling = True
         self._draws: Draws | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "prior":  # were it a submodule, it would be trained and saved
+            self.__dict__["prior"] = value
+        else:
+            super().__setattr__(name, value)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BayesianConv2d":
+        if self.prior is not None:
+            self.prior._apply(fn)
+        return super()._apply(fn, recurse)
 
     def start_from(self, plain: nn.Conv2d) -> None:
         """Set mean and bias to the weight and bias of a convolution of the same shape."""
@@ -124,7 +145,7 @@ class CodeConv2d(BayesianConv2d):
 
     Args:
         *arguments: as for `torch.nn.Conv2d`.
-        prior: a `dwp.priors.vae.KernelVAE`; it is neither trained nor saved with the layer.
+        prior: a `dwp.priors.vae.KernelVAE`; see `BayesianConv2d`.
         log_variance: start of the codes' log-variance.
         **options: as for `torch.nn.Conv2d`.
 
@@ -135,13 +156,13 @@ class CodeConv2d(BayesianConv2d):
     def __init__(
         self, *arguments, prior: KernelPrior, log_variance: float = -10.0, **options
     ) -> None:
-        super().__init__(*arguments, **options)
-        if prior.kind != "vae":
-            raise UserError(f"posterior: codes are of priors of kind vae; found '{prior.kind}'")
+        super().__init__(*arguments, prior=prior, **options)
+        if prior is None or prior.kind != "vae":
+            found = getattr(prior, "kind", "none")
+            raise UserError(f"posterior: codes are of priors of kind vae; found '{found}'")
         means = self.weight.new_zeros((*self.weight.shape[:2], prior.latent))
         self.weight = nn.Parameter(means)
         self.log_variance = nn.Parameter(torch.full_like(means, log_variance))
-        self.__dict__["prior"] = prior  # were it a submodule, it would be trained and saved
 
     @property
     def posterior(self) -> GaussianCodes:
@@ -151,7 +172,7 @@ class CodeConv2d(BayesianConv2d):
     @torch.no_grad()
     def start_from(self, plain: nn.Conv2d) -> None:
         """Set the mean codes to those of a convolution's kernels, and the bias to its bias."""
-        kernels = plain.weight.flatten(0, 1).to(next(self.prior.parameters()).device)
+        kernels = plain.weight.flatten(0, 1)
         self.weight.copy_(self.prior.encode(kernels)[0].view_as(self.weight))
         if plain.bias is not None:
             self.bias.copy_(plain.bias)
@@ -170,61 +191,102 @@ class CodeConv2d(BayesianConv2d):
         return self.prior.kernel_means(codes)  # (out, in / groups, k, k)
 
 
-def make_bayesian(
+def bayesianize(
     net: nn.Module,
-    layers: list[str] | None = None,
+    prior: Priors | None,
     *,
-    posterior: PosteriorKind = "additive",
+    layers: Iterable[str] | None = None,
+    posterior: PosteriorKind | Literal["codes"] | None = None,
     log_variance: float = -10.0,
-    codes_of: KernelPrior | None = None,
 ) -> nn.Module:
     """Turn convolutions of a net Bayesian, in place, keeping their weights as the means.
 
+    Each layer remembers its prior, where `dwp.kl` finds it: a frozen copy, one for all layers that
+    share a prior. It goes with the net to another device or type and into copies of the net, but
+    is no parameter of it and not in its `state_dict`: to load one, build the net in the same way.
+    All else in the net stays a point estimate.
+
     Args:
-        net: any module.
-        layers: names of `torch.nn.Conv2d` modules in the net, as in `net.named_modules()`;
-            None: all of them.
-        posterior: see `BayesianConv2d`.
-        log_variance: see `BayesianConv2d`.
-        codes_of: a VAE prior, for a posterior over the codes of the kernels (see `CodeConv2d`),
-            whose means are those of the weights.
+        net: any module with `torch.nn.Conv2d` modules. Their strides, padding, dilation, groups
+            and biases are kept. A layer that the net has in several places stays one layer.
+        prior: one prior for all of the net's convolutions; or priors by the layer's name, as in
+            `net.named_modules()`, or by the size k of its k x k kernels. None: no priors, which is
+            enough to predict.
+        layers: names of the layers to turn Bayesian; None: those that `prior` names, or every
+            convolution that is not Bayesian yet if it names none.
+        posterior: "additive" or "multiplicative" (see `BayesianConv2d`), or "codes" under VAE
+            priors (see `CodeConv2d`); None: the kind that goes with each prior.
+        log_variance: where the posterior's log-variance starts. It is part of the model: Adam
+            moves it by at most the step size a step, so that the way from -10 takes thousands.
 
     Returns:
         The net.
 
     Raises:
-        UserError: a name is not a convolution of the net, or the net contains none.
+        UserError: the net contains no convolution, a name is not one of its convolutions, a layer
+            has no prior over kernels of its size, is of a class derived from `torch.nn.Conv2d`, or
+            shares its weight with another layer.
     """
-    found = {name for name, module in net.named_modules() if name and type(module) is nn.Conv2d}
-    if not found:
+    convolutions = {
+        name: module
+        for name, module in net.named_modules()
+        if name and isinstance(module, nn.Conv2d) and not isinstance(module, BayesianConv2d)
+    }
+    if not convolutions:
         raise UserError("net: expected a module that contains a torch.nn.Conv2d, found none in it")
-    for name in found if layers is None else layers:
-        if name not in found:
-            raise UserError(
-                f"layer '{name}' is no torch.nn.Conv2d of the net; expected one of "
-                f"{', '.join(sorted(found))}"
-            )
-        plain = net.get_submodule(name)
-        kind = BayesianConv2d if codes_of is None else partial(CodeConv2d, prior=codes_of)
-        bayesian = kind(
-            plain.in_channels,
-            plain.out_channels,
-            plain.kernel_size,
-            stride=plain.stride,
-            padding=plain.padding,
-            dilation=plain.dilation,
-            groups=plain.groups,
-            bias=plain.bias is not None,
-            padding_mode=plain.padding_mode,
-            device=plain.weight.device,
-            dtype=plain.weight.dtype,
-            posterior=posterior,
-            log_variance=log_variance,
-        )
-        bayesian.start_from(plain)
-        parent, _, child = name.rpartition(".")
-        setattr(net.get_submodule(parent), child, bayesian)
+    matched = match_priors(convolutions, prior, layers)
+    bayesian = {}
+    for name, own in copy.deepcopy(matched).items():  # what is shared stays so among the copies
+        plain = convolutions[name]
+        _check_convolution(net, name, plain)
+        if own is not None:
+            own.requires_grad_(False).to(plain.weight.device, plain.weight.dtype)
+        bayesian[plain] = _bayesian(plain, own, posterior, log_variance)
+    for name, module in list(net.named_modules(remove_duplicate=False)):
+        if module in bayesian:
+            parent, _, child = name.rpartition(".")
+            setattr(net.get_submodule(parent), child, bayesian[module])
     return net
+
+
+def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
+    if type(layer) is not nn.Conv2d:
+        raise UserError(
+            f"layer '{name}': expected a torch.nn.Conv2d itself, found {type(layer).__name__}; "
+            "name the layers that are meant by layers="
+        )
+    owners = [m for m in net.modules() if any(p is layer.weight for p in m._parameters.values())]
+    if len(owners) > 1:
+        raise UserError(
+            f"layer '{name}': shares its weight with another layer; use one layer in both places, "
+            "or name the layers that are meant by layers="
+        )
+
+
+def _bayesian(
+    plain: nn.Conv2d,
+    prior: KernelPrior | None,
+    posterior: PosteriorKind | Literal["codes"] | None,
+    log_variance: float,
+) -> BayesianConv2d:
+    kind = CodeConv2d if posterior == "codes" else partial(BayesianConv2d, posterior=posterior)
+    layer = kind(
+        plain.in_channels,
+        plain.out_channels,
+        plain.kernel_size,
+        stride=plain.stride,
+        padding=plain.padding,
+        dilation=plain.dilation,
+        groups=plain.groups,
+        bias=plain.bias is not None,
+        padding_mode=plain.padding_mode,
+        device=plain.weight.device,
+        dtype=plain.weight.dtype,
+        prior=prior,
+        log_variance=log_variance,
+    )
+    layer.start_from(plain)
+    return layer.train(plain.training)
 
 
 def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
@@ -278,37 +340,49 @@ def prediction(
             layer.sampling, layer.generator, layer._draws = sampled, source, None
 
 
-def kl_by_layer(
+def kl(
     net: nn.Module,
-    priors: Mapping[str, KernelPrior],
     generator: Source = None,
+    *,
+    reduction: Literal["sum", "layer", "kernel"] = "sum",
     kernels_per_step: int | None = None,
     precision: Precision = "float32",
     estimation: Estimation = DEFAULT,
-) -> dict[str, Tensor]:
-    """Return the KL of each Bayesian layer from its prior, in nats: (), or (R,) for R runs.
+) -> Tensor | dict[str, Tensor]:
+    """Return the KL of a net's posterior from the priors of its Bayesian layers, in nats.
+
+    It is summed over kernels, not averaged: add it to N/B times the summed cross-entropy of a
+    batch, N training examples, B of them in the batch. Under the Deep Weight Prior it is an
+    unbiased estimate of the upper bound of Atanov et al. 2019; `dwp.priors.kl_nature` tells what
+    it is of other pairs of posterior and prior.
 
     Args:
-        net: a net with Bayesian layers, or a stack of R of them (see `dwp.nn.stack`).
-        priors: the prior of every Bayesian layer, by the layer's name.
+        net: a net with Bayesian layers (see `bayesianize`), or a stack of R of them (see
+            `dwp.nn.stack`).
         generator: for KLs that are estimated, and for the choice of kernels; for a stack one for
             each run, each of which is used as for the run alone.
+        reduction: "sum": of the whole net, () or (R,); "layer": of each Bayesian layer, by its
+            name; "kernel": of each kernel (out, in / groups), by the layer's name.
         kernels_per_step: estimate a layer's KL, without bias, from this many of its kernels, drawn
             without replacement (None: from all). Cheaper, and the gradient is noisier.
         precision: of the products inside priors that are nets (see `dwp.devices.products`).
         estimation: how a KL is computed where there is a choice.
 
     Raises:
-        UserError: a Bayesian layer has no prior, or a prior no layer.
+        UserError: the net has no Bayesian layer, or a layer no prior.
+        NotImplementedError: no KL is registered for a pair of posterior and prior.
     """
     layers = bayesian_layers(net)
-    if set(layers) != set(priors):
-        raise UserError(
-            f"priors: expected one for each Bayesian layer ({', '.join(sorted(layers))}), "
-            f"found {', '.join(sorted(priors)) or 'none'}"
-        )
-    total = {}
+    if not layers:
+        raise UserError("net: expected Bayesian layers, found none; see dwp.bayesianize")
+    if reduction not in ("sum", "layer", "kernel"):
+        raise UserError(f"reduction: expected sum, layer or kernel; found '{reduction}'")
+    if reduction == "kernel" and kernels_per_step is not None:
+        raise UserError("kernels_per_step: expected none with reduction 'kernel'")
+    found = {}
     for name, layer in layers.items():
+        if layer.prior is None:
+            raise UserError(f"layer '{name}': expected a prior, found none; set its `prior`")
         posterior, runs = layer.posterior, layer.runs
         kernels = layer.weight.shape[0] * layer.weight.shape[1] // runs
         scale = 1.0
@@ -319,38 +393,10 @@ def kl_by_layer(
             first = kernels * torch.arange(runs, device=chosen.device)  # kernel of each run
             posterior = posterior.select((first[:, None] + chosen).flatten())
             scale = kernels / kernels_per_step
-        prior = priors[name]
-        with products(precision if prior.trained else "float32", layer.weight.device.type):
-            values = kl_divergence(posterior, prior, generator, estimation)
-        total[name] = scale * values.view(runs, -1).sum(1).squeeze(0)
-    return total
-
-
-def initialise_from(
-    net: nn.Module, priors: Mapping[str, KernelPrior], generator: torch.Generator
-) -> nn.Module:
-    """Set the weights of named convolutions, in place, to kernels drawn from priors.
-
-    Args:
-        net: any module; a Bayesian layer's means are set. A layer is a convolution or a transposed
-            one, whose kernels are what it draws around each place.
-        priors: by the name of the layer; see `KernelPrior.initial` for what is drawn.
-        generator: the source of the draws.
-
-    Returns:
-        The net.
-
-    Raises:
-        UserError: a name is no convolution of the net, or its kernels have another size than the
-            prior's.
-    """
-    for name, prior in priors.items():
-        layer = dict(net.named_modules()).get(name)
-        size = (prior.kernel_size,) * 2
-        kinds = (nn.Conv2d, nn.ConvTranspose2d)
-        if not isinstance(layer, kinds) or layer.kernel_size != size:
-            raise UserError(f"layer '{name}': expected a convolution of {size}, found {layer}")
-        with torch.no_grad():
-            kernels = prior.initial(layer.weight.shape[:2].numel(), generator)  # (out * in, k, k)
-            layer.weight.copy_(kernels.view(layer.weight.shape))
-    return net
+        with products(precision if layer.prior.trained else "float32", layer.weight.device.type):
+            values = kl_divergence(posterior, layer.prior, generator, estimation)
+        if reduction == "kernel":
+            found[name] = values
+        else:
+            found[name] = scale * values.view(runs, -1).sum(1).squeeze(0)
+    return sum(found.values()) if reduction == "sum" else found

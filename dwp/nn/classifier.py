@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from dwp.nn.bayesian import make_bayesian
+from dwp.nn.bayesian import bayesianize
 from dwp.nn.dropout import Dropout
 from dwp.nn.networks import build_network
 from dwp.nn.stack import stack
@@ -47,12 +47,6 @@ def build_member(
     if initialise is not None:
         initialise(net)
     if priors is not None:
-        for name, prior in priors.items():
-            make_bayesian(
-                net,
-                [name],
-                posterior=prior.posterior_kind,
-                log_variance=settings["log_variance"],
-                codes_of=prior if settings.get("posterior") == "codes" else None,
-            )
+        codes = "codes" if settings.get("posterior") == "codes" else None
+        bayesianize(net, priors, posterior=codes, log_variance=settings["log_variance"])
     return net

@@ -1,6 +1,6 @@
 """The paper's networks, each written once.
 
-A net is built of ordinary convolutions; `dwp.nn.bayesian.make_bayesian` turns those of named
+A net is built of ordinary convolutions; `dwp.nn.bayesian.bayesianize` turns those of named
 layers Bayesian, so that the plain, the Bayesian and the partly Bayesian net are one class.
 
 A class tells its `image_shape` (channels, height, width) and the `kernel_sizes` of its convolutions

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,7 @@ from dwp.files import load_tensors
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Estimation, kl_divergence, kl_nature, register_kl
 from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
+from dwp.priors.pretrained import pretrained_file
 
 __all__ = [
     "KINDS",
@@ -57,9 +59,15 @@ def prior_class(kind: str) -> type[KernelPrior]:
 def load_prior(path: str | os.PathLike) -> KernelPrior:
     """Read a prior of any kind from its file, frozen and ready for use.
 
+    Args:
+        path: the file; or, as a string without a suffix and a folder, the name of a prior that
+            comes with the package, one of `dwp.pretrained()`.
+
     Raises:
-        UserError: the file is missing, unreadable, or not a prior.
+        UserError: the name is unknown, or the file is missing, unreadable, or not a prior.
     """
+    if isinstance(path, str) and not (Path(path).suffix or os.path.dirname(path)):
+        path = pretrained_file(path)
     tensors, settings = load_tensors(path, kind="prior")
     try:
         kind = prior_class(settings["kind"])
@@ -98,7 +106,7 @@ def load_vae(path: str | os.PathLike) -> KernelPrior:
     return prior
 
 
-def load_priors(places: Sequence[str] | None, device: str = "cpu") -> dict[str, KernelPrior] | None:
+def load_priors(places: Sequence[str] | None) -> dict[str, KernelPrior] | None:
     """Read the priors of several layers from `layer=path` strings; None for no strings.
 
     Raises:
@@ -110,4 +118,4 @@ def load_priors(places: Sequence[str] | None, device: str = "cpu") -> dict[str, 
     for layer, sign, path in pairs:
         if not (layer and sign and path):
             raise UserError(f"expected LAYER=FILE, found '{layer}{sign}{path}'")
-    return {layer: load_prior(path).to(device) for layer, _, path in pairs}
+    return {layer: load_prior(path) for layer, _, path in pairs}

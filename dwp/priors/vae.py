@@ -24,13 +24,14 @@ class KernelVAE(KernelPrior):
     """The latent-variable prior p(w) = E_{N(z; 0, I)} N(w; mean(z), diag variance(z)).
 
     Decoder p(w|z) and encoder r(z|w) are small convolutional nets; their architectures for 7 x 7,
-    5 x 5 and 16 x 16 kernels are those of the paper's release. Its density is intractable:
-    `elbo_terms` bounds it from below and `importance_log_prob` estimates it.
+    5 x 5 and 16 x 16 kernels are those of the paper's release; that for 3 x 3 is a choice. Its
+    density is intractable: `elbo_terms` bounds it from below and `importance_log_prob` estimates
+    it.
 
     Atanov et al., "The Deep Weight Prior", ICLR 2019.
 
     Args:
-        kernel_size: 5, 7 or 16.
+        kernel_size: 3, 5, 7 or 16.
         hidden: width of the nets.
         latent: dimensions of z.
         variance: of every pixel of p(w|z); None: learned, for each pixel and z.
@@ -273,6 +274,14 @@ def _stack(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.ELU())))
 
 
+def _encoder3(h: int) -> tuple[nn.Module, int]:
+    return _stack(nn.Conv2d(1, h, 3), nn.Conv2d(h, 2 * h, 1)), 2 * h
+
+
+def _decoder3(h: int, latent: int) -> tuple[nn.Module, int]:
+    return _stack(nn.Conv2d(latent, 2 * h, 1), nn.ConvTranspose2d(2 * h, h, 3)), h
+
+
 def _encoder7(h: int) -> tuple[nn.Module, int]:
     stack = _stack(nn.Conv2d(1, h, 3), nn.Conv2d(h, 2 * h, 3), nn.Conv2d(2 * h, 2 * h, 3))
     return stack, 2 * h
@@ -322,5 +331,5 @@ def _decoder16(h: int, latent: int) -> tuple[nn.Module, int]:
     return stack, h
 
 
-_ENCODERS = {5: _encoder5, 7: _encoder7, 16: _encoder16}
-_DECODERS = {5: _decoder5, 7: _decoder7, 16: _decoder16}
+_ENCODERS = {3: _encoder3, 5: _encoder5, 7: _encoder7, 16: _encoder16}
+_DECODERS = {3: _decoder3, 5: _decoder5, 7: _decoder7, 16: _decoder16}

@@ -1,6 +1,5 @@
 """Training a net on few examples under a prior over its kernels."""
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,7 +12,8 @@ from torch.nn import functional as F
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
-from dwp.nn.bayesian import BayesianConv2d, initialise_from, kl_by_layer
+from dwp.init import from_prior_
+from dwp.nn.bayesian import BayesianConv2d, kl
 from dwp.nn.classifier import build_member
 from dwp.nn.dropout import Dropout
 from dwp.nn.networks import initialise_xavier
@@ -141,8 +141,6 @@ def train_classifiers(
     members = settings.get("members", 1)
     places = [(*run, *([member] if member else [])) for run in runs for member in range(members)]
     nets, images, targets = [], [], []
-    if priors is not None:  # copies: `init` may be the same objects, and draws on the CPU
-        priors = {name: copy.deepcopy(prior).to(device) for name, prior in priors.items()}
     for place in places:
         start = generator("classification", "initial", *place)
         net = build_member(settings, classes, priors, partial(_initialise, init=init, start=start))
@@ -176,17 +174,17 @@ def train_classifiers(
             minus_log = prior_penalty(stacked, penalty, noise, settings["precision"], len(nets))
             scalars = {"train_nll": data.detach(), "penalty": minus_log.detach()}
             return loss + minus_log / n, scalars
-        kl = kl_by_layer(
+        terms = kl(
             stacked,
-            priors,
             noise,
-            settings["kernels_per_step"],
-            settings["precision"],
-            Estimation.of(settings),
+            reduction="layer",
+            kernels_per_step=settings["kernels_per_step"],
+            precision=settings["precision"],
+            estimation=Estimation.of(settings),
         )
         temperature = settings["kl_temperature"]
-        loss, data = bayesian_objective(logits, targets[chosen], n, kl, temperature)
-        scalars = {f"kl_{name}": value.detach() for name, value in kl.items()}
+        loss, data = bayesian_objective(logits, targets[chosen], n, terms, temperature)
+        scalars = {f"kl_{name}": value.detach() for name, value in terms.items()}
         return loss, {"loss": loss.detach(), "train_nll": data.detach() / n, **scalars}
 
     validation = to_unit(target.train_images[held_out])  # the same for all splits
@@ -254,4 +252,4 @@ def _initialise(
 ) -> None:
     initialise_xavier(net, start)
     if init is not None:
-        initialise_from(net, init, start)
+        from_prior_(net, init, start)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
-from dwp.nn.bayesian import initialise_from
+from dwp.init import from_prior_
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.priors import KernelPrior
@@ -76,7 +76,7 @@ def train_from(
     start = generator("convergence", "initial", seed)
     initialise_xavier(net, start)
     if init is not None:
-        initialise_from(net, init, start)
+        from_prior_(net, init, start)
     net.to(device, memory_format=torch.channels_last)
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

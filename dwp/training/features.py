@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.nn.bayesian import initialise_from
+from dwp.init import from_prior_
 from dwp.nn.networks import build_network, initialise_xavier, scaled
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
@@ -74,7 +74,7 @@ def train_on_features(
     start = generator("features", "initial", seed)
     initialise_xavier(net, start)
     if init is not None:
-        initialise_from(net, init, start)
+        from_prior_(net, init, start)
     freeze_convolutions(net).to(device, memory_format=torch.channels_last)
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     targets = data.train_targets.to(device)

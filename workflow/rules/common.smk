@@ -23,6 +23,7 @@ from dwp.fingerprint import fingerprint
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import KINDS, prior_class
+from dwp.priors.pretrained import pretrained_file
 from dwp.settings import (
     DETERMINISTIC,
     JOB_ENVIRONMENT,
@@ -171,8 +172,12 @@ def test_settings(domain, prior, variant):
     }
 
 
-def data_module(domain, role):
-    return module(DATASETS[dataset_of(config["domains"][domain]["data"][role])].place)
+def data_code(domain, role):
+    """The fingerprint of what reads a data set: a module of dwp, or a file of the user's."""
+    name = dataset_of(config["domains"][domain]["data"][role])
+    if name in DATASETS:
+        return code("prepare_data.py", module(DATASETS[name].place))
+    return code("prepare_data.py") + digest([module(name)])[:16]
 
 
 def prior_module(domain, prior):
@@ -196,7 +201,7 @@ def init_modules(w):
     return [prior_module(w.domain, w.init)] if w.init != XAVIER else []
 
 
-# Files: where a stage's product lies, made here or taken from the authors' release.
+# Files: where a stage's product lies, made here or taken from elsewhere.
 
 
 def kernel_file(domain, layer):
@@ -205,9 +210,13 @@ def kernel_file(domain, layer):
 
 
 def prior_file(domain, prior, layer):
-    released = prior_section(domain, prior).get("released", {})
-    place = "released" if layer in released else "fitted"
+    section = prior_section(domain, prior)
+    place = dwp.settings.prior_place(section, layer)
     return f"{RESULTS}/{domain}/priors/{place}/{prior}/{layer}.safetensors"
+
+
+def pretrained_name(w):
+    return prior_section(w.domain, w.prior)["pretrained"][w.layer]
 
 
 def fitted_kernels(w):
@@ -504,7 +513,8 @@ def study_results(domain):
         names += [f"latent_{prior}_{layer}"]
         names += [f"reconstructions_{prior}_{layer}"] * (layer in known)
     figures = [f"{RESULTS}/{domain}/figures/{name}.pdf" for name in names]
-    return [f"{RESULTS}/{domain}/tables/priors.csv", *figures]
+    tables = [f"{RESULTS}/{domain}/tables/priors.csv"] if scored_priors(domain) else []
+    return [*tables, *figures]
 
 
 def domain_results():

@@ -11,7 +11,7 @@ rule data:
         f"{LOGS}/{{domain}}/data/{{role}}.log",
     params:
         choice=lambda w: as_json(config["domains"][w.domain]["data"][w.role]),
-        code=lambda w: code("prepare_data.py", data_module(w.domain, w.role)),
+        code=lambda w: data_code(w.domain, w.role),
     shell:
         "python $SCRIPTS/prepare_data.py --choice {params.choice:q}"
         ' --location "$DATA_LOCATION" --output {output} 2>&1 | tee {log}'

@@ -43,6 +43,20 @@ rule released_prior:
         " --prior {output} 2>&1 | tee {log}"
 
 
+rule pretrained_prior:
+    output:
+        f"{RESULTS}/{{domain}}/priors/pretrained/{{prior}}/{{layer}}.safetensors",
+    log:
+        f"{LOGS}/{{domain}}/priors/pretrained_{{prior}}_{{layer}}.log",
+    params:
+        name=pretrained_name,
+        content=lambda w: digest([pretrained_file(pretrained_name(w))]),
+        code=code("import_prior.py"),
+    shell:
+        "python $SCRIPTS/import_prior.py --pretrained {params.name}"
+        " --prior {output} 2>&1 | tee {log}"
+
+
 rule prior_score:
     input:
         prior=lambda w: prior_file(w.domain, w.prior, w.layer),

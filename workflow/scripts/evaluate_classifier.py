@@ -38,7 +38,7 @@ def main() -> None:
     classes = int(target.train_targets.max()) + 1
     test = (to_unit(target.test_images), target.test_targets)
     strange = to_unit(ImageTensors.load(arguments.out_of_domain).test_images)
-    priors = load_priors(arguments.priors, device)
+    priors = load_priors(arguments.priors)
     for place in arguments.runs:
         folder = run_folder(arguments.folder, place)
         with naming(" ".join(folder.parts[-6:])):
@@ -55,7 +55,6 @@ def main() -> None:
             with products("float32", device):
                 metrics = evaluate_classifier(
                     net,
-                    priors,
                     train=(to_unit(target.train_images[chosen]), target.train_targets[chosen]),
                     test=test,
                     out_of_domain=strange,

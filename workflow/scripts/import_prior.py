@@ -1,20 +1,26 @@
-"""Take the VAE prior of one layer from the authors' release."""
+"""Take the prior of one layer from the authors' release, or from those that come with dwp."""
 
 import argparse
 
 from dwp.errors import one_line_errors
 from dwp.legacy import load_released_vae, release_folder
+from dwp.priors import load_prior
 
 
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--release", help="folder of the release; default: DWP_RELEASE")
-    parser.add_argument("--folder", required=True, help="the layer's folder in it")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--folder", help="the layer's folder in it")
+    place.add_argument("--pretrained", help="the name of one that comes with dwp")
     parser.add_argument("--prior", required=True)
     arguments = parser.parse_args()
-    folder = release_folder(arguments.release) / arguments.folder
-    load_released_vae(folder).save(arguments.prior)
+    if arguments.pretrained:
+        prior = load_prior(arguments.pretrained)
+    else:
+        prior = load_released_vae(release_folder(arguments.release) / arguments.folder)
+    prior.save(arguments.prior)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from dwp.settings import (
     as_json,
     check_settings,
     kernel_settings,
+    prior_place,
     prior_settings,
     source_settings,
 )
@@ -125,7 +126,7 @@ def main() -> None:
             kind = prior["kind"]
             if kind == DETERMINISTIC or not prior_class(kind).trained or prior_class(kind).packages:
                 continue  # nothing to fit, or fitted in seconds by the workflow
-            if layer in prior.get("released", {}):
+            if prior_place(prior, layer) != "fitted":
                 continue
             file = folder / "priors" / "fitted" / name / f"{layer}.safetensors"
             run(

@@ -1,0 +1,50 @@
+"""Initial weights drawn from a prior over kernels, for any net: in place, like `torch.nn.init`."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from dwp.nn.matching import Priors, match_priors
+
+
+@torch.no_grad()
+def from_prior_(
+    net: nn.Module,
+    prior: Priors,
+    generator: torch.Generator,
+    *,
+    layers: Iterable[str] | None = None,
+) -> nn.Module:
+    """Set the weights of convolutions, in place, to kernels drawn from priors.
+
+    What is drawn is `KernelPrior.initial`: of the Deep Weight Prior decoder means, as in the paper
+    (Atanov et al. 2019), of other kinds samples. Biases stay as they are. How a net starts and
+    what prior it has are separate choices: of a Bayesian layer the means are set, whatever its
+    prior.
+
+    Args:
+        net: any module. A layer is a `torch.nn.Conv2d` or a `torch.nn.ConvTranspose2d`, whose
+            kernels are what it draws around each place.
+        prior: one prior for all of the net's convolutions; or priors by the layer's name, as in
+            `net.named_modules()`, or by the size k of its k x k kernels.
+        generator: the source of the draws, on the device of the priors.
+        layers: names of the layers to set; None: those that `prior` names, or every convolution
+            if it names none.
+
+    Returns:
+        The net.
+
+    Raises:
+        UserError: a name is no convolution of the net, a layer has kernels of another size than
+            its prior or a posterior over codes, or a prior is improper, so that there is nothing to
+            draw.
+    """
+    kinds = (nn.Conv2d, nn.ConvTranspose2d)
+    found = {name: module for name, module in net.named_modules() if isinstance(module, kinds)}
+    convolutions = {name: layer for name, layer in found.items() if layer.weight.dim() == 4}
+    for name, of_layer in match_priors(convolutions, prior, layers).items():
+        weight = convolutions[name].weight
+        kernels = of_layer.initial(weight.shape[:2].numel(), generator)  # (out * in, k, k)
+        weight.copy_(kernels.view(weight.shape))
+    return net

@@ -1,0 +1,52 @@
+"""Which prior goes with which convolution of a net."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from dwp.errors import UserError
+from dwp.priors.base import KernelPrior
+
+Priors = KernelPrior | Mapping[str | int, KernelPrior]
+"""A prior for every convolution; or priors by the layer's name, or by the kernel size k."""
+
+
+def match_priors(
+    convolutions: Mapping[str, nn.Module], priors: Priors | None, layers: Iterable[str] | None
+) -> dict[str, KernelPrior | None]:
+    """Return the prior of each chosen convolution, by the layer's name.
+
+    Args:
+        convolutions: those of a net, by name.
+        priors: one for all; or by the layer's name, or by the size k of its k x k kernels. A name
+            goes before a size. None: there are none to match.
+        layers: the chosen ones; None: those that `priors` names, or all if it names none.
+
+    Raises:
+        UserError: `priors` is empty, a name is not one of a convolution, or a chosen convolution
+            has no prior over kernels of its size.
+    """
+    by_key = priors if isinstance(priors, Mapping) else dict.fromkeys(convolutions, priors)
+    if not by_key and convolutions:
+        raise UserError("prior: expected one, or one by layer or by kernel size; found none")
+    if layers is None:
+        named = all(isinstance(key, str) for key in by_key)
+        layers = by_key if named else convolutions
+    matched = {}
+    for name in layers:
+        if name not in convolutions:
+            raise UserError(
+                f"layer '{name}': expected one of the net's convolutions "
+                f"{', '.join(sorted(convolutions))}"
+            )
+        height, width = convolutions[name].kernel_size
+        prior = by_key.get(name, by_key.get(height))
+        if priors is not None and not (prior and prior.kernel_size == height == width):
+            sizes = sorted({each.kernel_size for each in by_key.values()})
+            raise UserError(
+                f"layer '{name}': expected a prior over its {height} x {width} kernels, found only "
+                f"over {', '.join(f'{k} x {k}' for k in sizes)}; add one, or name the layers "
+                "that are meant by layers="
+            )
+        matched[name] = prior
+    return matched

@@ -1,0 +1,66 @@
+"""The reference: made of what the docstrings say now, and they say what they should."""
+
+import ast
+import importlib.util
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import dwp
+from dwp.nn.bayesian import bayesianize
+
+ROOT = Path(__file__).parent.parent
+_spec = importlib.util.spec_from_file_location("build_api", ROOT / "docs" / "build_api.py")
+build_api = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(build_api)
+PUBLIC = build_api.public_objects()
+
+
+def test_the_reference_is_what_the_docstrings_give():
+    assert (ROOT / "docs" / "api.md").read_text() == build_api.reference()
+
+
+def test_the_reference_has_every_public_name():
+    assert {f"dwp.{name}" for name in dwp.__all__ if name != "init"} <= set(PUBLIC)
+    assert PUBLIC["dwp.bayesianize"] is bayesianize
+    assert not [name for name in dwp.__all__ if getattr(dwp, name, None) is None]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_name_is_documented(name):
+    thing = PUBLIC[name]
+    text = inspect.getdoc(thing)
+    if not text:  # a method may be told where it is first defined
+        owner, _, method = name.rpartition(".")
+        bases = PUBLIC[owner].__mro__[1:]
+        assert any(inspect.getdoc(getattr(base, method, None)) for base in bases)
+        return
+    first = text.partition("\n\n")[0]
+    assert first[0].isupper()
+    assert first.endswith(".")
+    node = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+    if isinstance(node, ast.FunctionDef):
+        lines = ast.walk(node)
+        raised = {ast.unparse(each.exc.func) for each in lines if _raises(each)}
+        for error in raised - {"NotImplementedError"}:
+            assert "Raises:" in text or f"Raise `{error}`" in text
+        given = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+        if "Args:" in text:
+            told = set(re.findall(r"^ {4}\*{0,2}(\w+):", text, re.MULTILINE))
+            assert set(given) - {"self", "cls"} <= told
+
+
+def _raises(node):
+    return isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+
+
+def test_markdown_of_a_docstring():
+    text = (
+        "Return it.\n\nMore.\n\nArgs:\n    one: the first\n        of all.\n\nReturns:\n    That."
+    )
+    assert build_api._markdown(text) == (
+        "Return it.\n\nMore.\n\n**Args**\n\n- `one`: the first\n  of all.\n\n**Returns**\n\nThat."
+    )

@@ -1,0 +1,78 @@
+"""The examples run, and do what they say."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import dwp
+from dwp import priors
+from dwp.data import load_dataset, registered
+from dwp.errors import UserError
+from dwp.priors import GaussianKernels
+from dwp.priors import kl as registry
+from dwp.seeds import generator
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+STRIPES = f"{EXAMPLES / 'new_data_set.py'}:Stripes"
+
+
+def run(monkeypatch, name, *arguments):
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    return runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(priors, "KINDS", priors.KINDS)
+    kinds = dict(priors.KINDS)
+    yield
+    priors.KINDS.clear()
+    priors.KINDS.update(kinds)
+
+
+def test_resnet18(monkeypatch, capsys):
+    run(monkeypatch, "resnet18.py", "--steps", "2", "--n", "20", "--tests", "20")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("digits, 20 examples, 2 steps: accuracy 0.")
+
+
+def test_new_prior(monkeypatch, capsys):
+    laplace = run(monkeypatch, "new_prior.py")["Laplace"]
+    assert "step 4: loss" in capsys.readouterr().out
+    prior = laplace.fit(torch.randn((50, 3, 3), generator=generator("kernels")))
+    draws = prior.sample(20000, generator("draws"))
+    assert draws.abs().mean().item() == pytest.approx(prior.scale.item(), rel=0.01)
+    assert draws.mean().item() == pytest.approx(0, abs=0.01)
+    # the closed form against draws of the weights
+    mean = torch.randn((2, 3, 3), generator=generator("mean")).expand(20000, 2, 3, 3)
+    posterior = GaussianKernels(mean, torch.full_like(mean, -1.0))
+    exact = dwp.kl_divergence(posterior, prior)[0]
+    estimates = registry.monte_carlo_kl(posterior, prior, generator("weights"))
+    error = estimates.std(0) / 20000**0.5
+    assert ((estimates.mean(0) - exact).abs() < 4 * error).all()
+
+
+def test_a_data_set_of_ones_own_is_found_in_its_file():
+    train, test = (load_dataset(STRIPES, "", train=train) for train in (True, False))
+    assert registered(STRIPES)[1:] == ((1, 28, 28), 4)
+    assert train.images.shape == (2000, 1, 28, 28)
+    assert len(test) == 500
+    assert test.targets.bincount().tolist() == [125] * 4
+    upright, level = (train.images[train.targets == target].float() for target in (0, 2))
+    assert upright.var(3).mean() > 1.5 * upright.var(2).mean()  # it changes from left to right
+    assert level.var(2).mean() > 1.5 * level.var(3).mean()
+
+
+def test_files_that_hold_no_data_set_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"none\.py: no such file"):
+        registered(f"{tmp_path}/none.py:Own")
+    file = tmp_path / "own.py"
+    file.write_text("class Own:\n    classes = ('a', 'b')\n")
+    with pytest.raises(UserError, match=r"own\.py: expected a class Own with .* image_shape"):
+        registered(f"{file}:Own")
+    with pytest.raises(UserError, match="expected a class Other"):
+        registered(f"{file}:Other")
