@@ -30,7 +30,7 @@ from dwp.training.classification import train_classifiers
 from dwp.training.convergence import train_from
 from dwp.training.features import apply, train_on_features
 from dwp.training.prior import fit_prior
-from dwp.training.source import accuracy, train_source_net
+from dwp.training.source import accuracy, train_source_nets
 
 IMAGES = 50
 """Images in a unit of the works that predict, the batch of `dwp.nn.predict.predict`."""
@@ -168,10 +168,12 @@ def _read(data: str) -> Callable[[int], object]:
     return run
 
 
-def _source_net(settings: dict, shape: list[int], classes: int, device: str):
-    """Units: training steps on a batch."""
+def _source_net(settings: dict, shape: list[int], classes: int, nets: int, device: str):
+    """Units: training steps of so many nets together, each on a batch."""
     data = _images(settings["batch_size"], shape, classes)
-    return lambda units: train_source_net(data, {**settings, "epochs": units}, 0, device=device)
+    return lambda units: train_source_nets(
+        data, {**settings, "epochs": units}, range(nets), device=device
+    )
 
 
 def _source_accuracy(settings: dict, shape: list[int], classes: int, device: str):

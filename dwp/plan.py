@@ -32,6 +32,7 @@ from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import NETWORKS, build_network, scaled
 from dwp.priors import load_prior, prior_class
 from dwp.settings import DETERMINISTIC, XAVIER, read_config, settings_of_prior
+from dwp.training.source import nets_together
 from dwp.variants import as_text, variants
 
 CALIBRATION_SECONDS = 35.0
@@ -218,9 +219,11 @@ class Costs:
         settings = {"network": section["network"], **section["source_nets"]}
         epochs, count = settings.pop("epochs"), data["train"]
         settings["batch_size"] = min(settings["batch_size"], count)
-        del settings["count"]
+        of_a_job = min(settings.pop("count"), settings.pop("runs_per_job"))
+        nets = min(of_a_job, nets_together(settings, self.device))
         work = {"settings": settings, **_form(data), "device": self.device}
-        fixed, step = self.measured({"work": "source_net", **work})
+        together = self.measured({"work": "source_net", "nets": nets, **work})
+        fixed, step = (seconds / nets for seconds in together)
         accuracy = self.measured({"work": "source_accuracy", **work})[1] / 500
         steps = epochs * count / settings["batch_size"]
         return self._read(data) + fixed + steps * step + (count + data["test"]) * accuracy
@@ -701,7 +704,9 @@ def _describe(work: Work, seconds: Seconds, differing: Collection[tuple[str, str
         "test_start": lambda: f"one that tests {_short(fixed)}",
         "figure": lambda: f"a figure {_short(fixed)}",
         "read": lambda: f"reading {Path(work['data']).stem} {_short(unit)}",
-        "source_net": lambda: f"a step of a source net{told} {_short(unit)}",
+        "source_net": lambda: (
+            f"a step of {work['nets']} source net{'s' * (work['nets'] > 1)}{told} {_short(unit)}"
+        ),
         "source_accuracy": lambda: f"its prediction of 500 images{told} {_short(unit)}",
         "prior": lambda: (
             f"{'an epoch' if work['training'] else 'the fit'} of a {work['size']}x{work['size']} "

@@ -251,6 +251,24 @@ def test_a_source_net_costs_its_steps_and_its_last_look():
     assert found == pytest.approx(2 + 0.5 + 1 + 5 * 10 * 0.1 + 1300 / 500 * 0.25)
 
 
+@pytest.mark.parametrize(("per_job", "together"), [(9, 7), (4, 4)])
+def test_source_nets_that_a_gpu_trains_together_share_their_steps(per_job, together):
+    config = tiny_config()
+    nets = {"count": 20, "runs_per_job": per_job, "filters": [64, 144], "epochs": 1}
+    config["domains"]["demo"]["source_nets"].update(nets, batch_size=100)
+    path = "source/0/weights.safetensors"
+    for device, expected in (("cuda", together), ("cpu", 1)):
+        works = []
+
+        def lookup(work, works=works):
+            works.append(work)
+            return (7, 14) if work["work"] == "source_net" else (0, 0)
+
+        found = seconds(Costs(config, [], lookup, DATA, device), path)
+        assert found == pytest.approx((7 + 10 * 14) / expected)
+        assert [w["nets"] for w in works if w["work"] == "source_net"] == [expected]
+
+
 def test_several_runs_of_a_job_start_once():
     measured = {"training_start": (2, 0), "source_net": (1, 0)}
     paths = [f"source/{seed}/weights.safetensors" for seed in range(3)]

@@ -6,15 +6,29 @@ pixels with padding takes 49 products a pair of channels instead of 225, one fro
 back 25 instead of 81. Exact but for rounding.
 """
 
-import math
+import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 _BLOCK = 65536  # numbers
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
-Step = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+
+
+@dataclass
+class Step:
+    """A convolution without its bias, the gradient with respect to its input, and what follows it.
+
+    In half precision maps are (n, places, channels), else (places, n, channels).
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor], Tensor]
+    bias: Tensor
+    elu: bool = False
+
 
 # Where polynomials are evaluated, by how many places there are; the last is infinity. The released
 # VAEs' gradients are then within 7e-6 of those in double precision (direct convolutions: 3e-6).
@@ -42,39 +56,39 @@ def frozen_stack(
         A function from maps (n, in, size, size) to maps (n, out, size', size'), differentiable
         once, in its argument only; None for other layers, for which nothing is written here.
     """
-    weight = (
-        torch.cat([head.weight for head in heads])[:, :, 0, 0].T.to(dtype).detach()
-    )  # (in, out)
-    bias = torch.cat([head.bias for head in heads]).to(dtype).detach()
-    steps: list[Step | None] = []  # None: an ELU
+    weight = torch.cat([head.weight for head in heads]).detach()[:, :, 0, 0].T  # (in, out)
+    bias = torch.cat([head.bias for head in heads]).detach()
+    steps: list[Step] = []
     try:
         for layer in layers:
-            if isinstance(layer, nn.ELU) and layer.alpha == 1 and steps:
-                steps.append(None)
+            if isinstance(layer, nn.ELU) and layer.alpha == 1 and steps and not steps[-1].elu:
+                steps[-1].elu = True
             else:
                 step, size = _convolution(layer, size, dtype)
                 steps.append(step)
     except NotImplementedError:
         return None
-    steps.append(_pointwise(weight.contiguous(), bias))
+    steps.append(_pointwise(weight.to(dtype).contiguous(), bias))
+    places_first = (0, 1) if dtype == torch.bfloat16 else (1, 0)
 
     def run(maps: Tensor) -> Tensor:
-        places_first = maps.permute(2, 3, 0, 1).flatten(0, 1).to(dtype).contiguous()
-        result = _Run.apply(places_first, steps).to(maps.dtype)  # (size' * size', n, out)
-        return result.view(size, size, len(maps), -1).permute(2, 3, 0, 1)
+        flat = maps.flatten(2).transpose(1, 2).permute(*places_first, 2)
+        result = _Run.apply(flat.to(dtype).contiguous(), steps).to(maps.dtype)
+        return result.permute(*places_first, 2).transpose(1, 2).unflatten(2, (size, size))
 
     return run
 
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, maps: Tensor, steps: list[Step | None]) -> Tensor:
+    def forward(ctx, maps: Tensor, steps: list[Step]) -> Tensor:
         ctx.steps, kept = steps, []
         for step in steps:
-            if step is None:
-                kept.append(_elu_(maps))
+            maps = step.forward(maps)
+            if step.elu:
+                kept.append(_elu_(maps, step.bias))
             else:
-                maps = step[0](maps)
+                maps += step.bias
         ctx.save_for_backward(*kept)
         return maps
 
@@ -83,34 +97,36 @@ class _Run(torch.autograd.Function):
         kept = list(ctx.saved_tensors)
         gradient = gradient.contiguous()
         for step in reversed(ctx.steps):
-            if step is None:
+            if step.elu:
                 # in place: a step before, the heads if no other, has made the gradient anew
                 gradient = _ELU_BACKWARD(gradient, 1, 1, 1, True, kept.pop(), grad_input=gradient)
-            else:
-                gradient = step[1](gradient)
+            gradient = step.backward(gradient)
         return gradient, None
 
 
-def _elu_(maps: Tensor) -> Tensor:
-    """ELU in place, in blocks that stay in the cache; torch's own takes expm1, 4 times slower."""
+def _elu_(maps: Tensor, bias: Tensor) -> Tensor:
+    """Add a bias and take the ELU, in place, in blocks that stay in the cache, in the bias's type.
+
+    Torch's own ELU takes expm1, and so twice the time.
+    """
     rows = max(1, _BLOCK // maps[0].numel())
     for block in maps.split(rows):
-        values = block.float() if block.dtype == torch.bfloat16 else block
-        negative = values.clamp_max(0).exp_().sub_(1)
-        torch.maximum(block, negative.to(block.dtype), out=block)
+        values = block.to(bias.dtype).add_(bias)
+        torch.maximum(values, values.clamp_max(0).exp_().sub_(1), out=values)
+        block.copy_(values)
     return maps
 
 
-def _convolution(layer: nn.Module, size: int, dtype: torch.dtype) -> tuple[Step, int]:
+def _convolution(layer: nn.Module, size: int, dtype: torch.dtype | None) -> tuple[Step, int]:
     full = isinstance(layer, nn.ConvTranspose2d)
     known = (full or isinstance(layer, nn.Conv2d)) and layer.padding_mode == "zeros"
     square = known and layer.kernel_size[0] == layer.kernel_size[1]
     if not square or {*layer.stride, *layer.dilation, layer.groups} != {1}:
         raise NotImplementedError
     taps, padding = layer.kernel_size[0], layer.padding[0]
-    if layer.padding != (padding, padding) or (full and padding):
+    if layer.padding != (padding, padding) or padding >= taps or (full and padding):
         raise NotImplementedError
-    weight, bias = layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
+    weight, bias = layer.weight.detach().to(dtype), layer.bias.detach()
     weight = weight.permute(2, 3, 0, 1) if full else weight.permute(2, 3, 1, 0)  # (k, k, in, out)
     result = size + taps - 1 if full else size + 2 * padding - taps + 1
     places = size + taps - 1 if full else size + 2 * padding
@@ -119,68 +135,80 @@ def _convolution(layer: nn.Module, size: int, dtype: torch.dtype) -> tuple[Step,
     exact = dtype != torch.bfloat16
     if exact and places in _POINTS and min(size, result, weight.shape[2]) > 1:
         return _toom_cook(weight, bias, size, padding, full), result
-    return _by_rows(weight, bias, size, result, padding, full), result
+    if exact and min(size, result, weight.shape[2]) > 1:
+        raise NotImplementedError
+    dense = _all_at_once if exact else _by_rows
+    return dense(weight, bias, size, result, padding, full), result
 
 
 def _pointwise(weight: Tensor, bias: Tensor) -> Step:
     """A 1 x 1 convolution; weight (in, out)."""
+    return Step(lambda maps: maps @ weight, lambda gradient: gradient @ weight.T, bias)
 
-    def forward(maps: Tensor) -> Tensor:
-        return torch.addmm(bias, maps.flatten(0, 1), weight).view(*maps.shape[:2], -1)
 
-    def backward(gradient: Tensor) -> Tensor:
-        return (gradient.flatten(0, 1) @ weight.T).view(*gradient.shape[:2], -1)
+def _all_at_once(
+    weight: Tensor, bias: Tensor, size: int, result: int, padding: int, full: bool
+) -> Step:
+    """A convolution as a dense product a place: for maps of one pixel or of one channel."""
+    matrix = _dense(weight, size, result, padding, full).flatten(3, 4).flatten(0, 1)
 
-    return forward, backward
+    def product(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+        # matrix (places, channels, places after, channels after)
+        matrices = matrix.permute(2, 0, 1, 3).flatten(1, 2).contiguous()
+
+        def apply(maps: Tensor) -> Tensor:
+            flat = maps.transpose(0, 1).flatten(1)  # (n, places * channels)
+            if matrices.shape[2] == 1:
+                return (matrices[:, :, 0] @ flat.T)[:, :, None]
+            return torch.bmm(flat.expand(len(matrices), -1, -1), matrices)
+
+        return apply
+
+    return Step(product(matrix), product(matrix.permute(2, 3, 0, 1)), bias)
 
 
 def _by_rows(
     weight: Tensor, bias: Tensor, size: int, result: int, padding: int, full: bool
 ) -> Step:
-    """A convolution as dense products of rows: one matrix for each row of the kernel."""
+    """A convolution as a dense product a row: of all rows that it reads."""
+    matrix = _dense(weight, size, result, padding, full).flatten(4).flatten(1, 2)
+    used = [
+        (y, v)
+        for y in range(size)
+        for v in range(result)
+        if 0 <= (v - y if full else y - v + padding) < len(weight)
+    ]
+
+    def product(matrix: Tensor, used: list[tuple[int, int]]) -> Callable[[Tensor], Tensor]:
+        _, width, rows, width_after = matrix.shape  # rows * numbers in a row
+        parts = []
+        for row in range(rows):
+            read = [before for before, after in used if after == row]
+            window = slice(read[0] * width, (read[-1] + 1) * width)
+            parts.append((window, matrix[read, :, row].flatten(0, 1)))
+
+        def apply(maps: Tensor) -> Tensor:
+            flat = maps.flatten(1)
+            sums = flat.new_empty(len(flat), rows, width_after)
+            for row, (window, part) in enumerate(parts):
+                torch.mm(flat[:, window], part, out=sums[:, row])
+            return sums.view(len(flat), rows * rows, -1)
+
+        return apply
+
+    back = [(v, y) for y, v in used]
+    return Step(product(matrix, used), product(matrix.permute(2, 3, 0, 1), back), bias)
+
+
+def _dense(weight: Tensor, size: int, result: int, padding: int, full: bool) -> Tensor:
+    """Return a convolution as a matrix (size, size, in, result, result, out)."""
     inputs, outputs = weight.shape[2:]
-    bands = []  # matrix (size * in, result * out), first row read, first row written, how many
-    for i in range(len(weight)):
-        matrix = weight.new_zeros(size, inputs, result, outputs)
-        for x, u in torch.cartesian_prod(torch.arange(size), torch.arange(result)):
-            j = u - x if full else x - u + padding
-            if 0 <= j < len(weight):
-                matrix[x, :, u] = weight[i, j]
-        shift = i if full else padding - i
-        rows = [y for y in range(size) if 0 <= y + shift < result]
-        if rows:
-            matrix = matrix.flatten(2).flatten(0, 1)
-            bands.append((matrix, rows[0], rows[0] + shift, len(rows)))
-    bias = bias.repeat(result)
-
-    def forward(maps: Tensor) -> Tensor:
-        rows = _to_rows(maps)  # (size, n, size * in)
-        sums = bias.repeat(result, rows.shape[1], 1)  # (result, n, result * out)
-        for matrix, y, v, count in bands:
-            sums[v : v + count].view(-1, len(bias)).addmm_(
-                rows[y : y + count].flatten(0, 1), matrix
-            )
-        return _to_places(sums)
-
-    def backward(gradient: Tensor) -> Tensor:
-        rows = _to_rows(gradient)
-        sums = rows.new_zeros(size, rows.shape[1], size * inputs)
-        for matrix, y, v, count in bands:
-            part = sums[y : y + count].view(-1, size * inputs)
-            part.addmm_(rows[v : v + count].flatten(0, 1), matrix.T)
-        return _to_places(sums)
-
-    return forward, backward
-
-
-def _to_rows(maps: Tensor) -> Tensor:
-    """Return maps (s * s, n, c) as (s, n, s * c)."""
-    return maps.unflatten(0, (math.isqrt(len(maps)), -1)).transpose(1, 2).flatten(2)
-
-
-def _to_places(rows: Tensor) -> Tensor:
-    """Return maps (s, n, s * c) as (s * s, n, c)."""
-    return rows.unflatten(2, (len(rows), -1)).transpose(1, 2).flatten(0, 1)
+    matrix = weight.new_zeros(size, size, inputs, result, result, outputs)
+    for y, x, v, u in itertools.product(range(size), range(size), range(result), range(result)):
+        i, j = (v - y, u - x) if full else (y - v + padding, x - u + padding)
+        if 0 <= i < len(weight) and 0 <= j < len(weight):
+            matrix[y, x, :, v, u] = weight[i, j]
+    return matrix
 
 
 def _toom_cook(weight: Tensor, bias: Tensor, size: int, padding: int, full: bool) -> Step:
@@ -206,13 +234,11 @@ def _toom_cook(weight: Tensor, bias: Tensor, size: int, padding: int, full: bool
         values = torch.bmm(values, products)
         return (after @ values.view(len(values), -1)).view(len(after), n, -1)
 
-    def forward(maps: Tensor) -> Tensor:
-        return apply(into, products, out, maps).add_(bias)
-
-    def backward(gradient: Tensor) -> Tensor:
-        return apply(out.T, back, into.T, gradient)
-
-    return forward, backward
+    return Step(
+        lambda maps: apply(into, products, out, maps),
+        lambda gradient: apply(out.T, back, into.T, gradient),
+        bias,
+    )
 
 
 def _evaluation(places: int, coefficients: int) -> Tensor:

@@ -209,18 +209,23 @@ class _FrozenLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kernels: Tensor, noise: Tensor, prior: KernelVAE, bound: str) -> Tensor:
         size = max(1, _chunk(kernels) // noise.shape[1])
-        losses, gradients = [], []
-        for part, draws in zip(kernels.split(size), noise.split(size), strict=True):
-            part = part.detach().requires_grad_(ctx.needs_input_grad[0])
-            with torch.set_grad_enabled(ctx.needs_input_grad[0]):
+        wanted = ctx.needs_input_grad[0]
+        # made first: what is kept of every part would lie between its maps and tear the heap
+        losses, gradients = kernels.new_empty(len(kernels)), torch.empty_like(kernels)
+        tensors = (kernels, noise, losses, gradients)
+        for part, draws, its_loss, its_gradient in zip(
+            *(t.split(size) for t in tensors), strict=True
+        ):
+            part = part.detach().requires_grad_(wanted)
+            with torch.set_grad_enabled(wanted):
                 loss = prior._loss(part, draws, bound)
                 total = loss.sum()
-            losses.append(loss.detach())
-            if ctx.needs_input_grad[0]:
-                gradients += torch.autograd.grad(total, part)
-        if gradients:
-            ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(losses)
+            its_loss.copy_(loss.detach())
+            if wanted:
+                its_gradient.copy_(torch.autograd.grad(total, part)[0])
+        if wanted:
+            ctx.save_for_backward(gradients)
+        return losses
 
     @staticmethod
     @torch.autograd.function.once_differentiable
