@@ -215,17 +215,15 @@ def forget(project: Project, *names: str) -> None:
             path.unlink()
 
 
-def on_a_disk(lab: Lab, name: str, part: str, free: int) -> dict:
-    """Run while the disk of a part of the project has so many bytes left, then with enough."""
-    finished = lab.finished(name)
-    forget(finished, "priors/scores/*/*", "tables/priors*", "figures/latent*", "figures/images*")
-    folder = lab.folder / f"{name}-disk"
+def on_a_disk(lab: Lab, free: int) -> dict:
+    """Run while the disk of the results has so many bytes left, then with enough."""
+    project = lab.finished("full-disk")
+    forget(project, "priors/scores/*/*", "tables/priors*", "figures/latent*", "figures/images*")
+    folder, results = lab.folder / "full-disk-disk", project.folder / "results"
     with disk(folder, 40 << 20):
-        project = finished.copy(folder / "project")
-        if part:  # the rest lies elsewhere
-            shutil.rmtree(finished.folder / part)
-            (finished.folder / part).symlink_to(project.folder / part)
-            project = finished
+        subprocess.run(["cp", "-a", results, folder], check=True)
+        shutil.rmtree(results)
+        results.symlink_to(folder / "results")
         ballast = folder / "ballast"
         with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
             while file.write(bytes(1 << 16)):
@@ -233,7 +231,7 @@ def on_a_disk(lab: Lab, name: str, part: str, free: int) -> dict:
         os.truncate(ballast, max(0, ballast.stat().st_size - free))
         tensors = {"weight": torch.zeros(1 << 20)}  # larger than what is left
         with contextlib.suppress(UserError):
-            save_tensors(project.folder / "results" / "t", tensors, kind="net", settings={})
+            save_tensors(results / "t", tensors, kind="net", settings={})
             expect(False, "a file larger than the disk was written")
         lines = lab.fail(project, "--keep-going")
         intact = lab.compare_those_there(project)
@@ -246,16 +244,11 @@ def full_disk(lab: Lab) -> dict:
     """The disk of the results has no room for a figure, or for anything."""
     outcomes = {}
     for free in (20 << 10, 0):
-        outcome = on_a_disk(lab, "full-disk", "results", free)
+        outcome = on_a_disk(lab, free)
         told = [e for e in outcome["errors"] if "cannot be written (No space left" in e]
         expect(bool(told), f"no clear line: {outcome['errors']}")
         outcomes[f"{free} bytes left"] = outcome
     return {"files compared": sum(o["files compared"] for o in outcomes.values()), **outcomes}
-
-
-def full_disk_of_all(lab: Lab) -> dict:
-    """The disk holds logs and Snakemake's records as well."""
-    return on_a_disk(lab, "full-disk-of-all", "", 64 << 10)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -268,7 +261,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     ),
 }
 # Damaged files, and what is made anew from each; no damage hides another.
-LEAVES = {
+DAMAGED = {
     "classification/standard-normal/dwp/base/n10/split0/seed0/history.csv": "tables/class*",
     "features/dwp/scale0.25/seed0/metrics.json": "tables/features*",
     "priors/scores/dwp/conv1.json": "tables/priors*",
@@ -276,31 +269,25 @@ LEAVES = {
     "tables/convergence_image-vae.csv": "figures/convergence_*",
     "convergence/image-vae/dwp/seed0/samples.safetensors": "figures/images_*",
 }
-ROOTS = {
-    "data/target.safetensors": "data/checked.json",
-    "source/1/weights.safetensors": "kernels/collected/conv1.*",
-    "kernels/collected/conv2.safetensors": "figures/norms_conv2*",
-    "priors/fitted/dwp/conv2.safetensors": "figures/latent_dwp_conv2*",
-}
 
 
-def damage(lab: Lab, kind: str, uses: dict[str, str]) -> dict:
+def damage(lab: Lab, kind: str) -> dict:
     """Finished files are damaged in place; each is named where it is used, deleted, made again."""
     project = lab.finished("damage")
-    for name, use in uses.items():
+    for name, use in DAMAGED.items():
         path = project.folder / RESULTS / name
         before = path.stat()
         path.write_bytes(DAMAGES[kind](path.read_bytes()))  # in place: also what is linked
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         forget(project, use)
     lines = lab.fail(project, "--keep-going")
-    for name in uses:
+    for name in DAMAGED:
         told = [line for line in lines if line.startswith(f"error: {RESULTS / name}: ")]
         told = [line for line in told if "; delete it and make it again" in line]
         expect(len(told) == 1, f"{name}: not named in one line, but {lines}")
         (project.folder / RESULTS / name).unlink()
     lab.finish(project)
-    return {"found and mended": len(uses), "files compared": lab.compare(project)}
+    return {"found and mended": len(DAMAGED), "files compared": lab.compare(project)}
 
 
 def twice(lab: Lab) -> dict:
@@ -393,9 +380,7 @@ CASES: dict[str, Callable[[Lab], dict]] = {
     "kills": kills,
     "orphans": orphans,
     "full-disk": full_disk,
-    "full-disk-of-all": full_disk_of_all,
-    **{kind: functools.partial(damage, kind=kind, uses=LEAVES) for kind in DAMAGES},
-    "roots": functools.partial(damage, kind="bit-flipped", uses=ROOTS),
+    **{kind: functools.partial(damage, kind=kind) for kind in DAMAGES},
     "twice": twice,
     "read-only": read_only,
     "not-a-number": not_a_number,
