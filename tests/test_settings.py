@@ -372,12 +372,12 @@ BROKEN = {
     "vae without training": (
         {"priors.dwp.training": REMOVED},
         "priors.dwp",
-        ["expected kind, layers, training; found kind, layers"],
+        ["expected kind, layers, training, optionally members; found kind, layers"],
     ),
     "vae without widths": (
         {"priors.dwp.layers": REMOVED},
         "priors.dwp",
-        ["expected kind, layers, training; found kind, training"],
+        ["expected kind, layers, training, optionally members; found kind, training"],
     ),
     "vae with an unknown argument": (
         {"priors.dwp.layers.conv1": {"hidden": 16, "latent": 2, "depth": 3}},
@@ -407,7 +407,7 @@ BROKEN = {
     "arguments of a kind that takes none": (
         {"priors.student-t.layers": {"conv1": {"seed": 0}, "conv2": {"seed": 0}}},
         "priors.student-t",
-        ["expected kind; found kind, layers"],
+        ["expected kind, optionally members; found kind, layers"],
     ),
     "variance of 0": (
         {"priors.dwp.layers.conv1.variance": 0},
@@ -427,12 +427,12 @@ BROKEN = {
     "vae both fitted and released": (
         {"priors.dwp.released": {"conv1": "vae7x7", "conv2": "vae5x5"}},
         "priors.dwp",
-        ["expected kind, released; found kind, layers, released, training"],
+        ["expected kind, released, optionally members; found kind, layers, released, training"],
     ),
     "released for one layer": (
         {"priors.dwp": {"kind": "vae", "released": {"conv1": "vae7x7"}}},
         "priors.dwp",
-        ["expected kind, layers, released, training; found kind, released"],
+        ["expected kind, layers, released, training, optionally members; found kind, released"],
     ),
     "a layer both fitted and released": (
         {"priors.dwp.released": {"conv1": "vae7x7"}},
@@ -468,7 +468,7 @@ BROKEN = {
     "training of what is not trained": (
         {"priors.gaussian-diagonal.training": VAE["training"]},
         "priors.gaussian-diagonal",
-        ["expected kind; found kind, training"],
+        ["expected kind, optionally members; found kind, training"],
     ),
     "point estimate without l2": (
         {"priors.deterministic-l2.l2": REMOVED},
@@ -483,7 +483,7 @@ BROKEN = {
     "reconstructions as a Gaussian": (
         {"priors.gaussian-diagonal.reconstructed_by": "dwp"},
         "priors.gaussian-diagonal",
-        ["expected kind; found kind, reconstructed_by"],
+        ["expected kind, optionally members; found kind, reconstructed_by"],
     ),
     "codes of what is no VAE": (
         {"classification.posterior": "codes"},
@@ -505,10 +505,10 @@ BROKEN = {
         "priors.deterministic-l2.penalty",
         ["dwp", "standard-normal", "found 'log-uniform'"],
     ),
-    "an ensemble of Bayesian nets": (
-        {"priors.standard-normal.members": 5},
-        "priors.standard-normal",
-        ["expected kind; found kind, members"],
+    "an ensemble of what is for initialisation": (
+        {"priors.source-kernels.members": 5},
+        "priors.source-kernels",
+        ["expected kind, optionally reconstructed_by; found kind, members"],
     ),
     "missing layer": (
         {"kernels.layers.conv1": REMOVED},

@@ -137,7 +137,7 @@ def optimise(
                     f"{checkpoint}: expected a checkpoint of this very run, found another "
                     f"({reason}); delete it"
                 ) from None
-    failed = {run for run, own in enumerate(records) if own and has_failed(own)}
+    failed = {run for run, own in enumerate(records) if has_failed(own)}
     saved = time.monotonic()
     indices = zip(
         *(batches(n, batch_size, steps, *seed, start=first) for seed in seeds), strict=True
@@ -199,7 +199,7 @@ def optimise(
 
 def has_failed(records: Sequence[Mapping[str, float]]) -> bool:
     """Tell whether a run of a tolerant training has failed, by what was recorded of it."""
-    return any(math.isnan(value) for value in records[-1].values())
+    return bool(records) and any(math.isnan(value) for value in records[-1].values())
 
 
 def _state(model, optimiser, parameters, noise) -> dict[str, Tensor]:
