@@ -152,7 +152,10 @@ def jobs(folder) -> Iterator[list[SlurmJob]]:
     lab = Path(tempfile.mkdtemp(prefix="dwp-slurm-"))  # the daemons refuse pytest's private ones
     process = None
     try:
-        run(UP, "--install", "--dir", lab, "--cpus", "2", "--gpus", "2", seconds=300)
+        up = [UP, "--install", "--dir", lab, "--cpus", "2", "--gpus", "2"]
+        started = subprocess.run(up, capture_output=True, text=True, timeout=300)
+        if started.returncode:  # not root, or nowhere to install Slurm from
+            pytest.skip(f"no Slurm: {(started.stderr or started.stdout).strip().splitlines()[-1]}")
         process = start(
             folder,
             *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"),
@@ -163,7 +166,7 @@ def jobs(folder) -> Iterator[list[SlurmJob]]:
         run("scancel", *run("squeue", "--noheader", "--states=running", "--format=%i").split())
         wait_for(folder / RESULTS / RUN.format("dwp", 0) / KEPT, process)
         training(folder, "dwp").send_signal(signal.SIGSTOP)
-        finish(process, folder, 400)
+        finish(process, folder, 600)
         yield list(map(parse_job, run("scontrol", "--oneliner", "show", "job").splitlines()))
     finally:
         if process is not None and process.poll() is None:
@@ -187,8 +190,8 @@ def test_a_cancelled_job_runs_again_with_more_time_and_memory(jobs, folder):
     assert (first.state, second.state) == ("CANCELLED", "COMPLETED")
     assert (second.minutes, second.memory) == (2 * first.minutes, 2 * first.memory)
     log = (folder / "logs/tiny/demo/source/0.log").read_text()
-    assert log.count("source net 0: finished before") == 1
-    assert "source net 1: finished before" not in log
+    assert log.count("demo source 0: finished before") == 1
+    assert "demo source 1: finished before" not in log
 
 
 def test_a_job_out_of_time_goes_on_with_more(jobs, folder):
