@@ -8,9 +8,6 @@ Run the workflow on it by the file's path and the name of the class:
 Or look at it: python examples/new_data_set.py
 """
 
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
 
 from dwp.data.images import ImageDataset
@@ -34,15 +31,7 @@ class Stripes(ImageDataset):
     image_shape = (1, _SIDE, _SIDE)
     classes = ("upright", "rising", "level", "falling")
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-    ) -> None:
-        super().__init__(root, train, transform, target_transform)
+    def _read(self, train: bool, download: bool) -> None:
         random, n = generator("stripes", train), _SIZES[train]
         self.targets = torch.arange(n) % len(self.classes)
         angle = self.targets * (torch.pi / 4) + 0.15 * torch.randn(n, generator=random)

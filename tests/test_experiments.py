@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,8 @@ def are_from(weight, kernels):
 
 class NormNet(nn.Module):
     """A net with a batch norm behind its convolution, as another network may have."""
+
+    kernel_sizes: ClassVar = {"conv1": 7}
 
     def __init__(self, filters, classes):
         super().__init__()

@@ -266,7 +266,7 @@ def test_a_checkpoint_that_cannot_be_taken_up(tmp_path, train, monkeypatch, capl
     change(checkpoint, monkeypatch)
     assert train("VAE", tmp_path / "torn") == STEPS
     (line,) = caplog.messages
-    for part in ("vae prior: starts from the beginning", reason, str(checkpoint)):
+    for part in ("prior: starts from the beginning", reason, str(checkpoint)):
         assert part in line
     assert "\n" not in line
     assert content(tmp_path / "torn") == content(tmp_path / "whole")

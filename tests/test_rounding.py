@@ -76,7 +76,6 @@ def metrics(test_precision="float32"):
         ((net, _),) = train_classifiers(data, settings, [(0, 0)], n=24, priors=over, init=None)
         found[kind] = evaluate_classifier(
             net,
-            over,
             train=(to_unit(data.train_images[chosen]), data.train_targets[chosen]),
             test=(to_unit(data.test_images), data.test_targets),
             out_of_domain=strange,

@@ -461,7 +461,9 @@ def test_a_loss_that_is_not_finite_names_its_run(data):
         losses = net.weight[:, 0] * torch.tensor([1.0, math.nan, 1.0])
         return losses, {"loss": losses.detach()}
 
-    with pytest.raises(UserError, match=r"^three, second: the loss is nan at step 2; lower"):
+    with pytest.raises(
+        UserError, match=r"^three, second: the loss is nan at step 1 \(loss nan\); lower"
+    ):
         optimise(
             net,
             objective,
