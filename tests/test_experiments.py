@@ -152,6 +152,17 @@ def test_freezing_leaves_other_layers():
 # Image VAE
 
 
+def test_kernels_of_the_decoder_reach_every_pixel():
+    vae = ImageVAE([2, 3], 2)
+    torch.manual_seed(0)
+    inputs = torch.rand(1, 2, 12, 12, requires_grad=True)
+    for i in (0, 13, 27):
+        for j in (0, 13, 27):
+            (reached,) = torch.autograd.grad(vae.decoder2(inputs)[0, 0, i, j], inputs)
+            assert reached.abs().sum() > 0
+    assert vae.decode(torch.rand(5, 2)).shape == (5, 1, 28, 28)
+
+
 def test_image_vae_starts_from_kernels_of_its_layers():
     net = ImageVAE([2, 3], latent=2)
     from_prior_(net, empirical(ImageVAE.kernel_sizes), generator("start"))

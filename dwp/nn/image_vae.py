@@ -7,16 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_SIDE = 4  # of the maps between the two halves
+_ENCODED, _DECODED = (
+    4,
+    5,
+)  # sides of the maps at the end of the encoder, and where the decoder starts
 
 
 class ImageVAE(nn.Module):
     """p(x) = E_{N(z; 0, I)} Bernoulli(x; decoder(z)) over 28 x 28 images, with encoder q(z|x).
 
     Encoder: conv 7x7, leaky ReLU, conv 5x5, leaky ReLU, both of stride 2, then a linear layer to
-    mean and log-variance. The decoder mirrors it with transposed convolutions. The kernels have the
-    sizes of the paper's net for such images. The architecture is our choice: the authors' own is
-    not in their release.
+    mean and log-variance. The decoder has transposed convolutions of the same sizes and strides,
+    padded so that their kernels reach every pixel. The kernels have the sizes of the paper's net
+    for such images. The architecture is our choice: the authors' own is not in their release.
 
     Args:
         filters: number of filters of the encoder's convolutions; the decoder's are the reverse.
@@ -35,13 +38,12 @@ class ImageVAE(nn.Module):
     def __init__(self, filters: Sequence[int], latent: int) -> None:
         super().__init__()
         first, second = filters
-        features = second * _SIDE**2
         self.encoder1 = nn.Conv2d(1, first, 7, stride=2)
         self.encoder2 = nn.Conv2d(first, second, 5, stride=2)
-        self.code = nn.Linear(features, 2 * latent)
-        self.start = nn.Linear(latent, features)
-        self.decoder1 = nn.ConvTranspose2d(second, first, 5, stride=2)
-        self.decoder2 = nn.ConvTranspose2d(first, 1, 7, stride=2, output_padding=1)
+        self.code = nn.Linear(second * _ENCODED**2, 2 * latent)
+        self.start = nn.Linear(latent, second * _DECODED**2)
+        self.decoder1 = nn.ConvTranspose2d(second, first, 5, stride=2, padding=1, output_padding=1)
+        self.decoder2 = nn.ConvTranspose2d(first, 1, 7, stride=2, padding=1, output_padding=1)
         self.activation = nn.LeakyReLU()
         self.latent = latent
 
@@ -53,8 +55,8 @@ class ImageVAE(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the logits (n, 1, 28, 28) of the pixels for codes (n, latent)."""
-        maps = self.activation(self.start(codes)).unflatten(1, (-1, _SIDE, _SIDE))
-        maps = self.activation(self.decoder1(maps))  # (n, first, 11, 11)
+        maps = self.activation(self.start(codes)).unflatten(1, (-1, _DECODED, _DECODED))
+        maps = self.activation(self.decoder1(maps))  # (n, first, 12, 12)
         return self.decoder2(maps)
 
     def elbo(self, images: Tensor, generator: torch.Generator) -> Tensor:
