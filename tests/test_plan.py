@@ -30,7 +30,12 @@ def tiny_config() -> dict:
         training["epochs"] = 2
     domain["importance_samples"] = 2
     domain["classification"].update(
-        filters=[2, 2], priors=["dwp", "deterministic-l2"], epochs=4, evaluate_every=2, samples=2
+        filters=[2, 2],
+        priors=["dwp", "deterministic-l2"],
+        inits=["dwp"],
+        epochs=4,
+        evaluate_every=2,
+        samples=2,
     )
     domain["features"].update(filters=[4, 4], scales=["1/4", 0.5], seeds=[0], epochs=2)
     domain["convergence"].pop("classifier")

@@ -52,6 +52,7 @@ def tiny_config() -> dict:
         runs_per_job=2,
         filters=[2, 2],
         priors=["dwp", "deterministic-l2"],
+        inits=["dwp"],
         train_sizes=[10],
         splits=[0, 1],
         epochs=1000,

@@ -52,6 +52,7 @@ def tiny_config() -> dict:
         runs_per_job=3,
         filters=[2, 2],
         priors=["dwp", "standard-normal", "deterministic-l2"],
+        inits=["dwp"],
         train_sizes=[10],
         splits=[0, 1],
         epochs=2,
@@ -629,7 +630,7 @@ def test_targets_make_one_experiment_or_one_domain(tmp_path):
     assert not any("/scores/" in path for path in results["figures_demo"])
     factorial = {path for path in results["classification"] if "/factorial" in path}
     assert factorial == {  # of the domain with several inits only
-        *(f"{study}/tables/factorial{end}" for end in (".csv", ".md")),
-        *(f"{study}/tables/factorial_effects{end}" for end in (".csv", ".md")),
-        *(f"{study}/figures/factorial{end}" for end in (".pdf", ".png")),
+        *(f"{study}/tables/factorial{end}" for end in (".csv", ".md", ".html")),
+        *(f"{study}/tables/factorial_effects{end}" for end in (".csv", ".md", ".html")),
+        *(f"{study}/figures/factorial{end}" for end in (".pdf", ".png", ".svg")),
     }
