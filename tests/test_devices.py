@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dwp import devices
-from dwp.devices import choose_device, products
+from dwp.devices import choose_device, full_width, products
 from dwp.errors import UserError
 
 
@@ -137,3 +137,14 @@ def test_weights_may_change_within_the_block():
         with torch.no_grad():
             weight.mul_(2)
         assert (torch.eye(4) @ weight).sum() == 32
+
+
+@pytest.mark.parametrize("amd", [True, False])
+def test_products_of_full_width_keep_their_precision(amd, monkeypatch):
+    monkeypatch.setattr("dwp.devices._is_amd", lambda: amd)
+    left, right = torch.rand(2, 20, 128, 128, generator=torch.Generator().manual_seed(0))
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with full_width():
+        result = torch.bmm(left, right)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert (result / torch.bmm(left.double(), right.double()) - 1).abs().max() < 1e-6

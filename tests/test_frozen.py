@@ -110,7 +110,7 @@ def test_a_gradient_for_the_prior_is_still_there_when_it_is_trained():
 
 
 def test_dense_products_in_half_precision_give_the_gradient_up_to_their_rounding(monkeypatch):
-    monkeypatch.setattr("dwp.priors.vae._has_amx", lambda: True)
+    monkeypatch.setattr("dwp.priors.vae.has_matrix_units", lambda: True)
     monkeypatch.setattr("dwp.devices._cpu_has_bfloat16", lambda: True)
     prior = make(5)
     kernels = 0.3 * torch.randn(300, 5, 5, generator=generator("kernels"))

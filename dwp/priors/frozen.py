@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dwp.devices import full_width
+
 _BLOCK = 65536  # numbers
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
 
@@ -83,12 +85,13 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx, maps: Tensor, steps: list[Step]) -> Tensor:
         ctx.steps, kept = steps, []
-        for step in steps:
-            maps = step.forward(maps)
-            if step.elu:
-                kept.append(_elu_(maps, step.bias))
-            else:
-                maps += step.bias
+        with full_width():
+            for step in steps:
+                maps = step.forward(maps)
+                if step.elu:
+                    kept.append(_elu_(maps, step.bias))
+                else:
+                    maps += step.bias
         ctx.save_for_backward(*kept)
         return maps
 
@@ -96,11 +99,13 @@ class _Run(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         kept = list(ctx.saved_tensors)
         gradient = gradient.contiguous()
-        for step in reversed(ctx.steps):
-            if step.elu:
-                # in place: a step before, the heads if no other, has made the gradient anew
-                gradient = _ELU_BACKWARD(gradient, 1, 1, 1, True, kept.pop(), grad_input=gradient)
-            gradient = step.backward(gradient)
+        with full_width():
+            for step in reversed(ctx.steps):
+                if step.elu:
+                    # in place: a step before, the heads if no other, has made the gradient anew
+                    arguments = gradient, 1, 1, 1, True, kept.pop()
+                    gradient = _ELU_BACKWARD(*arguments, grad_input=gradient)
+                gradient = step.backward(gradient)
         return gradient, None
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dwp.devices import has_matrix_units
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.frozen import frozen_stack
@@ -86,8 +87,8 @@ class KernelVAE(KernelPrior):
             (self.decoder, self.kernel_mean, self.kernel_variance),
         )[side]
         heads = [head for head in heads if head is not None]
-        half = torch.is_autocast_enabled("cpu")
-        if maps.device.type == "cpu" and self.frozen and (not half or _has_amx()):
+        if maps.device.type == "cpu" and self.frozen:
+            half = _half()
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
             if self._stacks.get("key") != key:
                 self._stacks = {"key": key}
@@ -95,7 +96,8 @@ class KernelVAE(KernelPrior):
                 dtype = torch.bfloat16 if half else None
                 self._stacks[side, half] = frozen_stack(layers, heads, maps.shape[-1], dtype)
             if self._stacks[side, half] is not None:
-                return self._stacks[side, half](maps)
+                with torch.autocast("cpu", enabled=False):
+                    return self._stacks[side, half](maps)
         features = layers(maps.contiguous(memory_format=torch.channels_last))
         return torch.cat([head(features) for head in heads], 1).to(maps)
 
@@ -257,13 +259,13 @@ def _codes(mean: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
 
 
 def _chunk(values: Tensor) -> int:
-    half = torch.is_autocast_enabled("cpu") and values.device.type == "cpu"
-    return _CHUNK.get("cpu, half" if half else values.device.type, len(values))
+    kind = values.device.type
+    return _CHUNK.get("cpu, half" if kind == "cpu" and _half() else kind, len(values))
 
 
-def _has_amx() -> bool:
-    """Whether the processor has matrix units for bfloat16 (Intel's AMX)."""
-    return torch.cpu._is_amx_tile_supported()
+def _half() -> bool:
+    # without matrix units exact products are faster than direct convolutions in half precision
+    return torch.is_autocast_enabled("cpu") and has_matrix_units()
 
 
 def _variance(raw: Tensor) -> Tensor:
