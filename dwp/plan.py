@@ -62,6 +62,8 @@ _FREE = (
     "learning_rate",
     "log_variance",
     "kl_temperature",
+    "shift",
+    "warp",
     "validation",
     "evaluate_every",
 )

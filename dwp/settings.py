@@ -202,7 +202,7 @@ def _check_name(place: str, name: object) -> None:
 
 _FRACTIONAL = (
     *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
-    *("kl_temperature", "dropout", "checkpoint_minutes"),
+    *("kl_temperature", "dropout", "shift", "warp", "checkpoint_minutes"),
 )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
@@ -106,7 +107,8 @@ def train_classifiers(
             `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
             `posterior` ("codes": see `dwp.nn.bayesian.CodeConv2d`; absent: "weights"),
             `test_precision` (of the products of predictions), `validation`, `samples`,
-            `evaluate_every` (epochs); for nets without priors also `l2` and, if
+            `evaluate_every` (epochs), if wanted `shift` and `warp` (see
+            `dwp.data.distort.distort`); for nets without priors also `l2` and, if
             wanted, `members` of an ensemble and the rate of `dropout`.
         runs: (split, seed) of each run: which subset of the training set, and the seed of the
             initial weights, the batches and the noise.
@@ -159,11 +161,15 @@ def train_classifiers(
     for layer in stacked.modules():
         if isinstance(layer, (BayesianConv2d, Dropout)):
             layer.generator = noise
+    distortion = {name: settings.get(name, 0.0) for name in ("shift", "warp")}
     net_numbers = torch.arange(len(nets), device=device)[:, None]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = net_numbers, batch
-        inputs = images[chosen].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
+        seen = images[chosen]  # (R, batch, c, h, w)
+        if any(distortion.values()):
+            seen = distort(seen.flatten(0, 1), noise, **distortion).view_as(seen)
+        inputs = seen.transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
         logits = stacked(inputs.to(memory_format=torch.channels_last))
         logits = logits.unflatten(1, (len(nets), -1)).transpose(0, 1)  # (R, batch, classes)
         if priors is None:
