@@ -3,6 +3,7 @@
 # make check-determinism   set up, then the demo in several ways, and whether its results are the same bytes
 # make lint   set up, then the style checks
 # make report CONFIG=config/demo.yaml   set up, then one HTML page of all results of that config
+# make publish CONFIG=config/demo.yaml   set up, then copy that study's tables and figures to results/published
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
 # make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
 # make docs   set up, then the reference docs/api.md from the docstrings
@@ -16,7 +17,7 @@ SEED ?= 0
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo report test check-determinism faults lint docs rulegraph benchmark clean
+.PHONY: setup demo report publish test check-determinism faults lint docs rulegraph benchmark clean
 
 setup: $(VENV)/installed
 
@@ -33,6 +34,9 @@ demo: setup
 
 report: setup
 	$(RUN) snakemake --configfile $(CONFIG) --report report.html
+
+publish: setup
+	$(RUN) python workflow/scripts/publish.py $(CONFIG)
 
 test: setup
 	$(RUN) python -m pytest

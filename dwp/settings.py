@@ -186,16 +186,20 @@ def check_settings(config: Mapping[str, Any]) -> None:
             "tensorboard: expected the package of that name for true, found none; run"
             " pip install tensorboard, or set it to false"
         )
-    _check_name("name", config["name"])
+    check_name("name", config["name"])
     for name, domain in config["domains"].items():
-        _check_name("domains", name)
+        check_name("domains", name)
         for prior in domain["priors"]:
-            _check_name(f"domains.{name}.priors", prior)
+            check_name(f"domains.{name}.priors", prior)
         _check_domain(f"domains.{name}", domain)
 
 
-def _check_name(place: str, name: object) -> None:
-    """Refuse what would lead out of the results' folder; without Snakemake no schema does."""
+def check_name(place: str, name: object) -> None:
+    """Refuse what would lead out of the results' folder; without Snakemake no schema does.
+
+    Raises:
+        UserError: the name is not one of letters, digits, - and _.
+    """
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)):
         raise UserError(f"{place}: expected a name of letters, digits, - and _; found {name!r}")
 

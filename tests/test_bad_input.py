@@ -325,7 +325,7 @@ SUMMARISE = (
     " --comparison {}/c.csv --table {}/t.md"
 ).replace("--vary {} --tune {}", "--vary {_} --tune {_}")
 TRAIN = (
-    "train_source --data {}/images.safetensors --code x --folder {}/net{seed} --seeds 0"
+    'train_source --data {}/images.safetensors --code x --folder {}/net{seed} --runs [{"seed":0}]'
     ' --settings {"network":"mnist"}'
 )
 CLASSIFY = (

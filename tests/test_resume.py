@@ -145,7 +145,7 @@ def command(kind, inputs, folder, minutes):
         runs = range(others.get("runs", 1))
     if script == "train_source":
         settings = settings | {"filters": FILTERS[network]}
-        line |= {"--folder": folder / "{seed}", "--seeds": [str(run) for run in runs]}
+        line |= {"--folder": folder / "{seed}", "--runs": as_json([{"seed": run} for run in runs])}
     elif script == "train_classifier":
         settings = CLASSIFIER | settings
         line |= {"--folder": folder / "n{n}/split{split}/seed{seed}"}

@@ -30,6 +30,7 @@ def train_from(
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 300.0,
+    deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "convergence",
 ) -> tuple[nn.Module, list[dict[str, float]], Tensor | None]:
@@ -46,6 +47,7 @@ def train_from(
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
         checkpoint_seconds: see `dwp.training.loop.optimise`.
+        deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
 
@@ -56,6 +58,7 @@ def train_from(
 
     Raises:
         UserError: a loss is not finite, or an image VAE is given other images than 28 x 28 grey.
+        OutOfTime: the deadline has passed.
     """
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     targets, truth = data.train_targets.to(device), data.test_targets.to(device)
@@ -118,6 +121,7 @@ def train_from(
         evaluate_every=settings["evaluate_every"],
         checkpoint=checkpoint,
         checkpoint_seconds=checkpoint_seconds,
+        deadline=deadline,
         identity=identity,
         label=label,
     )

@@ -42,6 +42,7 @@ def train_on_features(
     device: str = "cpu",
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 300.0,
+    deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "features",
     most_features: int = _MOST_FEATURES,
@@ -60,6 +61,7 @@ def train_on_features(
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
         checkpoint_seconds: see `dwp.training.loop.optimise`.
+        deadline: see `dwp.training.loop.optimise`.
         identity: see `dwp.training.loop.optimise`.
         label: name shown with the progress.
         most_features: bytes that the training set's features may take to be computed once.
@@ -104,6 +106,7 @@ def train_on_features(
         record_every=per_epoch,
         checkpoint=checkpoint,
         checkpoint_seconds=checkpoint_seconds,
+        deadline=deadline,
         identity=identity,
         label=label,
     )

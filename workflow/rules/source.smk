@@ -24,10 +24,10 @@ for domain, seeds in source_jobs():
         params:
             folder=lambda w: f"{RESULTS}/{w.domain}/source/{{seed}}",
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
-            seeds=lambda w, output, seeds=seeds: " ".join(map(str, seeds)),
+            runs=lambda w, output, seeds=seeds: as_json([{"seed": s} for s in seeds]),
             settings=lambda w: as_json(source_settings(w.domain)),
             code=code("train_source.py"),
         shell:
             "python $SCRIPTS/train_source.py --data {input.data} --settings {params.settings:q}"
-            " --code {params.code} --folder {params.folder:q} --seeds {params.seeds}"
+            " --code {params.code} --folder {params.folder:q} --runs {params.runs:q}"
             " --device $DWP_DEVICE --checkpoint-minutes $DWP_CHECKPOINT_MINUTES 2>&1 | tee {log}"

@@ -105,7 +105,7 @@ def main() -> None:
         data=str(data),
         settings=as_json(source_settings(section)),
         folder=str(folder / "source" / "{seed}"),
-        seeds=seeds,
+        runs=as_json([{"seed": seed} for seed in seeds]),
     )
     for layer, how in section["kernels"]["layers"].items():
         if not how or "released" in how:

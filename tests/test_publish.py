@@ -1,0 +1,72 @@
+"""Copying a finished study's tables and figures to where they are published."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "workflow" / "scripts" / "publish.py"
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Make a finished study in a repository of its own."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([*git, "commit", "-qm", "x", "--allow-empty"], cwd=tmp_path, check=True)
+    made = {
+        "config.yaml": "name: tiny\ndomains: {}\n",
+        "results/tiny/mnist/tables/summary.csv": "a\n1\n",
+        "results/tiny/mnist/tables/large.csv": "a\n" * 2**20,
+        "results/tiny/mnist/figures/curve.png": "drawn",
+        "results/tiny/mnist/priors/dwp.safetensors": "weights",
+        "logs/tiny/mnist/source/0.tsv": "s\th:m:s\n90\t0:01:30\n",
+        "logs/tiny/mnist/source/1.tsv": "s\th:m:s\n30\t0:00:30\n",
+        "logs/tiny/mnist/classification/a/b/0.tsv": "s\th:m:s\n60\t0:01:00\n",
+    }
+    for name, text in made.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def publish(folder):
+    command = [sys.executable, SCRIPT, "config.yaml"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def published(folder):
+    root = folder / "results" / "published" / "tiny"
+    return {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
+
+
+def test_small_tables_and_figures_with_how_they_were_made(study):
+    old = study / "results" / "published" / "tiny" / "old.csv"
+    old.parent.mkdir(parents=True)
+    old.write_text("of an earlier study")
+    done = publish(study)
+    assert done.returncode == 0, done.stderr
+    files = published(study)
+    wanted = {"mnist/tables/summary.csv", "mnist/figures/curve.png", "config.yaml", "README.md"}
+    assert files.keys() == wanted
+    assert files["mnist/tables/summary.csv"].read_text() == "a\n1\n"
+    text = files["README.md"].read_text()
+    for part in ("--configfile config.yaml", "torch ", "| source | 2.0 |", "| all | 3.0 |"):
+        assert part in text
+
+
+def test_a_name_that_leads_out_of_the_folder(study):
+    (study / "config.yaml").write_text("name: ../tiny\n")
+    done = publish(study)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: config.yaml: name: expected a name of letters, digits")
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_to_publish(study):
+    (study / "config.yaml").write_text("name: other\ndomains: {}\n")
+    done = publish(study)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: results/other: expected tables and figures, found none;")
+    assert done.stderr.count("\n") == 1

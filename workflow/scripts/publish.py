@@ -1,0 +1,92 @@
+"""Copy a study's tables and figures to results/published, with what they were made with."""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from dwp.errors import UserError, one_line_errors
+from dwp.files import atomic, read_csv, write_text
+from dwp.settings import check_name, read_config
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
+_PATTERNS = ("*/tables/*.csv", "*/tables/*.md", "*/figures/*.png")
+_LARGEST = 2**20  # bytes
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="of the study, run to its end")
+    arguments = parser.parse_args()
+    name = read_config(arguments.config).get("name")
+    check_name(f"{arguments.config}: name", name)
+    results, logs = Path("results", name), Path("logs", name)
+    files = [file for pattern in _PATTERNS for file in sorted(results.glob(pattern))]
+    if not files:
+        raise UserError(
+            f"{results}: expected tables and figures, found none; run snakemake --configfile "
+            f"{arguments.config} first"
+        )
+    readme = _readme(name, arguments.config, logs)
+    target = Path("results", "published", name)
+    shutil.rmtree(target, ignore_errors=True)
+    for file in files:
+        if file.stat().st_size <= _LARGEST:
+            _copy(file, target / file.relative_to(results))
+    _copy(Path(arguments.config), target / "config.yaml")
+    write_text(target / "README.md", readme)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _readme(name: str, config: str, logs: Path) -> str:
+    seconds = {}
+    for file in sorted(logs.glob("*/*/**/*.tsv")):
+        stage = file.relative_to(logs).parts[1]
+        seconds[stage] = seconds.get(stage, 0) + float(read_csv(file, sep="\t")["s"].sum())
+    times = "".join(f"| {stage} | {value / 60:.1f} |\n" for stage, value in seconds.items())
+    packages = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    return f"""# {name}
+
+Made by `snakemake --cores N --configfile {config}`, with the settings in [config.yaml](config.yaml)
+and the code of commit `{_commit()}`. Tables and figures are as the workflow wrote them; what they
+show stands in [docs/results.md](../../../docs/results.md).
+
+- Hardware: {_processor()}, {os.cpu_count()} cores, {platform.system()}.
+- Versions: Python {platform.python_version()}, {packages}.
+
+Time that the jobs took, one on a core each, side by side (of a job run again, the last time):
+
+| stage | minutes |
+| --- | --: |
+{times}| all | {sum(seconds.values()) / 60:.1f} |
+"""
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise UserError("git: expected a repository with a commit, found none") from None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()
