@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import save_as_released
 from torch import Tensor
 
 from dwp.priors.vae import KernelVAE
@@ -60,19 +61,6 @@ def fake_release(tmp_path) -> tuple[Path, KernelVAE]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         vae = KernelVAE(7, hidden=3, latent=2)
-    names = {
-        "encoder": "encoder.features",
-        "latent_mean": "encoder.fc_mu",
-        "latent_variance": "encoder.fc_var",
-        "decoder": "decoder.decoder",
-        "kernel_mean": "decoder.fc_mu",
-        "kernel_variance": "decoder.fc_var",
-    }
-    state = {}
-    for name, value in vae.state_dict().items():
-        module, _, rest = name.partition(".")
-        state[f"{names[module]}.{rest}"] = value.contiguous()
     folder = tmp_path / "vae7x7"
-    folder.mkdir()
-    torch.save(state, folder / "vae_params.torch")
+    save_as_released(vae, folder)
     return folder, vae.requires_grad_(False)

@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers import save_as_released
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from PIL import Image
@@ -76,21 +77,7 @@ def good(tmp_path_factory) -> Path:
     prior_class("standard-normal")(7).save(folder / "normal.safetensors")
     vae = KernelVAE(7, hidden=2, latent=2)
     vae.save(folder / "vae.safetensors")
-    release = folder / "vae7x7"
-    release.mkdir()
-    names = {
-        "encoder": "encoder.features",
-        "latent_mean": "encoder.fc_mu",
-        "latent_variance": "encoder.fc_var",
-        "decoder": "decoder.decoder",
-        "kernel_mean": "decoder.fc_mu",
-        "kernel_variance": "decoder.fc_var",
-    }
-    state = {}
-    for name, value in vae.state_dict().items():
-        module, _, rest = name.partition(".")
-        state[f"{names[module]}.{rest}"] = value.contiguous()
-    torch.save(state, release / "vae_params.torch")
+    save_as_released(vae, folder / "vae7x7")
     images = torch.randint(0, 256, (20, 1, 28, 28), generator=draw, dtype=torch.uint8)
     targets = torch.arange(20) % 10
     both = ImageTensors(images, targets, images.flip(0), targets.flip(0))

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import CLASSIFICATION as SETTINGS
+from helpers import striped_images
 from torch.nn import functional as F
 
 from dwp.data.subsets import few_shot_subset
-from dwp.data.tensors import ImageTensors, to_unit
+from dwp.data.tensors import to_unit
 from dwp.errors import OUT_OF_TIME, UserError
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.files import read_json
@@ -32,42 +34,13 @@ from dwp.training.source import l2_penalty
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"conv1": 7, "conv2": 5}
-SETTINGS = {
-    "network": "mnist",
-    "filters": [2, 3],
-    "epochs": 4,
-    "batch_size": 5,
-    "learning_rate": 0.01,
-    "log_variance": -4.0,
-    "kernels_per_step": None,
-    "precision": "float32",
-    "test_precision": "float32",
-    "kl_temperature": 1.0,
-    "kl_estimator": "exact",
-    "kl_bound": "elbo",
-    "latent_samples": 1,
-    "samples": 2,
-    "validation": 12,
-    "evaluate_every": 2,
-    "l2": 0.01,
-}
 PLACE = {"n": 12, "split": 0, "seed": 0}  # 3 steps an epoch, the last of 2 images
 KINDS = ["vae", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"]
 
 
 @pytest.fixture(scope="module")
 def stripes():
-    """Three classes of noisy 28 x 28 images: stripes across, stripes down, none."""
-    random = generator("stripes")
-
-    def part(n):
-        targets = torch.arange(n) % 3
-        pattern = torch.zeros(3, 28, 28)
-        pattern[0, ::4], pattern[1, :, ::4] = 180, 180
-        images = pattern[targets] + torch.randint(0, 70, (n, 28, 28), generator=random)
-        return images[:, None].to(torch.uint8), targets
-
-    return ImageTensors(*part(90), *part(30))
+    return striped_images()
 
 
 def make_prior(kind, kernel_size):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers import CLASSIFICATION
 from torch import nn
 from torch.distributions import Normal
 
@@ -21,23 +22,12 @@ from dwp.seeds import generator
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime
 
-SETTINGS = {
-    "network": "mnist",
-    "filters": [2, 3],
+SETTINGS = CLASSIFICATION | {
     "epochs": 6,
     "batch_size": 6,
     "learning_rate": 0.02,
     "log_variance": -3.0,
-    "kernels_per_step": None,
-    "precision": "float32",
-    "test_precision": "float32",
-    "kl_temperature": 1.0,
-    "kl_estimator": "exact",
-    "kl_bound": "elbo",
-    "latent_samples": 1,
     "posterior": "codes",
-    "samples": 2,
-    "validation": 12,
     "evaluate_every": 3,
 }
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import striped_images
 from torch import nn
 
-from dwp.data.tensors import ImageTensors, to_unit
+from dwp.data.tensors import to_unit
 from dwp.errors import UserError
 from dwp.files import load_tensors
 from dwp.nn.networks import MnistNet, build_network, initialise_xavier
@@ -344,17 +345,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def stripes():
-    """Three classes of noisy 28 x 28 images: stripes across, stripes down, none."""
-    random = generator("stripes")
-
-    def part(n):
-        targets = torch.arange(n) % 3
-        pattern = torch.zeros(3, 28, 28)
-        pattern[0, ::4], pattern[1, :, ::4] = 180, 180
-        images = pattern[targets] + torch.randint(0, 70, (n, 28, 28), generator=random)
-        return images[:, None].to(torch.uint8), targets
-
-    return ImageTensors(*part(90), *part(30))
+    return striped_images()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import CLASSIFICATION
 from torch import nn
 
 from dwp.data.tensors import ImageTensors
@@ -167,19 +168,8 @@ def test_source_nets_learn(name):
 
 def train(name: str, places: list[tuple[int, int]], kind: str):
     sizes = NETWORKS[name].kernel_sizes
-    settings = {"network": name, "filters": SMALL[name], "epochs": 4, "batch_size": 8}
-    settings |= {"learning_rate": 0.003, "log_variance": -4.0, "kernels_per_step": None}
-    settings |= {
-        "precision": "float32",
-        "test_precision": "float32",
-        "kl_temperature": 1.0,
-        "kl_estimator": "exact",
-        "kl_bound": "elbo",
-        "latent_samples": 1,
-        "samples": 2,
-        "validation": 12,
-        "evaluate_every": 2,
-    }
+    settings = CLASSIFICATION | {"network": name, "filters": SMALL[name]}
+    settings |= {"batch_size": 8, "learning_rate": 0.003}
     priors = {layer: prior_class(kind)(size) for layer, size in sizes.items()}
     return train_classifiers(data_of(name), settings, places, n=12, priors=priors, init=None)
 

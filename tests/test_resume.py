@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import CLASSIFICATION
 
 from dwp.data.tensors import ImageTensors
 from dwp.files import load_tensors, save_tensors
@@ -33,25 +34,7 @@ SOURCE = {
     "l2": 1e-3,
     "precision": "float32",
 }
-CLASSIFIER = {
-    "network": "mnist",
-    "filters": [2, 3],
-    "epochs": 7,
-    "batch_size": 7,
-    "learning_rate": 0.01,
-    "log_variance": -4.0,
-    "kernels_per_step": None,
-    "precision": "float32",
-    "test_precision": "float32",
-    "kl_temperature": 1.0,
-    "kl_estimator": "exact",
-    "kl_bound": "elbo",
-    "latent_samples": 1,
-    "samples": 2,
-    "validation": 9,
-    "evaluate_every": 2,
-    "l2": 0.01,
-}
+CLASSIFIER = CLASSIFICATION | {"epochs": 7, "batch_size": 7, "validation": 9}
 FEATURES = {"network": "mnist", "epochs": 7, "batch_size": 20, "learning_rate": 0.01}
 CONVERGENCE = {"steps": STEPS, "batch_size": 11, "learning_rate": 0.01, "evaluate_every": 2}
 ANSATZ = {"vae": {"hidden": 2, "latent": 2}, "flow": {"transforms": 2, "hidden": 3}}

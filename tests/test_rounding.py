@@ -7,9 +7,10 @@ import sys
 
 import pytest
 import torch
+from helpers import CLASSIFICATION, striped_images
 
 from dwp.data.subsets import few_shot_subset
-from dwp.data.tensors import ImageTensors, to_unit
+from dwp.data.tensors import to_unit
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.priors import prior_class
 from dwp.seeds import generator
@@ -17,20 +18,12 @@ from dwp.training.classification import train_classifiers
 from dwp.training.prior import fit_prior
 from dwp.training.source import train_source_net
 
-SETTINGS = {
-    "network": "mnist",
+SETTINGS = CLASSIFICATION | {
     "filters": [4, 6],
     "epochs": 20,
     "batch_size": 32,
     "learning_rate": 0.005,
     "log_variance": -6.0,
-    "kernels_per_step": None,
-    "precision": "float32",
-    "test_precision": "float32",
-    "kl_temperature": 1.0,
-    "kl_estimator": "exact",
-    "kl_bound": "elbo",
-    "latent_samples": 1,
     "samples": 5,
     "validation": 30,
     "evaluate_every": 20,
@@ -41,23 +34,9 @@ COUNTS = ("accuracy", "ece", "auroc")  # a single image moves them by a step
 SIZES = {"conv1": 7, "conv2": 5}
 
 
-def stripes():
-    """Three classes of noisy 28 x 28 images: stripes across, stripes down, none."""
-    random = generator("stripes")
-
-    def part(n):
-        targets = torch.arange(n) % 3
-        pattern = torch.zeros(3, 28, 28)
-        pattern[0, ::4], pattern[1, :, ::4] = 90, 90
-        images = pattern[targets] + torch.randint(0, 166, (n, 28, 28), generator=random)
-        return images[:, None].to(torch.uint8), targets
-
-    return ImageTensors(*part(150), *part(90))
-
-
 def metrics(test_precision="float32"):
     """Train one net of each stage and kind; return their final metrics by name."""
-    data, found = stripes(), {}
+    data, found = striped_images(150, 90, bright=90, noise=166), {}
     settings = SETTINGS | {"test_precision": test_precision}
     net, records, scores = train_source_net(data, settings | {"epochs": 4}, 0)
     found["source net"] = scores | {"cross_entropy": records[-1]["cross_entropy"]}

@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from helpers import ROOT, tiny_config
 
-ROOT = Path(__file__).parent.parent
 UP = os.environ.get("DWP_SLURM_UP")
 pytestmark = pytest.mark.skipif(not UP, reason="DWP_SLURM_UP names no program that starts Slurm")
 
@@ -37,34 +37,12 @@ TRAINING = (
 )
 
 
-def tiny_config() -> dict:
+def tiny() -> dict:
     """Return the demo's config, cut down to seconds, for GPUs if there are some."""
-    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
-    config.update(name="tiny", device="auto")
-    domain = config["domains"]["demo"]
-    domain["source_nets"].update(count=2, runs_per_job=2, filters=[6, 4], epochs=20, batch_size=256)
-    domain["kernels"]["layers"] = {"conv1": {"quantile": 0.0}, "conv2": {"quantile": 0.5}}
-    domain["priors"] = {name: domain["priors"][name] for name in ("dwp", "deterministic-l2")}
-    for training in domain["priors"]["dwp"]["training"].values():
-        training["epochs"] = 2
-    domain["importance_samples"] = 2
-    domain["classification"].update(
-        runs_per_job=2,
-        filters=[2, 2],
-        priors=["dwp", "deterministic-l2"],
-        inits=["dwp"],
-        train_sizes=[10],
-        splits=[0, 1],
-        epochs=1000,
-        evaluate_every=1000,
-        samples=2,
-        validation=20,
-    )
-    domain["features"].update(scales=["1/4"], inits=["dwp"], seeds=[0], epochs=1)
-    domain["convergence"] = {"image-vae": domain["convergence"]["image-vae"]}
-    domain["convergence"]["image-vae"].update(
-        filters=[2, 2], inits=["dwp"], seeds=[0], steps=20, sample_steps=[0, 20]
-    )
+    priors = dict.fromkeys(("dwp", "deterministic-l2"))
+    config = tiny_config(priors, runs_per_job=2, epochs=1000, evaluate_every=1000)
+    config["device"] = "auto"
+    config["domains"]["demo"]["source_nets"]["epochs"] = 20
     return config
 
 
@@ -77,7 +55,7 @@ def run(*command: str | os.PathLike, seconds: float = 60) -> str:
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     """Start Snakemake in the repository's root, results and a log going to a folder."""
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config()))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny()))
     command = [sys.executable, "-m", "snakemake", "--directory", str(folder)]
     command += ["--configfile", str(folder / "tiny.yaml"), *arguments]
     # as where nothing can be written to the user's home

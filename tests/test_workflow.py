@@ -18,54 +18,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT, tiny_config
 
 from dwp.data.tensors import ImageTensors
 from dwp.files import read_json
 from dwp.priors.vae import KernelVAE
 
-ROOT = Path(__file__).parent.parent
-TINY = {
-    "count": 2,
-    "runs_per_job": 2,
-    "filters": [6, 4],
-    "epochs": 1,
-    "batch_size": 256,
+TINY_PRIORS = {
+    "dwp": None,
+    "standard-normal": {"kind": "standard-normal"},
+    "deterministic-l2": {"kind": "deterministic", "l2": 0.001},
 }
 
 
-def tiny_config() -> dict:
+def tiny() -> dict:
     """Return the demo's config, cut down to seconds."""
-    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
-    config["name"] = "tiny"
-    domain = config["domains"]["demo"]
-    domain["source_nets"].update(TINY)
-    domain["kernels"]["layers"] = {"conv1": {"quantile": 0.0}, "conv2": {"quantile": 0.5}}
-    domain["priors"] = {
-        "dwp": domain["priors"]["dwp"],
-        "standard-normal": {"kind": "standard-normal"},
-        "deterministic-l2": {"kind": "deterministic", "l2": 0.001},
-    }
-    for training in domain["priors"]["dwp"]["training"].values():
-        training["epochs"] = 2
-    domain["importance_samples"] = 2
-    domain["classification"].update(
-        runs_per_job=3,
-        filters=[2, 2],
-        priors=["dwp", "standard-normal", "deterministic-l2"],
-        inits=["dwp"],
-        train_sizes=[10],
-        splits=[0, 1],
-        epochs=2,
-        evaluate_every=2,
-        samples=2,
-        validation=20,
-    )
-    domain["features"].update(scales=["1/4"], inits=["dwp"], seeds=[0], epochs=1)
-    domain["convergence"] = {"image-vae": domain["convergence"]["image-vae"]}
-    domain["convergence"]["image-vae"].update(
-        filters=[2, 2], inits=["dwp"], seeds=[0], steps=20, sample_steps=[0, 20]
-    )
-    return config
+    return tiny_config(TINY_PRIORS, runs_per_job=3, epochs=2, evaluate_every=2)
 
 
 class Project:
@@ -79,14 +47,14 @@ class Project:
             )
         shutil.copy(ROOT / "Snakefile", folder)
         (folder / "config").mkdir()
-        self.config = tiny_config()
+        self.config = tiny()
         self.write_config()
 
     def copy(self, folder: Path) -> "Project":
         """Return a copy with all results; hard links stay links."""
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
         project = Project.__new__(Project)
-        project.folder, project.config = folder, tiny_config()
+        project.folder, project.config = folder, tiny()
         return project
 
     def write_config(self) -> None:
@@ -155,7 +123,7 @@ def project(finished) -> Project:
     yield finished
     for path, content in kept.items():
         path.write_bytes(content)
-    finished.config = tiny_config()
+    finished.config = tiny()
 
 
 @pytest.fixture
@@ -400,7 +368,7 @@ def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished, setting, 
 
 def test_other_jobs_threads_and_order_give_the_same_bytes(finished, tmp_path):
     check = runpy.run_path(str(ROOT / "tests" / "determinism.py"))
-    config = check["with_runs_per_job"](tiny_config(), 1)
+    config = check["with_runs_per_job"](tiny(), 1)
     places = "figures/latent_dwp_conv1.pdf", "figures/latent_dwp_conv1.png", "tables/kl_conv1.csv"
     targets = [f"results/tiny/demo/{place}" for place in places]
     last_first = [RUN.format(10, split, "metrics.json") for split in (1, 0)]

@@ -1,0 +1,102 @@
+"""Settings, images and files that several test modules start from."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from dwp.data.tensors import ImageTensors
+from dwp.priors.vae import KernelVAE
+from dwp.seeds import generator
+
+ROOT = Path(__file__).parent.parent
+
+CLASSIFICATION = {
+    "network": "mnist",
+    "filters": [2, 3],
+    "epochs": 4,
+    "batch_size": 5,
+    "learning_rate": 0.01,
+    "log_variance": -4.0,
+    "kernels_per_step": None,
+    "precision": "float32",
+    "test_precision": "float32",
+    "kl_temperature": 1.0,
+    "kl_estimator": "exact",
+    "kl_bound": "elbo",
+    "latent_samples": 1,
+    "samples": 2,
+    "validation": 12,
+    "evaluate_every": 2,
+    "l2": 0.01,
+}
+
+
+def striped_images(
+    train: int = 90, test: int = 30, bright: int = 180, noise: int = 70
+) -> ImageTensors:
+    """Return three classes of noisy 28 x 28 images: stripes across, stripes down, none."""
+    random = generator("stripes")
+
+    def part(n: int) -> tuple[Tensor, Tensor]:
+        targets = torch.arange(n) % 3
+        pattern = torch.zeros(3, 28, 28)
+        pattern[0, ::4], pattern[1, :, ::4] = bright, bright
+        images = pattern[targets] + torch.randint(0, noise, (n, 28, 28), generator=random)
+        return images[:, None].to(torch.uint8), targets
+
+    return ImageTensors(*part(train), *part(test))
+
+
+def save_as_released(vae: KernelVAE, folder: Path) -> None:
+    """Write a VAE to a new folder like one of the authors' release, its settings left out."""
+    names = {
+        "encoder": "encoder.features",
+        "latent_mean": "encoder.fc_mu",
+        "latent_variance": "encoder.fc_var",
+        "decoder": "decoder.decoder",
+        "kernel_mean": "decoder.fc_mu",
+        "kernel_variance": "decoder.fc_var",
+    }
+    state = {}
+    for name, value in vae.state_dict().items():
+        module, _, rest = name.partition(".")
+        state[f"{names[module]}.{rest}"] = value.contiguous()
+    folder.mkdir()
+    torch.save(state, folder / "vae_params.torch")
+
+
+def tiny_config(priors: dict[str, Any], **classification: Any) -> dict[str, Any]:
+    """Return the demo's config, cut down to seconds.
+
+    Args:
+        priors: the settings of each prior; None: those of the demo.
+        **classification: settings of that section.
+    """
+    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    config["name"] = "tiny"
+    domain = config["domains"]["demo"]
+    domain["source_nets"].update(count=2, runs_per_job=2, filters=[6, 4], epochs=1, batch_size=256)
+    domain["kernels"]["layers"] = {"conv1": {"quantile": 0.0}, "conv2": {"quantile": 0.5}}
+    domain["priors"] = {name: own or domain["priors"][name] for name, own in priors.items()}
+    for training in domain["priors"]["dwp"]["training"].values():
+        training["epochs"] = 2
+    domain["importance_samples"] = 2
+    domain["classification"].update(
+        filters=[2, 2],
+        priors=list(priors),
+        inits=["dwp"],
+        train_sizes=[10],
+        splits=[0, 1],
+        samples=2,
+        validation=20,
+    )
+    domain["classification"].update(classification)
+    domain["features"].update(scales=["1/4"], inits=["dwp"], seeds=[0], epochs=1)
+    domain["convergence"] = {"image-vae": domain["convergence"]["image-vae"]}
+    domain["convergence"]["image-vae"].update(
+        filters=[2, 2], inits=["dwp"], seeds=[0], steps=20, sample_steps=[0, 20]
+    )
+    return config
