@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,7 +99,7 @@ def test_an_older_processor(here):
     program += "print(json.dumps(runpy.run_path(sys.argv[1])['metrics']()))"
     done = subprocess.run(
         [sys.executable, "-c", program, __file__],
-        env=os.environ | older | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | older | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
         text=True,
         check=True,
