@@ -14,7 +14,7 @@ from dwp.settings import check_name, read_config
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 _PATTERNS = ("*/tables/*.csv", "*/tables/*.md", "*/figures/*.png")
-_LARGEST = 2**20  # bytes
+_LARGEST = 2**19  # bytes
 
 
 @one_line_errors
