@@ -236,9 +236,7 @@ def test_a_touch_runs_nothing(project):
 def test_a_comment_and_a_docstring_run_nothing(project):
     project.edit("dwp/priors/vae.py", "import math\n", "import math  # of the bound\n")
     project.edit("dwp/training/source.py", '"""Source nets:', '"""The source nets:')
-    project.edit(
-        "workflow/scripts/train_source.py", "import argparse\n", "# why\nimport argparse\n"
-    )
+    project.edit("workflow/scripts/train_source.py", "import torch\n", "# why\nimport torch\n")
     assert project.due() == {}
 
 
