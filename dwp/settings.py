@@ -105,8 +105,10 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            names = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for name, (key, _) in zip(names, node.value, strict=True):
+            # `<<` takes another mapping's settings, which those beside it may replace
+            keys = [key for key, _ in node.value if not key.tag.endswith(":merge")]
+            names = [self.construct_object(key, deep=True) for key in keys]
+            for name, key in zip(names, keys, strict=True):
                 if isinstance(name, Hashable) and names.count(name) > 1:
                     raise UserError(
                         f"{path}: expected every setting once, found {name} again in line "

@@ -12,7 +12,7 @@ from dwp.data import DATASETS
 from dwp.errors import UserError
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS
-from dwp.settings import check_settings, describe_refusal
+from dwp.settings import check_settings, describe_refusal, read_config
 from dwp.variants import NOT_OF_A_RUN
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,8 @@ def inside(changes):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_configs_of_the_project_hold(path):
-    config = yaml.safe_load(path.read_text())
+    config = read_config(path)
+    assert config == yaml.safe_load(path.read_text())
     assert schema_error(config) is None
     before = copy.deepcopy(config)
     check_settings(config)
