@@ -56,17 +56,17 @@ def test_small_tables_and_figures_with_how_they_were_made(study):
         assert part in text
 
 
-def test_a_name_that_leads_out_of_the_folder(study):
-    (study / "config.yaml").write_text("name: ../tiny\n")
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("../tiny", "error: config.yaml: name: expected a name of letters, digits"),
+        ("other", "error: results/other: expected tables and figures, found none;"),
+    ],
+    ids=["leads out of the folder", "nothing to publish"],
+)
+def test_what_is_refused(study, name, line):
+    (study / "config.yaml").write_text(f"name: {name}\ndomains: {{}}\n")
     done = publish(study)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: config.yaml: name: expected a name of letters, digits")
-    assert done.stderr.count("\n") == 1
-
-
-def test_nothing_to_publish(study):
-    (study / "config.yaml").write_text("name: other\ndomains: {}\n")
-    done = publish(study)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: results/other: expected tables and figures, found none;")
+    assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1
