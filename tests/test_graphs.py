@@ -226,7 +226,7 @@ def data():
 COMMON = {"network": "mnist", "filters": [2, 3], "learning_rate": 0.003, "l2": 0.01}
 
 
-def source_nets(data):
+def source_nets(data, device="cpu"):
     settings = {
         **COMMON,
         "epochs": 6,
@@ -234,10 +234,11 @@ def source_nets(data):
         "precision": "float32",
         "test_precision": "float32",
     }
-    return [(net, records) for net, records, _ in train_source_nets(data, settings, [0, 1])]
+    trained = train_source_nets(data, settings, [0, 1], device=device)
+    return [(net, records) for net, records, _ in trained]
 
 
-def classifiers(data, kind, count=None, penalty=False, **more):
+def classifiers(data, kind, count=None, penalty=False, device="cpu", **more):
     priors = None
     if kind is not None:
         kernels = {size: torch.randn(100, size, size, generator=generator(size)) for size in (7, 5)}
@@ -265,38 +266,39 @@ def classifiers(data, kind, count=None, penalty=False, **more):
         **more,
     }
     kinds = {"priors": None, "penalty": priors} if penalty else {"priors": priors}
-    return train_classifiers(data, settings, [(0, 0), (1, 0)], n=12, init=None, **kinds)
+    runs = [(0, 0), (1, 0)]
+    return train_classifiers(data, settings, runs, n=12, init=None, device=device, **kinds)
 
 
-def ensembles(data):
-    return classifiers(data, "vae", penalty=True, members=2, dropout=0.5)
+def ensembles(data, device="cpu"):
+    return classifiers(data, "vae", penalty=True, members=2, dropout=0.5, device=device)
 
 
-def codes(data):
-    return classifiers(data, "vae", posterior="codes")
+def codes(data, device="cpu"):
+    return classifiers(data, "vae", posterior="codes", device=device)
 
 
-def vae(data):
+def vae(data, device="cpu"):
     kernels = torch.randn(100, 5, 5, generator=generator("kernels"))
     training = {"epochs": 6, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
-    return [fit_prior("vae", 5, kernels, {"hidden": 2, "latent": 2}, training)]
+    return [fit_prior("vae", 5, kernels, {"hidden": 2, "latent": 2}, training, device=device)]
 
 
-@pytest.mark.parametrize(
-    ("train", "arguments"),
-    [
-        (source_nets, ()),
-        (vae, ()),
-        (classifiers, (None,)),
-        (classifiers, ("vae",)),
-        (classifiers, ("vae", 2)),
-        (classifiers, ("log-uniform",)),
-        (classifiers, ("standard-normal",)),
-        (classifiers, ("gaussian-full",)),
-        (ensembles, ()),
-        (codes, ()),
-    ],
-)
+TRAININGS = [
+    (source_nets, ()),
+    (vae, ()),
+    (classifiers, (None,)),
+    (classifiers, ("vae",)),
+    (classifiers, ("vae", 2)),
+    (classifiers, ("log-uniform",)),
+    (classifiers, ("standard-normal",)),
+    (classifiers, ("gaussian-full",)),
+    (ensembles, ()),
+    (codes, ()),
+]
+
+
+@pytest.mark.parametrize(("train", "arguments"), TRAININGS)
 def test_trainings_can_be_recorded(recorded, data, train, arguments):
     replayed = train(data, *arguments)
     assert Recorder.replays > 4

@@ -1,0 +1,124 @@
+"""On a GPU: recorded steps are launched ones, and what draws nothing gives what a CPU gives."""
+
+import itertools
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import CLASSIFICATION, striped_images
+from test_graphs import TRAININGS, classifiers, data, source_nets  # noqa: F401 (a fixture)
+
+from dwp.errors import OutOfTime
+from dwp.nn.bayesian import bayesianize, kl
+from dwp.nn.networks import MnistNet
+from dwp.nn.predict import predict
+from dwp.priors.normal import StandardNormal
+from dwp.priors.vae import KernelVAE
+from dwp.training import graphs, loop
+from dwp.training.classification import train_classifiers
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture(autouse=True)
+def whole_products():
+    """As `dwp.devices.choose_device` leaves a process."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def assert_close(found, expected, rel=1e-3):
+    for (net, records), (other, history) in zip(found, expected, strict=True):
+        for record, told in zip(records, history, strict=True):
+            assert record == pytest.approx(told, rel=rel, abs=1e-3)
+        for name, value in other.state_dict().items():
+            torch.testing.assert_close(
+                net.state_dict()[name].cpu(), value.cpu(), rtol=rel, atol=1e-3
+            )
+
+
+@pytest.mark.parametrize(("train", "arguments"), TRAININGS)
+def test_recorded_steps_are_the_launched_ones(monkeypatch, caplog, data, train, arguments):  # noqa: F811
+    with caplog.at_level(logging.WARNING):
+        recorded = train(data, *arguments, device="cuda")
+    assert "no CUDA graph" not in caplog.text
+    monkeypatch.setattr(graphs, "supported", lambda device: False)
+    assert_close(recorded, train(data, *arguments, device="cuda"))
+
+
+@pytest.mark.parametrize(("train", "arguments"), [(source_nets, ()), (classifiers, (None,))])
+def test_nets_without_noise_are_those_of_the_cpu(data, train, arguments):  # noqa: F811
+    assert_close(train(data, *arguments, device="cuda"), train(data, *arguments))
+
+
+def test_the_bound_and_its_gradient_are_those_of_the_cpu():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        priors = {size: KernelVAE(size, 8, 2).requires_grad_(False) for size in (7, 5)}
+        net = bayesianize(MnistNet([3, 4]), priors, log_variance=-40.0)  # draws that are the means
+    for prior in priors.values():
+        prior.latent_variance.weight.zero_()
+        prior.latent_variance.bias.fill_(-40.0)  # so do the codes
+    found = {}
+    for device in ("cpu", "cuda"):
+        net.to(device).zero_grad()
+        for layer in (net.conv1, net.conv2):
+            layer.prior.load_state_dict(priors[layer.kernel_size[0]].state_dict())
+        value = kl(net)
+        value.backward()
+        found[device] = value.item(), [p.weight.grad.cpu().clone() for p in (net.conv1, net.conv2)]
+    assert found["cuda"][0] == pytest.approx(found["cpu"][0], rel=1e-5)
+    for gradient, expected in zip(found["cuda"][1], found["cpu"][1], strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_predictions_by_mean_weights_are_those_of_the_cpu():
+    net = bayesianize(MnistNet([3, 4]), None)
+    images = torch.rand(70, 1, 28, 28)
+    expected = predict(net, images, samples=0)
+    torch.testing.assert_close(predict(net.cuda(), images, samples=0), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vae", "standard-normal"])
+def test_a_resumed_run_is_an_undisturbed_one(monkeypatch, tmp_path, kind):
+    images = striped_images()
+    size = {"conv1": 7, "conv2": 5}
+
+    def priors():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            made = {
+                n: KernelVAE(k, 4, 2) if kind == "vae" else StandardNormal(k)
+                for n, k in size.items()
+            }
+        return {name: prior.requires_grad_(False) for name, prior in made.items()}
+
+    settings = {**CLASSIFICATION, "epochs": 20}
+
+    def train(**options):
+        return train_classifiers(
+            images,
+            settings,
+            [(0, 0), (1, 0)],
+            n=12,
+            priors=priors(),
+            init=None,
+            device="cuda",
+            **options,
+        )
+
+    whole = train()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    stops = 0
+    while True:
+        ticks = itertools.count()
+        try:
+            resumed = train(checkpoint=tmp_path / "checkpoint", deadline=24.5, identity={"run": 1})
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == 2
+    assert_close(resumed, whole)
