@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from dwp.devices import Precision, products
 from dwp.errors import UserError
+from dwp.nn.convolve import ProductConv2d
 from dwp.nn.matching import Priors, match_priors
 from dwp.nn.modes import evaluating
 from dwp.priors.base import KernelPrior
@@ -25,7 +26,7 @@ PosteriorKind = Literal["additive", "multiplicative"]
 _LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0
 
 
-class BayesianConv2d(nn.Conv2d):
+class BayesianConv2d(ProductConv2d):
     """A convolution whose weights have a factorised Gaussian posterior.
 
     `weight` is the posterior's mean, so that whatever initialises a `torch.nn.Conv2d` initialises

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
+from dwp.nn.convolve import use_products
 
 
 class StackedLinear(nn.Linear):
@@ -37,8 +38,8 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
     """Return one net that computes what R nets of the same architecture compute.
 
     Its inputs are (n, R * c, h, w), its outputs (n, R * classes): each run has a block of channels
-    of its own. Layers without parameters must treat every channel by itself. A single net is
-    returned as it is; of several, the stack holds copies.
+    of its own. Layers without parameters must treat every channel by itself. The stack holds
+    copies; but a single net is returned as it is, unless it is on a GPU.
 
     Args:
         nets: built of `torch.nn.Conv2d`, Bayesian or not, `torch.nn.Linear`,
@@ -49,9 +50,11 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
         UserError: a net contains another layer with parameters or buffers.
     """
     runs = len(nets)
-    if runs == 1:
+    if runs == 1 and next(nets[0].parameters()).device.type == "cpu":
         return nets[0]
-    stacked = copy.deepcopy(nets[0])
+    stacked = use_products(copy.deepcopy(nets[0]))
+    if runs == 1:
+        return stacked
     for name, layer in nets[0].named_modules():
         if hasattr(layer, "runs"):  # it draws noise
             stacked.get_submodule(name).runs = runs

@@ -87,8 +87,10 @@ class KernelVAE(KernelPrior):
             (self.decoder, self.kernel_mean, self.kernel_variance),
         )[side]
         heads = [head for head in heads if head is not None]
-        if maps.device.type == "cpu" and self.frozen:
-            half = _half()
+        device = maps.device.type
+        # on a GPU half precision is faster by its library's convolutions
+        if self.frozen and (device == "cpu" or not torch.is_autocast_enabled(device)):
+            half = device == "cpu" and _half()
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
             if self._stacks.get("key") != key:
                 self._stacks = {"key": key}
@@ -96,7 +98,7 @@ class KernelVAE(KernelPrior):
                 dtype = torch.bfloat16 if half else None
                 self._stacks[side, half] = frozen_stack(layers, heads, maps.shape[-1], dtype)
             if self._stacks[side, half] is not None:
-                with torch.autocast("cpu", enabled=False):
+                with torch.autocast(device, enabled=False):
                     return self._stacks[side, half](maps)
         features = layers(maps.contiguous(memory_format=torch.channels_last))
         return torch.cat([head(features) for head in heads], 1).to(maps)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Step = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
 
@@ -21,6 +21,18 @@ _WARM_UPS = 3  # steps of a size before it is recorded: libraries choose their a
 def supported(device: torch.device) -> bool:
     """Return whether steps on a device can be recorded."""
     return device.type == "cuda"
+
+
+def fused(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a net, on a GPU with what lies between its products compiled into few kernels.
+
+    Compiling takes some seconds in the first process, and is kept on disk. Without a compiler
+    (Triton, and one of C), torch says so and the net runs as it is.
+    """
+    if next(net.parameters()).device.type != "cuda":
+        return net
+    torch._dynamo.config.suppress_errors = True
+    return torch.compile(net, dynamic=False)
 
 
 class Replayed:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dwp.devices import products
 from dwp.errors import UserError
 from dwp.kernels import check_kernels
 from dwp.priors import KernelPrior, prior_class
@@ -35,8 +36,9 @@ def fit_prior(
         kernel_size: k.
         kernels: (n, k, k) or (n, 1, k, k); None for kinds that fit nothing.
         arguments: what the kind lets choose (see `KernelPrior.choices`).
-        training: `epochs`, `batch_size`, `learning_rate`, `seed`, and, to fit a random part of the
-            kernels, `kernels` (how many); unused by kinds that are not trained by gradient steps.
+        training: `epochs`, `batch_size`, `learning_rate`, `seed`; to fit a random part of the
+            kernels, `kernels` (how many); if not float32, `precision` (see
+            `dwp.devices.products`). Unused by kinds that are not trained by gradient steps.
         device: where to train.
         checkpoint: see `dwp.training.loop.optimise`.
         checkpoint_seconds: see `dwp.training.loop.optimise`.
@@ -81,20 +83,21 @@ def fit_prior(
         return loss, {"loss": loss.detach()}
 
     per_epoch = -(-len(kernels) // training["batch_size"])
-    (records,) = optimise(
-        prior,
-        objective,
-        n=len(kernels),
-        batch_size=training["batch_size"],
-        steps=training["epochs"] * per_epoch,
-        learning_rate=training["learning_rate"],
-        seeds=[("prior", seed)],
-        noise=[noise],
-        record_every=per_epoch,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        deadline=deadline,
-        identity=identity,
-        label=label,
-    )
+    with products(training.get("precision", "float32"), device):
+        (records,) = optimise(
+            prior,
+            objective,
+            n=len(kernels),
+            batch_size=training["batch_size"],
+            steps=training["epochs"] * per_epoch,
+            learning_rate=training["learning_rate"],
+            seeds=[("prior", seed)],
+            noise=[noise],
+            record_every=per_epoch,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+            deadline=deadline,
+            identity=identity,
+            label=label,
+        )
     return prior.requires_grad_(False), records

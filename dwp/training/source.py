@@ -15,6 +15,7 @@ from dwp.nn.modes import evaluating
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.stack import stack, unstack
 from dwp.seeds import generator
+from dwp.training import graphs
 from dwp.training.loop import optimise
 
 
@@ -110,10 +111,11 @@ def train_source_nets(
         nets.append(net.to(device, memory_format=torch.channels_last))
     stacked = stack(nets).to(memory_format=torch.channels_last)
     images, targets = to_unit(data.train_images), data.train_targets
+    forward = graphs.fused(stacked)
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         inputs = images[batch].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
-        logits = stacked(inputs.to(memory_format=torch.channels_last)).float()
+        logits = forward(inputs.to(memory_format=torch.channels_last)).float()
         logits = logits.unflatten(1, (runs, -1)).transpose(0, 1)  # (R, batch, classes)
         data = cross_entropy(logits, targets[batch])
         penalty = l2_penalty(stacked, runs)

@@ -1,0 +1,108 @@
+"""Convolutions as matrix products, on a GPU, where its library is slow: groups, and few channels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_FEW = 8  # channels; the matrix units take multiples of so many numbers
+
+
+class ProductConv2d(nn.Conv2d):
+    """A convolution by `convolve`."""
+
+    def _conv_forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return convolve(self, inputs, weight, bias)
+
+
+def use_products(net: nn.Module) -> nn.Module:
+    """Have a net's plain convolutions computed by `convolve`, in place; return the net."""
+    for module in net.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = ProductConv2d
+    return net
+
+
+def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the outputs of a convolution, with these weights and biases in place of its own.
+
+    On a GPU a convolution in groups (the runs of a stack; see `dwp.nn.stack`), or of fewer than 8
+    channels, becomes one product for each group: of the patches of the inputs and the kernels. It
+    is several times faster there than cuDNN's kernels, and takes as much more memory as a kernel
+    has pixels. Elsewhere, and with strides and the like, it is torch's.
+
+    Args:
+        layer: what convolution it is.
+        inputs: (n, in, h, w).
+        weight: (out, in / groups, k, l).
+        bias: (out,), or None.
+    """
+    own = layer.in_channels // layer.groups
+    wanted = inputs.is_cuda and (layer.groups > 1 or own < _FEW)
+    padding = layer.padding
+    simple = {*layer.stride, *layer.dilation} == {1} and layer.padding_mode == "zeros"
+    if not wanted or not simple or isinstance(padding, str):
+        return nn.Conv2d._conv_forward(layer, inputs, weight, bias)
+    if any(padding):
+        inputs = F.pad(inputs, (padding[1], padding[1], padding[0], padding[0]))
+    return by_products(inputs, weight, bias, layer.groups)
+
+
+def by_products(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """Return a convolution's outputs (n, out, h', w'), channels last, as products of patches.
+
+    Args:
+        inputs: (n, in, h, w).
+        weight: (out, in / groups, k, l).
+        bias: (out,), or None.
+        groups: G.
+    """
+    if torch.is_autocast_enabled(inputs.device.type):
+        inputs = inputs.to(torch.get_autocast_dtype(inputs.device.type))
+    kernel = weight.shape[2:]
+    patches = _Patches.apply if inputs.requires_grad else _patches
+    columns = patches(inputs, *kernel, groups)  # (G, n, h', w', k * l * in / G)
+    places, (width, most) = columns.shape[1:4], (columns.shape[4], -columns.shape[4] % _FEW)
+    kernels = weight.unflatten(0, (groups, -1)).permute(0, 1, 3, 4, 2).flatten(2)  # (G, o, width)
+    if most:  # rows that start where the matrix units can read them
+        columns, kernels = F.pad(columns, (0, most)), F.pad(kernels, (0, most))
+    columns = columns.flatten(1, 3)  # (G, n * h' * w', width)
+    if groups == 1:
+        outputs = F.linear(columns[0], kernels[0], bias)[None]
+    elif bias is None:
+        outputs = torch.bmm(columns, kernels.transpose(1, 2))
+    else:
+        outputs = torch.baddbmm(bias.view(groups, 1, -1), columns, kernels.transpose(1, 2))
+    outputs = outputs.unflatten(1, places).permute(1, 2, 3, 0, 4)  # (n, h', w', G, o)
+    return outputs.flatten(3).contiguous().permute(0, 3, 1, 2)
+
+
+def _patches(inputs: Tensor, rows: int, columns: int, groups: int) -> Tensor:
+    """Return the patches (G, n, h', w', k * l * in / G) of inputs (n, in, h, w)."""
+    windows = inputs.unflatten(1, (groups, -1)).unfold(3, rows, 1).unfold(4, columns, 1)
+    # (n, G, c, h', w', k, l)
+    return windows.permute(1, 0, 3, 4, 5, 6, 2).flatten(4)
+
+
+class _Patches(torch.autograd.Function):
+    """`_patches`, with a gradient that adds up the kernel's pixels one after another."""
+
+    @staticmethod
+    def forward(ctx, inputs: Tensor, rows: int, columns: int, groups: int) -> Tensor:
+        ctx.shape, ctx.kernel = inputs.shape, (rows, columns)
+        return _patches(inputs, rows, columns, groups)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        n, channels, height, width = ctx.shape
+        rows, columns = ctx.kernel
+        groups, _, down, across = gradient.shape[:4]
+        parts = gradient.unflatten(4, (rows, columns, -1))  # (G, n, h', w', k, l, c)
+        result = gradient.new_zeros(groups, n, height, width, channels // groups)
+        for row in range(rows):
+            for column in range(columns):
+                place = result[:, :, row : row + down, column : column + across]
+                place += parts[:, :, :, :, row, column]
+        # channels last
+        result = result.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+        return result, None, None, None
