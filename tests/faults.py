@@ -365,7 +365,7 @@ def not_a_number(lab: Lab) -> dict:
     lines = lab.fail(project, "--keep-going", "classification_demo")
     priors = settings["priors"]
     for prior in priors:
-        said = [line for line in lines if line.startswith(f"error: {prior} dwp learning_rate")]
+        said = [line for line in lines if f" classification {prior} dwp learning_rate" in line]
         said = [line for line in said if re.search(r": the loss is \S+ at step \d", line)]
         expect(len(said) == 1, f"{prior}: no single line that names the step: {lines}")
     runs = (project.folder / RESULTS / "classification").glob(

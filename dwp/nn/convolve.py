@@ -1,4 +1,4 @@
-"""Convolutions as matrix products, on a GPU, where its library is slow: groups, and few channels."""
+"""Convolutions as products of matrices, where a GPU's library is slow: groups, few channels."""
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +61,7 @@ def by_products(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int
     kernel = weight.shape[2:]
     patches = _Patches.apply if inputs.requires_grad else _patches
     columns = patches(inputs, *kernel, groups)  # (G, n, h', w', k * l * in / G)
-    places, (width, most) = columns.shape[1:4], (columns.shape[4], -columns.shape[4] % _FEW)
+    places, most = columns.shape[1:4], -columns.shape[4] % _FEW
     kernels = weight.unflatten(0, (groups, -1)).permute(0, 1, 3, 4, 2).flatten(2)  # (G, o, width)
     if most:  # rows that start where the matrix units can read them
         columns, kernels = F.pad(columns, (0, most)), F.pad(kernels, (0, most))
