@@ -50,20 +50,19 @@ def has_matrix_units() -> bool:
 
 @contextlib.contextmanager
 def full_width() -> Iterator[None]:
-    """Have torch's products of float32 numbers be full ones, at the whole width of the processor.
+    """Have torch's products of float32 numbers use the whole width of AMD's processors too.
 
-    Torch asks MKL for them, which on AMD's uses half of it; oneDNN, asked if precision may be
-    lower, keeps the precision where there are no matrix units. On a GPU there is no TF32 within.
+    Torch asks MKL for them, which on these uses half of it; oneDNN, asked if precision may be
+    lower, keeps the precision where there are no matrix units.
     """
-    settings, gpu = torch.backends.mkldnn.matmul, torch.backends.cuda.matmul
-    before = settings.fp32_precision, gpu.allow_tf32
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
     if _is_amd() and not has_matrix_units():
         settings.fp32_precision = "bf16"
-    gpu.allow_tf32 = False
     try:
         yield
     finally:
-        settings.fp32_precision, gpu.allow_tf32 = before
+        settings.fp32_precision = before
 
 
 @functools.cache

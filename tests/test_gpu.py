@@ -49,7 +49,9 @@ def test_recorded_steps_are_the_launched_ones(monkeypatch, caplog, data, train, 
     assert_close(recorded, train(data, *arguments, device="cuda"))
 
 
-@pytest.mark.parametrize(("train", "arguments"), [(source_nets, ()), (classifiers, (None,))])
+@pytest.mark.parametrize(
+    ("train", "arguments"), [(source_nets, ()), (source_nets, ([0],)), (classifiers, (None,))]
+)
 def test_nets_without_noise_are_those_of_the_cpu(data, train, arguments):  # noqa: F811
     assert_close(train(data, *arguments, device="cuda"), train(data, *arguments))
 

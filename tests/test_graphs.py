@@ -226,7 +226,7 @@ def data():
 COMMON = {"network": "mnist", "filters": [2, 3], "learning_rate": 0.003, "l2": 0.01}
 
 
-def source_nets(data, device="cpu"):
+def source_nets(data, seeds=(0, 1), device="cpu"):
     settings = {
         **COMMON,
         "epochs": 6,
@@ -234,7 +234,7 @@ def source_nets(data, device="cpu"):
         "precision": "float32",
         "test_precision": "float32",
     }
-    trained = train_source_nets(data, settings, [0, 1], device=device)
+    trained = train_source_nets(data, settings, seeds, device=device)
     return [(net, records) for net, records, _ in trained]
 
 
@@ -286,6 +286,7 @@ def vae(data, device="cpu"):
 
 TRAININGS = [
     (source_nets, ()),
+    (source_nets, ([0],)),
     (vae, ()),
     (classifiers, (None,)),
     (classifiers, ("vae",)),

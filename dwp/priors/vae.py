@@ -88,8 +88,7 @@ class KernelVAE(KernelPrior):
         )[side]
         heads = [head for head in heads if head is not None]
         device = maps.device.type
-        # on a GPU half precision is faster by its library's convolutions
-        if self.frozen and (device == "cpu" or not torch.is_autocast_enabled(device)):
+        if self.frozen and (device == "cpu" or _whole(device)):
             half = device == "cpu" and _half()
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
             if self._stacks.get("key") != key:
@@ -268,6 +267,11 @@ def _chunk(values: Tensor) -> int:
 def _half() -> bool:
     # without matrix units exact products are faster than direct convolutions in half precision
     return torch.is_autocast_enabled("cpu") and has_matrix_units()
+
+
+def _whole(device: str) -> bool:
+    # with less precision a GPU's matrix units make its library's convolutions the faster ones
+    return not (torch.is_autocast_enabled(device) or torch.backends.cuda.matmul.allow_tf32)
 
 
 def _variance(raw: Tensor) -> Tensor:
