@@ -19,7 +19,7 @@ from dwp.nn.predict import predict
 from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
 from dwp.training.classification import train_classifiers
-from dwp.training.source import train_source_net
+from dwp.training.source import train_source_nets
 
 SOURCE = {
     "network": "mnist",
@@ -67,7 +67,9 @@ def main() -> None:
     data = images("notmnist")
     source = {
         precision: [
-            train_source_net(data, {**SOURCE, "precision": precision}, seed)[2]["test_accuracy"]
+            train_source_nets(data, {**SOURCE, "precision": precision}, [seed])[0][2][
+                "test_accuracy"
+            ]
             for seed in range(arguments.source_seeds)
         ]
         for precision in PRECISIONS

@@ -17,7 +17,7 @@ from dwp.nn.networks import MnistNet, build_network, initialise_xavier
 from dwp.seeds import generator
 from dwp.training import loop
 from dwp.training.loop import batches, optimise
-from dwp.training.source import accuracy, l2_penalty, train_source_net
+from dwp.training.source import accuracy, l2_penalty, train_source_nets
 from dwp.training.watch import Watched
 
 # Batches
@@ -350,7 +350,7 @@ def stripes():
 
 @pytest.fixture(scope="module")
 def trained(stripes):
-    return train_source_net(stripes, SETTINGS, 1)
+    return train_source_nets(stripes, SETTINGS, [1])[0]
 
 
 def test_source_net_learns(stripes, trained):
@@ -367,24 +367,24 @@ def test_source_net_learns(stripes, trained):
 
 
 def test_source_net_equals_itself(stripes, trained):
-    net, records, metrics = train_source_net(stripes, SETTINGS, 1)
+    net, records, metrics = train_source_nets(stripes, SETTINGS, [1])[0]
     assert records == trained[1]
     assert metrics == trained[2]
     for name, value in net.state_dict().items():
         assert torch.equal(value, trained[0].state_dict()[name])
-    other = train_source_net(stripes, {**SETTINGS, "epochs": 1}, 2)[0]
-    first = train_source_net(stripes, {**SETTINGS, "epochs": 1}, 1)[0]
+    other = train_source_nets(stripes, {**SETTINGS, "epochs": 1}, [2])[0][0]
+    first = train_source_nets(stripes, {**SETTINGS, "epochs": 1}, [1])[0][0]
     assert not torch.equal(other.conv1.weight, first.conv1.weight)
 
 
 def test_source_net_in_bfloat16(stripes):
-    net, _, metrics = train_source_net(stripes, {**SETTINGS, "precision": "bfloat16"}, 1)
+    net, _, metrics = train_source_nets(stripes, {**SETTINGS, "precision": "bfloat16"}, [1])[0]
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
     assert metrics["test_accuracy"] > 0.9
 
 
 def test_l2_shrinks_the_convolutions(stripes, trained):
-    strong = train_source_net(stripes, {**SETTINGS, "l2": 1.0}, 1)[0]
+    strong = train_source_nets(stripes, {**SETTINGS, "l2": 1.0}, [1])[0][0]
     assert l2_penalty(strong) < 0.5 * l2_penalty(trained[0])
 
 

@@ -13,7 +13,7 @@ from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training.classification import train_classifiers
-from dwp.training.source import accuracy, l2_penalty, train_source_net
+from dwp.training.source import accuracy, l2_penalty, train_source_nets
 
 SMALL = {"mnist": [3, 4], "cifar": [3, 4, 5], "cifar-batchnorm": [3, 4, 5, 6], "shapes": [6]}
 
@@ -160,7 +160,7 @@ def test_the_penalty_leaves_batch_norm_alone():
 def test_source_nets_learn(name):
     settings = {"network": name, "filters": SMALL[name], "epochs": 6, "batch_size": 20}
     settings |= {"learning_rate": 0.01, "l2": 1e-4, "precision": "float32"}
-    net, _, metrics = train_source_net(data_of(name), settings, 0)
+    net, _, metrics = train_source_nets(data_of(name), settings, [0])[0]
     assert metrics["test_accuracy"] > 0.9
     if name == "cifar-batchnorm":
         assert net.norm1.num_batches_tracked == 30

@@ -1,6 +1,5 @@
 """Training a net on few examples under a prior over its kernels."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -86,12 +85,8 @@ def train_classifiers(
     init: Mapping[str, KernelPrior] | None,
     penalty: Mapping[str, KernelPrior] | None = None,
     device: str = "cpu",
-    checkpoint: str | os.PathLike | None = None,
-    checkpoint_seconds: float = 300.0,
-    deadline: float | None = None,
-    identity: Mapping[str, Any] | None = None,
-    label: str = "classifiers",
     tolerant: bool = False,
+    **options: Any,
 ) -> list[tuple[nn.Module, list[dict[str, float]]]]:
     """Train nets on stratified subsets of the target data set, all together as one stack.
 
@@ -119,13 +114,11 @@ def train_classifiers(
         penalty: of a net without priors: adds 1/N * (-log p) of the kernels of named layers to the
             loss, N = n (see `prior_penalty`).
         device: where to train.
-        checkpoint: see `dwp.training.loop.optimise`; one file for all runs.
-        checkpoint_seconds: see `dwp.training.loop.optimise`.
-        deadline: see `dwp.training.loop.optimise`.
-        identity: see `dwp.training.loop.optimise`.
-        label: name shown with the progress.
         tolerant: a run whose loss is not finite does not stop the others: the weights that it
             returns and its last records are NaN.
+        **options: how to keep and resume the training of all runs, and its name: `checkpoint`,
+            `checkpoint_seconds`, `deadline`, `identity` and `label` of
+            `dwp.training.loop.optimise`.
 
     Returns:
         For each run the net, and the records over time: the terms of the loss (`penalty` in
@@ -232,11 +225,7 @@ def train_classifiers(
             record_every=settings["evaluate_every"] * per_epoch,
             evaluate=evaluate,
             evaluate_every=settings["evaluate_every"] * per_epoch,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            deadline=deadline,
-            identity=identity,
-            label=label,
+            **{"label": "classifiers", **options},
             names=[f"split {split}, seed {seed}" for split, seed, *_ in places],
             tolerant=tolerant,
         )

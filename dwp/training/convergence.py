@@ -1,6 +1,5 @@
 """Convergence: how fast a whole net trains from where its kernels start."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,11 +27,7 @@ def train_from(
     seed: int,
     init: Mapping[str, KernelPrior] | None,
     device: str = "cpu",
-    checkpoint: str | os.PathLike | None = None,
-    checkpoint_seconds: float = 300.0,
-    deadline: float | None = None,
-    identity: Mapping[str, Any] | None = None,
-    label: str = "convergence",
+    **options: Any,
 ) -> tuple[nn.Module, list[dict[str, float]], Tensor | None]:
     """Train a net, nothing frozen, and look at its test images on the way, from step 0.
 
@@ -45,11 +40,9 @@ def train_from(
         seed: seeds the initial weights, the batch order and the noise.
         init: what the kernels of named layers are drawn from; None: Xavier-normal.
         device: where to train.
-        checkpoint: see `dwp.training.loop.optimise`.
-        checkpoint_seconds: see `dwp.training.loop.optimise`.
-        deadline: see `dwp.training.loop.optimise`.
-        identity: see `dwp.training.loop.optimise`.
-        label: name shown with the progress.
+        **options: how to keep and resume the training, and its name: `checkpoint`,
+            `checkpoint_seconds`, `deadline`, `identity` and `label` of
+            `dwp.training.loop.optimise`.
 
     Returns:
         The net; records with `step` and `test_accuracy` (a fraction) or `test_elbo` (mean nats an
@@ -119,11 +112,7 @@ def train_from(
         record_every=settings["evaluate_every"],
         evaluate=look,
         evaluate_every=settings["evaluate_every"],
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        deadline=deadline,
-        identity=identity,
-        label=label,
+        **{"label": "convergence", **options},
     )
     records = [first, *(record for record in records if len(record) > 1)]
     if not drawing:

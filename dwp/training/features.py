@@ -1,6 +1,5 @@
 """Random feature extraction: a classifier on convolutions that stay as they were initialised."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,12 +39,8 @@ def train_on_features(
     seed: int,
     init: Mapping[str, KernelPrior] | None,
     device: str = "cpu",
-    checkpoint: str | os.PathLike | None = None,
-    checkpoint_seconds: float = 300.0,
-    deadline: float | None = None,
-    identity: Mapping[str, Any] | None = None,
-    label: str = "features",
     most_features: int = _MOST_FEATURES,
+    **options: Any,
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train all of a net but its convolutions on the whole training set (mean cross-entropy).
 
@@ -59,12 +54,10 @@ def train_on_features(
         seed: seeds the initial weights and the batch order.
         init: what the kernels of named layers are drawn from; None: Xavier-normal.
         device: where to train.
-        checkpoint: see `dwp.training.loop.optimise`.
-        checkpoint_seconds: see `dwp.training.loop.optimise`.
-        deadline: see `dwp.training.loop.optimise`.
-        identity: see `dwp.training.loop.optimise`.
-        label: name shown with the progress.
         most_features: bytes that the training set's features may take to be computed once.
+        **options: how to keep and resume the training, and its name: `checkpoint`,
+            `checkpoint_seconds`, `deadline`, `identity` and `label` of
+            `dwp.training.loop.optimise`.
 
     Returns:
         The net, and `<part>_accuracy` (a fraction) and `<part>_nll` (mean nats) of the training and
@@ -104,11 +97,7 @@ def train_on_features(
         learning_rate=settings["learning_rate"],
         seeds=[("features", seed)],
         record_every=per_epoch,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        deadline=deadline,
-        identity=identity,
-        label=label,
+        **{"label": "features", **options},
     )
     net.eval()
     metrics = {}

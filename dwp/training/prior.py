@@ -1,6 +1,5 @@
 """Fitting priors to kernels."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,11 +22,7 @@ def fit_prior(
     training: Mapping[str, Any],
     *,
     device: str = "cpu",
-    checkpoint: str | os.PathLike | None = None,
-    checkpoint_seconds: float = 300.0,
-    deadline: float | None = None,
-    identity: Mapping[str, Any] | None = None,
-    label: str = "prior",
+    **options: Any,
 ) -> tuple[KernelPrior, list[dict[str, float]]]:
     """Fit a prior of some kind to kernels: by its own `fit`, or by gradient steps on its loss.
 
@@ -40,11 +35,9 @@ def fit_prior(
             kernels, `kernels` (how many); if not float32, `precision` (see
             `dwp.devices.products`). Unused by kinds that are not trained by gradient steps.
         device: where to train.
-        checkpoint: see `dwp.training.loop.optimise`.
-        checkpoint_seconds: see `dwp.training.loop.optimise`.
-        deadline: see `dwp.training.loop.optimise`.
-        identity: see `dwp.training.loop.optimise`.
-        label: name shown with the progress.
+        **options: how to keep and resume the training, and its name: `checkpoint`,
+            `checkpoint_seconds`, `deadline`, `identity` and `label` of
+            `dwp.training.loop.optimise`.
 
     Returns:
         The frozen prior and the training records (loss in nats per kernel).
@@ -94,10 +87,6 @@ def fit_prior(
             seeds=[("prior", seed)],
             noise=[noise],
             record_every=per_epoch,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            deadline=deadline,
-            identity=identity,
-            label=label,
+            **{"label": "prior", **options},
         )
     return prior.requires_grad_(False), records

@@ -1,7 +1,6 @@
 """Source nets: where the kernels come from."""
 
 import operator
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,11 +73,7 @@ def train_source_nets(
     seeds: Sequence[int],
     *,
     device: str = "cpu",
-    checkpoint: str | os.PathLike | None = None,
-    checkpoint_seconds: float = 300.0,
-    deadline: float | None = None,
-    identity: Mapping[str, Any] | None = None,
-    label: str = "source nets",
+    **options: Any,
 ) -> list[tuple[nn.Module, list[dict[str, float]], dict[str, float]]]:
     """Train source nets, all together as one stack: mean cross-entropy plus L2 on convolutions.
 
@@ -90,11 +85,9 @@ def train_source_nets(
             the sum of squares), `precision` (see `dwp.devices.products`).
         seeds: for each net, what seeds its initial weights and its batch order.
         device: where to train.
-        checkpoint: see `dwp.training.loop.optimise`; one file for all nets.
-        checkpoint_seconds: see `dwp.training.loop.optimise`.
-        deadline: see `dwp.training.loop.optimise`.
-        identity: see `dwp.training.loop.optimise`.
-        label: name shown with the progress.
+        **options: how to keep and resume the training of all nets, and its name: `checkpoint`,
+            `checkpoint_seconds`, `deadline`, `identity` and `label` of
+            `dwp.training.loop.optimise`.
 
     Returns:
         For each seed the net, the training records, and its final accuracies (fractions).
@@ -134,11 +127,7 @@ def train_source_nets(
             learning_rate=settings["learning_rate"],
             seeds=[("source", seed) for seed in seeds],
             record_every=per_epoch,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            deadline=deadline,
-            identity=identity,
-            label=label,
+            **{"label": "source nets", **options},
             names=[f"seed {seed}" for seed in seeds],
         )
     test = to_unit(data.test_images), data.test_targets
@@ -151,11 +140,3 @@ def train_source_nets(
         }
         results.append((net, history, metrics))
     return results
-
-
-def train_source_net(
-    data: ImageTensors, settings: Mapping[str, Any], seed: int, **options: Any
-) -> tuple[nn.Module, list[dict[str, float]], dict[str, float]]:
-    """Train one source net; see `train_source_nets`."""
-    label = f"source net {seed}"
-    return train_source_nets(data, settings, [seed], label=label, **options)[0]
