@@ -1,6 +1,7 @@
 """The meaning of code as a hash: what decides whether a stage of the workflow runs again."""
 
 import ast
+import functools
 import hashlib
 from pathlib import Path
 
@@ -33,9 +34,12 @@ def fingerprint(*entries: str, root: Path) -> str:
     while todo:
         path = todo.pop()
         if path not in trees:
-            tree = ast.parse(path.read_bytes())
-            todo += _imported_files(tree, root)
-            trees[path] = ast.dump(_without_docstrings(tree))
+            names, trees[path] = _parsed(path.read_bytes())
+            # a name is a module, or stands in one
+            files = (
+                _file(f"{module}.{name}", root) or _file(module, root) for module, name in names
+            )
+            todo += [file for file in files if file is not None]
     digest = hashlib.sha256()
     for path in sorted(trees):
         digest.update(f"{path.relative_to(root).as_posix()}\n{trees[path]}\n".encode())
@@ -50,17 +54,18 @@ def _file(module: str, root: Path) -> Path | None:
     return None
 
 
-def _imported_files(tree: ast.Module, root: Path) -> list[Path]:
-    modules = []
+@functools.cache
+def _parsed(code: bytes) -> tuple[list[tuple[str, str]], str]:
+    """Return what code imports of `dwp`, as (module, name), and its tree without docstrings."""
+    tree = ast.parse(code)
+    names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
+            names += [alias.name.rpartition(".")[::2] for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                module = f"{node.module}.{alias.name}"
-                modules.append(module if _file(module, root) else node.module)
-    files = [_file(m, root) for m in modules if m.split(".")[0] == PACKAGE]
-    return [file for file in files if file is not None]
+            names += [(node.module, alias.name) for alias in node.names]
+    names = [(module, name) for module, name in names if (module or name).split(".")[0] == PACKAGE]
+    return names, ast.dump(_without_docstrings(tree))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
