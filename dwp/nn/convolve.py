@@ -27,7 +27,7 @@ def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | No
 
     On a GPU a convolution in groups (the runs of a stack; see `dwp.nn.stack`), or of fewer than 8
     channels, becomes one product for each group: of the patches of the inputs and the kernels. It
-    is several times faster there than cuDNN's kernels, and takes as much more memory as a kernel
+    is faster there than cuDNN's kernels (docs/gpu.md), and takes as much more memory as a kernel
     has pixels. Elsewhere, and with strides and the like, it is torch's.
 
     Args:

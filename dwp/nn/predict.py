@@ -42,7 +42,8 @@ def predict(
         precision: of the net's products (see `dwp.devices.products`); the softmax is in float32.
     """
     device = next(net.parameters()).device
-    batch_size = batch_size or (50 if device.type == "cpu" else 1000)
+    if batch_size is None:
+        batch_size = 50 if device.type == "cpu" else 1000
     parts = []
     with (
         products(precision, device),

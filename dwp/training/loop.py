@@ -112,8 +112,9 @@ def optimise(
     device = parameters[0].device
     graphed = graphs.supported(device)
     rate = torch.tensor(learning_rate, device=device) if graphed else learning_rate
-    fused = device.type == "cuda"
-    optimiser = torch.optim.Adam(parameters, lr=rate, capturable=graphed, fused=fused)
+    optimiser = torch.optim.Adam(
+        parameters, lr=rate, capturable=graphed, fused=device.type == "cuda"
+    )
 
     def take_step(batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         losses, scalars = objective(batch)
