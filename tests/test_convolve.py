@@ -5,7 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dwp.nn import convolve
 from dwp.nn.convolve import ProductConv2d, by_products, use_products
+from dwp.nn.tiles import by_tiles
 
 
 @pytest.mark.parametrize(
@@ -38,10 +40,83 @@ def test_half_precision_is_that_of_autocast():
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
 
 
-def test_on_a_cpu_nothing_changes():
+def test_few_channels_on_a_cpu_are_torchs():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2))
     images = torch.randn(3, 1, 8, 8)
     before = net(images)
     use_products(net)
     assert isinstance(net[0], ProductConv2d)
     assert torch.equal(net(images), before)
+
+
+@pytest.mark.parametrize("taps", [2, 3, 5, 7])
+@pytest.mark.parametrize(("groups", "channels", "out"), [(1, 3, 4), (3, 2, 1)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_tiles_are_the_convolution(taps, groups, channels, out, biased):
+    # 61 images: more than are computed at once; sizes that tiles cut unevenly
+    inputs = torch.randn(61, groups * channels, 13, 9, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(groups * out, channels, taps, taps, dtype=torch.double, requires_grad=True)
+    bias = torch.randn(groups * out, dtype=torch.double, requires_grad=True) if biased else None
+    found = by_tiles(inputs, weight, bias, groups)
+    expected = F.conv2d(inputs, weight, bias, groups=groups)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    weights = torch.randn_like(expected)
+    leaves = [leaf for leaf in (inputs, weight, bias) if leaf is not None]
+    gradients = torch.autograd.grad((found * weights).sum(), leaves)
+    others = torch.autograd.grad((expected * weights).sum(), leaves)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(gradient, other)
+
+
+@pytest.mark.parametrize("frozen", ["inputs", "weight"])
+def test_tiles_give_only_the_gradient_that_is_asked_for(frozen):
+    inputs = torch.randn(2, 3, 9, 9, dtype=torch.double)
+    weight = torch.randn(4, 3, 5, 5, dtype=torch.double)
+    leaf = weight if frozen == "inputs" else inputs
+    leaf.requires_grad_()
+    (found,) = torch.autograd.grad(by_tiles(inputs, weight, None).square().sum(), leaf)
+    (expected,) = torch.autograd.grad(F.conv2d(inputs, weight).square().sum(), leaf)
+    torch.testing.assert_close(found, expected)
+
+
+def test_tiles_round_little():
+    inputs, weight = torch.randn(20, 32, 11, 11), torch.randn(128, 32, 5, 5)
+    exact = F.conv2d(inputs.double(), weight.double())
+    error = (by_tiles(inputs, weight, None) - exact).norm() / exact.norm()
+    assert 0 < error < 4e-6
+
+
+def test_tiles_are_exact_under_autocast():
+    inputs, weight = torch.randn(2, 3, 9, 9), torch.randn(4, 3, 5, 5, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = by_tiles(inputs, weight, None)
+        (half,) = torch.autograd.grad(found.sum(), weight)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, by_tiles(inputs, weight, None))
+    (whole,) = torch.autograd.grad(by_tiles(inputs, weight, None).sum(), weight)
+    assert torch.equal(half, whole)
+
+
+@pytest.mark.parametrize(
+    ("layer", "taken"),
+    [
+        (nn.Conv2d(64, 128, 5), True),
+        (nn.Conv2d(64, 128, 5, padding=2), True),
+        (nn.Conv2d(64, 128, 5, padding="same"), False),
+        (nn.Conv2d(64, 128, 5, padding=2, padding_mode="circular"), False),
+        (nn.Conv2d(64, 128, 5, stride=2), False),
+        (nn.Conv2d(64, 128, (5, 3)), False),
+        (nn.Conv2d(64, 128, 5, groups=32), False),
+        (nn.Conv2d(1, 128, 5), False),
+        (nn.Conv2d(64, 128, 1), False),
+    ],
+)
+def test_wide_convolutions_on_a_cpu_are_by_tiles(monkeypatch, layer, taken):
+    calls = []
+    monkeypatch.setattr(convolve, "by_tiles", lambda *a: calls.append(a) or by_tiles(*a))
+    inputs = torch.randn(2, layer.in_channels, 12, 12)
+    expected = layer(inputs)
+    found = use_products(nn.Sequential(layer))(inputs)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert bool(calls) is taken

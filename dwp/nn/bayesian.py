@@ -251,7 +251,7 @@ def bayesianize(
 
 
 def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
-    if type(layer) is not nn.Conv2d:
+    if type(layer) not in (nn.Conv2d, ProductConv2d):
         raise UserError(
             f"layer '{name}': expected a torch.nn.Conv2d itself, found {type(layer).__name__}; "
             "name the layers that are meant by layers="

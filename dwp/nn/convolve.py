@@ -1,10 +1,15 @@
-"""Convolutions as products of matrices, where a GPU's library is slow: groups, few channels."""
+"""Convolutions by other algorithms than torch's, where these are faster."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dwp.devices import has_matrix_units
+from dwp.nn.tiles import by_tiles, share_of_products
+
 _FEW = 8  # channels; the matrix units take multiples of so many numbers
+_SHARE = 0.5  # of the products; small ones are slower than one large convolution
+_HALF_SHARE = 0.3  # the same, where the large one is in bfloat16
 
 
 class ProductConv2d(nn.Conv2d):
@@ -28,7 +33,9 @@ def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | No
     On a GPU a convolution in groups (the runs of a stack; see `dwp.nn.stack`), or of fewer than 8
     channels, becomes one product for each group: of the patches of the inputs and the kernels. It
     is faster there than cuDNN's kernels (docs/gpu.md), and takes as much more memory as a kernel
-    has pixels. Elsewhere, and with strides and the like, it is torch's.
+    has pixels. On a CPU one of many channels becomes products of polynomials, in float32 also
+    where `dwp.devices.products` asks for less but the processor has no matrix units. Elsewhere, and
+    with strides and the like, it is torch's.
 
     Args:
         layer: what convolution it is.
@@ -36,15 +43,35 @@ def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | No
         weight: (out, in / groups, k, l).
         bias: (out,), or None.
     """
-    own = layer.in_channels // layer.groups
-    wanted = inputs.is_cuda and (layer.groups > 1 or own < _FEW)
     padding = layer.padding
     simple = {*layer.stride, *layer.dilation} == {1} and layer.padding_mode == "zeros"
-    if not wanted or not simple or isinstance(padding, str):
+    if not simple or isinstance(padding, str):
+        return nn.Conv2d._conv_forward(layer, inputs, weight, bias)
+    if inputs.is_cuda:
+        by_others = by_products if layer.groups > 1 or weight.shape[1] < _FEW else None
+    else:
+        by_others = by_tiles if _pays(layer, inputs, weight) else None
+    if by_others is None:
         return nn.Conv2d._conv_forward(layer, inputs, weight, bias)
     if any(padding):
         inputs = F.pad(inputs, (padding[1], padding[1], padding[0], padding[0]))
-    return by_products(inputs, weight, bias, layer.groups)
+    return by_others(inputs, weight, bias, layer.groups)
+
+
+def _pays(layer: nn.Conv2d, inputs: Tensor, weight: Tensor) -> bool:
+    """Whether products of polynomials are faster on a CPU."""
+    taps, across = weight.shape[2:]
+    size = [n + 2 * p - taps + 1 for n, p in zip(inputs.shape[2:], layer.padding, strict=True)]
+    if inputs.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64):
+        return False
+    if taps != across or not 1 < taps < 8 or min(size) < 1 or inputs.dim() != 4:
+        return False
+    half = torch.is_autocast_enabled("cpu")
+    if half and has_matrix_units():
+        return False
+    outputs = len(weight) // layer.groups
+    share = share_of_products((outputs, *weight.shape[1:]), *size)
+    return share < (_HALF_SHARE if half else _SHARE)
 
 
 def by_products(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:

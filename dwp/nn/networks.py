@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
+from dwp.nn.convolve import use_products
 
 
 class MnistNet(nn.Module):
@@ -196,7 +197,7 @@ def network_class(name: str) -> type[nn.Module]:
 
 
 def build_network(name: str, **arguments) -> nn.Module:
-    """Build a network of `NETWORKS` by name.
+    """Build a network of `NETWORKS` by name, its convolutions by `dwp.nn.convolve`.
 
     Raises:
         UserError: nobody registered the name, or `filters` has another length.
@@ -208,7 +209,7 @@ def build_network(name: str, **arguments) -> nn.Module:
             f"filters: expected {len(layers)} numbers, one for each of {', '.join(layers)}; found "
             f"{filters}"
         )
-    return network(**arguments)
+    return use_products(network(**arguments))
 
 
 def initialise_xavier(net: nn.Module, generator: torch.Generator) -> None:

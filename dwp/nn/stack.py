@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
-from dwp.nn.convolve import use_products
 
 
 class StackedLinear(nn.Linear):
@@ -52,7 +51,7 @@ def stack(nets: Sequence[nn.Module]) -> nn.Module:
     runs = len(nets)
     if runs == 1 and next(nets[0].parameters()).device.type == "cpu":
         return nets[0]
-    stacked = use_products(copy.deepcopy(nets[0]))
+    stacked = copy.deepcopy(nets[0])
     if runs == 1:
         return stacked
     for name, layer in nets[0].named_modules():

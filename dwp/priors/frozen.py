@@ -1,9 +1,9 @@
 """Convolutions and ELUs with frozen weights, and the gradient with respect to their input only.
 
-A kernel VAE convolves maps of 3 to 7 pixels. Evaluated as products of polynomials (Toom and Cook;
-Winograd, "Arithmetic Complexity of Computations", 1980), a 3 x 3 convolution from 5 x 5 to 5 x 5
-pixels with padding takes 49 products a pair of channels instead of 225, one from 5 x 5 to 3 x 3 or
-back 25 instead of 81. Exact but for rounding.
+A kernel VAE convolves maps of 3 to 7 pixels. Evaluated as products of polynomials (see
+`dwp.toom_cook`), a 3 x 3 convolution from 5 x 5 to 5 x 5 pixels with padding takes 49 products a
+pair of channels instead of 225, one from 5 x 5 to 3 x 3 or back 25 instead of 81. Exact but for
+rounding.
 """
 
 import itertools
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.devices import full_width
+from dwp.toom_cook import POINTS, balanced, evaluation
 
 _BLOCK = 65536  # numbers
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
@@ -31,11 +32,6 @@ class Step:
     backward: Callable[[Tensor], Tensor]
     bias: Tensor
     elu: bool = False
-
-
-# Where polynomials are evaluated, by how many places there are; the last is infinity. The released
-# VAEs' gradients are then within 7e-6 of those in double precision (direct convolutions: 3e-6).
-_POINTS = {5: (0.0, 1.0, -1.0, -2.0), 7: (0.0, 0.5, -0.5, 1.25, -1.25, -2.5)}
 
 
 def frozen_stack(
@@ -141,7 +137,7 @@ def _convolution(layer: nn.Module, size: int, dtype: torch.dtype | None) -> tupl
     if taps == 1:
         return _pointwise(weight[0, 0].contiguous(), bias), result
     exact = dtype != torch.bfloat16
-    if exact and places in _POINTS and min(size, result, weight.shape[2]) > 1:
+    if exact and places in POINTS and min(size, result, weight.shape[2]) > 1:
         return _toom_cook(weight, bias, size, padding, full), result
     if exact and min(size, result, weight.shape[2]) > 1:
         raise NotImplementedError
@@ -223,14 +219,13 @@ def _toom_cook(weight: Tensor, bias: Tensor, size: int, padding: int, full: bool
     """A convolution by products of polynomials; `full`: the transposed convolution."""
     taps = len(weight)
     places = size + taps - 1 if full else size + 2 * padding
-    kernel, square = _evaluation(places, taps), _evaluation(places, places)
+    kernel, square = evaluation(places, taps), evaluation(places, places)
     if full:
-        into, out = _evaluation(places, size), torch.linalg.inv(square)
+        into, out = evaluation(places, size), torch.linalg.inv(square)
     else:  # the transpose of the full product
         into = torch.linalg.inv(square).T[:, padding : padding + size]
-        out = _evaluation(places, places - taps + 1).T
-    scale = into.abs().sum(1, keepdim=True)
-    kernel, into, out = (torch.kron(m, m) for m in (kernel * scale, into / scale, out))
+        out = evaluation(places, places - taps + 1).T
+    kernel, into, out = balanced(kernel, into, out)
     weight64 = weight.double().cpu().flatten(0, 1)  # (k * k, in, out)
     products = torch.tensordot(kernel, weight64, 1)  # (places^2, in, out)
     into, out, products = (m.to(weight).contiguous() for m in (into, out, products))
@@ -247,11 +242,3 @@ def _toom_cook(weight: Tensor, bias: Tensor, size: int, padding: int, full: bool
         lambda gradient: apply(out.T, back, into.T, gradient),
         bias,
     )
-
-
-def _evaluation(places: int, coefficients: int) -> Tensor:
-    """Return the matrix (places, coefficients) that evaluates a polynomial at the places."""
-    points = torch.tensor(_POINTS[places], dtype=torch.double)
-    infinity = torch.zeros(1, coefficients, dtype=torch.double)
-    infinity[0, -1] = 1
-    return torch.cat([points[:, None] ** torch.arange(coefficients), infinity])
