@@ -103,10 +103,12 @@ class BayesianConv2d(ProductConv2d):
         if self._draws is not None and self._draws.inputs.get(self) is inputs:
             return self._draws.moments[self]
         mean = self._conv_forward(inputs, self.weight, self.bias)
-        variance = self._conv_forward(inputs.square(), self.posterior.variance, None)
-        if mean.is_contiguous(memory_format=torch.channels_last):
-            # with one input channel torch may lay it out otherwise, and all that follows is slow
-            variance = variance.contiguous(memory_format=torch.channels_last)
+        variances = self.posterior.variance
+        if variances.shape[1] == 1:
+            # the outputs' layout follows the weights', which of one channel is not clear; were it
+            # not that of the mean, all that follows would be slow
+            variances = variances.as_strided(self.weight.shape, self.weight.stride())
+        variance = self._conv_forward(inputs.square(), variances, None)
         moments = mean, (variance + _LEAST_VARIANCE).sqrt()
         if self._draws is not None:
             self._draws.inputs[self], self._draws.moments[self] = inputs, moments
