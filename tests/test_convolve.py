@@ -120,3 +120,19 @@ def test_wide_convolutions_on_a_cpu_are_by_tiles(monkeypatch, layer, taken):
     found = use_products(nn.Sequential(layer))(inputs)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert bool(calls) is taken
+
+
+@pytest.mark.parametrize(
+    ("matrix_units", "out", "taken"), [(False, 512, True), (False, 32, False), (True, 512, False)]
+)
+def test_in_half_precision_only_wide_convolutions_without_matrix_units_are_by_tiles(
+    monkeypatch, matrix_units, out, taken
+):
+    calls = []
+    monkeypatch.setattr(convolve, "by_tiles", lambda *a: calls.append(a) or by_tiles(*a))
+    monkeypatch.setattr(convolve, "has_matrix_units", lambda: matrix_units)
+    layer = ProductConv2d(128, out, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(torch.randn(1, 128, 11, 11))
+    assert found.dtype == (torch.float32 if taken else torch.bfloat16)
+    assert bool(calls) is taken

@@ -23,6 +23,8 @@ CONVOLUTIONS = {
     "to 3 x 3": (nn.ConvTranspose2d(3, 4, 3), 1),
     "to 5 x 5": (nn.ConvTranspose2d(3, 4, 3), 3),
     "to 7 x 7": (nn.ConvTranspose2d(3, 4, 3), 5),
+    "padded, 6 x 6": (nn.Conv2d(3, 4, 3, padding=1), 6),
+    "to 8 x 8": (nn.ConvTranspose2d(3, 4, 3), 6),
 }
 
 
