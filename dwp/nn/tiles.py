@@ -53,9 +53,8 @@ def share_of_products(layer_shape: tuple[int, ...], height: int, width: int) -> 
 
 
 @functools.cache
-def _matrices(taps: int, dtype: torch.dtype, transposed: bool = False) -> tuple[Tensor, ...]:
-    matrices = valid_convolution(_PLACES, taps)
-    return tuple((m.T if transposed else m).to(dtype).contiguous() for m in matrices)
+def _matrices(taps: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return tuple(matrix.to(dtype) for matrix in valid_convolution(_PLACES, taps))
 
 
 class _ByTiles(torch.autograd.Function):
@@ -88,7 +87,7 @@ class _ByTiles(torch.autograd.Function):
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         tiles, kernels = ctx.tiles, ctx.kernels
-        kernel, into, out = _matrices(tiles.taps, gradient.dtype, transposed=True)
+        kernel, into, out = _matrices(tiles.taps, gradient.dtype)
         of_inputs = of_weight = None
         if kernels is not None:
             of_inputs = gradient.new_zeros(len(gradient), *tiles.padded, tiles.inputs)
@@ -96,17 +95,17 @@ class _ByTiles(torch.autograd.Function):
         with full_width():
             for number, values in enumerate(ctx.blocks):
                 block = gradient[number * tiles.images :][: tiles.images]
-                products = out @ tiles.parted(block)
+                products = out.T @ tiles.parted(block)
                 products = products.view(_PLACES**2 * tiles.groups, -1, tiles.outputs)
                 if values is not None:
                     change = torch.bmm(values.transpose(1, 2), products)  # (64 * G, c, o)
                     of_weight = change if of_weight is None else of_weight.add_(change)
                 if kernels is not None:
                     change = torch.bmm(products, kernels.transpose(1, 2))  # (64 * G, tiles, c)
-                    tiles.add_to(parts[number], into @ change.view(_PLACES**2, -1))
+                    tiles.add_to(parts[number], into.T @ change.view(_PLACES**2, -1))
             if of_weight is not None:
                 shape = tiles.groups, *of_weight.shape[1:]
-                of_weight = kernel @ of_weight.view(_PLACES**2, -1)
+                of_weight = kernel.T @ of_weight.view(_PLACES**2, -1)
                 of_weight = of_weight.view(tiles.taps, tiles.taps, *shape)  # (k, k, G, c, o)
                 of_weight = of_weight.permute(2, 4, 3, 0, 1).flatten(0, 1)
         if of_inputs is not None:
