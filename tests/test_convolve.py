@@ -80,6 +80,13 @@ def test_tiles_give_only_the_gradient_that_is_asked_for(frozen):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("shape", [(0, 64, 12, 12), (64, 12, 12)])
+def test_no_image_and_an_image_without_its_batch_are_torchs(shape):
+    layer = nn.Conv2d(64, 128, 5)
+    inputs = torch.randn(shape)
+    assert torch.equal(use_products(nn.Sequential(layer))(inputs), layer(inputs))
+
+
 def test_tiles_round_little():
     inputs, weight = torch.randn(20, 32, 11, 11), torch.randn(128, 32, 5, 5)
     exact = F.conv2d(inputs.double(), weight.double())

@@ -45,7 +45,7 @@ def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | No
     """
     padding = layer.padding
     simple = {*layer.stride, *layer.dilation} == {1} and layer.padding_mode == "zeros"
-    if not simple or isinstance(padding, str):
+    if not simple or isinstance(padding, str) or inputs.dim() != 4:
         return nn.Conv2d._conv_forward(layer, inputs, weight, bias)
     if inputs.is_cuda:
         by_others = by_products if layer.groups > 1 or weight.shape[1] < _FEW else None
@@ -64,7 +64,7 @@ def _pays(layer: nn.Conv2d, inputs: Tensor, weight: Tensor) -> bool:
     size = [n + 2 * p - taps + 1 for n, p in zip(inputs.shape[2:], layer.padding, strict=True)]
     if inputs.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64):
         return False
-    if taps != across or not 1 < taps < 8 or min(size) < 1 or inputs.dim() != 4:
+    if taps != across or not 1 < taps < 8 or min(*size, len(inputs)) < 1:
         return False
     half = torch.is_autocast_enabled("cpu")
     if half and has_matrix_units():

@@ -64,6 +64,7 @@ class _ByTiles(torch.autograd.Function):
         tiles = _Tiles(inputs, weight, groups)
         kernel, into, out = _matrices(tiles.taps, inputs.dtype)
         outputs = inputs.new_empty(len(inputs), *tiles.size, len(weight))
+        needs_inputs, needs_weight, _ = ctx.needs_input_grad
         blocks = []
         with full_width():
             taps = weight.unflatten(0, (groups, -1)).permute(3, 4, 0, 2, 1)  # (k, k, G, c, o)
@@ -75,11 +76,9 @@ class _ByTiles(torch.autograd.Function):
                 values = values.view(len(kernels), -1, kernels.shape[1])  # (64 * G, tiles, c)
                 products = torch.bmm(values, kernels)  # (64 * G, tiles, o)
                 result.copy_(tiles.joined(out @ products.view(len(kernel), -1), len(result)))
-                blocks.append(values)
-        needs_inputs, needs_weight, _ = ctx.needs_input_grad
-        ctx.tiles = tiles
+                blocks.append(values if needs_weight else None)
+        ctx.tiles, ctx.blocks = tiles, blocks
         ctx.kernels = kernels if needs_inputs else None
-        ctx.blocks = blocks if needs_weight else [None] * len(blocks)
         return outputs.permute(0, 3, 1, 2)
 
     @staticmethod
