@@ -643,3 +643,13 @@ def test_a_posterior_of_unknown_kind_and_a_net_without_convolutions_are_refused(
     for net in (nn.Conv2d(1, 2, 3), nn.Linear(2, 3)):
         with pytest.raises(UserError, match=r"contains a torch.nn.Conv2d"):
             bayesianize(net, None)
+
+
+@pytest.mark.parametrize("channels", [32, 128])
+def test_small_variances_of_wide_layers_are_exact(channels):
+    # beside large inputs, where fast convolutions round
+    layer = BayesianConv2d(channels, 128, 5, log_variance=-2.0)
+    images = torch.randn(4, channels, 11, 11) * torch.logspace(-6, 3, 11)
+    _, deviation = layer.moments(images)
+    exact = F.conv2d(images.double().square(), layer.posterior.variance.double()).sqrt()
+    torch.testing.assert_close(deviation.double(), exact, rtol=1e-4, atol=2e-6)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dwp.devices import Precision, products
 from dwp.errors import UserError
-from dwp.nn.convolve import ProductConv2d
+from dwp.nn.convolve import ProductConv2d, convolve
 from dwp.nn.matching import Priors, match_priors
 from dwp.nn.modes import evaluating
 from dwp.priors.base import KernelPrior
@@ -108,7 +108,7 @@ class BayesianConv2d(ProductConv2d):
             # the outputs' layout follows the weights', which of one channel is not clear; were it
             # not that of the mean, all that follows would be slow
             variances = variances.as_strided(self.weight.shape, self.weight.stride())
-        variance = self._conv_forward(inputs.square(), variances, None)
+        variance = convolve(self, inputs.square(), variances, None, polynomials=False)
         moments = mean, (variance + _LEAST_VARIANCE).sqrt()
         if self._draws is not None:
             self._draws.inputs[self], self._draws.moments[self] = inputs, moments

@@ -27,7 +27,14 @@ def use_products(net: nn.Module) -> nn.Module:
     return net
 
 
-def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def convolve(
+    layer: nn.Conv2d,
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    polynomials: bool = True,
+) -> Tensor:
     """Return the outputs of a convolution, with these weights and biases in place of its own.
 
     On a GPU a convolution in groups (the runs of a stack; see `dwp.nn.stack`), or of fewer than 8
@@ -42,6 +49,8 @@ def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | No
         inputs: (n, in, h, w).
         weight: (out, in / groups, k, l).
         bias: (out,), or None.
+        polynomials: whether they may be taken. Their rounding errors are as large at small outputs
+            as at the large ones beside them, and sums of positive numbers may come out negative.
     """
     padding = layer.padding
     simple = {*layer.stride, *layer.dilation} == {1} and layer.padding_mode == "zeros"
@@ -50,7 +59,7 @@ def convolve(layer: nn.Conv2d, inputs: Tensor, weight: Tensor, bias: Tensor | No
     if inputs.is_cuda:
         by_others = by_products if layer.groups > 1 or weight.shape[1] < _FEW else None
     else:
-        by_others = by_tiles if _pays(layer, inputs, weight) else None
+        by_others = by_tiles if polynomials and _pays(layer, inputs, weight) else None
     if by_others is None:
         return nn.Conv2d._conv_forward(layer, inputs, weight, bias)
     if any(padding):
