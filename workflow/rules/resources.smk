@@ -18,15 +18,16 @@ def net_operations(network, *filters):
     """The operations of a net on one image: of its convolutions, and of the layers after them."""
     found = {Conv2d: 0, Linear: 0}
 
-    def count(layer, inputs, output):
+    def count(kind, layer, inputs, output):
         products = layer.weight.numel() * output.shape[2:].numel()
-        found[type(layer)] += 2 * products
+        found[kind] += 2 * products
 
     with torch.device("meta"):
         net = build_network(network, filters=filters).eval()
         for layer in net.modules():
-            if type(layer) in found:
-                layer.register_forward_hook(count)
+            for kind in found:
+                if isinstance(layer, kind):
+                    layer.register_forward_hook(functools.partial(count, kind))
         net(torch.empty(1, *net.image_shape))
     return tuple(found.values())
 
