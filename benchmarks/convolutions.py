@@ -6,9 +6,7 @@ Prints a table of milliseconds for 250 images, forward and with the gradients. I
 
 import os
 import sys
-import time
 from collections.abc import Callable
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -16,6 +14,8 @@ from torch.nn import functional as F
 
 from dwp.nn.tiles import by_tiles, share_of_products
 from dwp.settings import JOB_ENVIRONMENT
+
+from run import timed  # isort: skip
 
 # input and output channels, pixels across the inputs, kernel size
 LAYERS = (
@@ -36,17 +36,6 @@ WAYS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], torch.dtype]] = {
 }
 
 
-def milliseconds(step: Callable[[], object]) -> float:
-    """Return the median time of seven calls after one."""
-    step()
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return 1e3 * median(times)
-
-
 def measure(way: str, inputs: int, outputs: int, size: int, taps: int) -> str:
     """Return the times of a way, forward and with gradients, as text."""
     convolution, dtype = WAYS[way]
@@ -60,8 +49,9 @@ def measure(way: str, inputs: int, outputs: int, size: int, taps: int) -> str:
         torch.autograd.grad(convolution(maps, weight), (maps, weight), gradient)
 
     with torch.no_grad():
-        forward = milliseconds(lambda: convolution(maps, weight))
-    return f"{forward:.1f}, {milliseconds(both):.1f}"
+        convolution(maps, weight)
+        forward = timed(lambda: convolution(maps, weight))
+    return f"{1e3 * forward:.1f}, {1e3 * timed(both):.1f}"
 
 
 def main() -> None:

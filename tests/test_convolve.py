@@ -10,16 +10,10 @@ from dwp.nn.convolve import ProductConv2d, by_products, use_products
 from dwp.nn.tiles import by_tiles
 
 
-@pytest.mark.parametrize(
-    ("groups", "channels", "out"), [(1, 1, 4), (1, 3, 5), (3, 2, 4), (4, 8, 1)]
-)
-@pytest.mark.parametrize("biased", [False, True])
-def test_products_are_the_convolution(groups, channels, out, biased):
-    inputs = torch.randn(2, groups * channels, 7, 6, dtype=torch.double)
-    inputs = inputs.to(memory_format=torch.channels_last).requires_grad_()
-    weight = torch.randn(groups * out, channels, 3, 5, dtype=torch.double, requires_grad=True)
-    bias = torch.randn(groups * out, dtype=torch.double, requires_grad=True) if biased else None
-    found = by_products(inputs, weight, bias, groups)
+def check(way, inputs, weight, biased, groups):
+    """Compare outputs, their layout and all gradients with those of torch's convolution."""
+    bias = torch.randn(len(weight), dtype=weight.dtype, requires_grad=True) if biased else None
+    found = way(inputs, weight, bias, groups)
     expected = F.conv2d(inputs, weight, bias, groups=groups)
     torch.testing.assert_close(found, expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -29,6 +23,17 @@ def test_products_are_the_convolution(groups, channels, out, biased):
     others = torch.autograd.grad((expected * weights).sum(), leaves)
     for gradient, other in zip(gradients, others, strict=True):
         torch.testing.assert_close(gradient, other)
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "out"), [(1, 1, 4), (1, 3, 5), (3, 2, 4), (4, 8, 1)]
+)
+@pytest.mark.parametrize("biased", [False, True])
+def test_products_are_the_convolution(groups, channels, out, biased):
+    inputs = torch.randn(2, groups * channels, 7, 6, dtype=torch.double)
+    inputs = inputs.to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(groups * out, channels, 3, 5, dtype=torch.double, requires_grad=True)
+    check(by_products, inputs, weight, biased, groups)
 
 
 def test_half_precision_is_that_of_autocast():
@@ -56,17 +61,7 @@ def test_tiles_are_the_convolution(taps, groups, channels, out, biased):
     # 61 images: more than are computed at once; sizes that tiles cut unevenly
     inputs = torch.randn(61, groups * channels, 13, 9, dtype=torch.double, requires_grad=True)
     weight = torch.randn(groups * out, channels, taps, taps, dtype=torch.double, requires_grad=True)
-    bias = torch.randn(groups * out, dtype=torch.double, requires_grad=True) if biased else None
-    found = by_tiles(inputs, weight, bias, groups)
-    expected = F.conv2d(inputs, weight, bias, groups=groups)
-    torch.testing.assert_close(found, expected)
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    weights = torch.randn_like(expected)
-    leaves = [leaf for leaf in (inputs, weight, bias) if leaf is not None]
-    gradients = torch.autograd.grad((found * weights).sum(), leaves)
-    others = torch.autograd.grad((expected * weights).sum(), leaves)
-    for gradient, other in zip(gradients, others, strict=True):
-        torch.testing.assert_close(gradient, other)
+    check(by_tiles, inputs, weight, biased, groups)
 
 
 @pytest.mark.parametrize("frozen", ["inputs", "weight"])
