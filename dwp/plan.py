@@ -439,7 +439,7 @@ def describe_data(
                 raise
             raise UserError(
                 f"{dataset} is not on this machine yet and the plan needs its size; first run "
-                f"snakemake --cores 1 --configfile CONFIG {path}"
+                f"snakemake --cores 1 {path} --configfile CONFIG"
             ) from error
         images = choose(choice, train, test)
         path = folder / f"{describe(choice).replace('/', '_')}.safetensors"
