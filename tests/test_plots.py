@@ -336,6 +336,12 @@ def test_figures_refuse_what_they_would_mix_up():
         against_steps(pd.concat([history(), history().assign(n=100)]), "valid_nll")
 
 
+def test_the_authors_curves_are_not_cut_off_above():
+    paper = authors("step", STEPS).assign(value=0.97)
+    (axes,) = curves(from_inits("step", STEPS), "test_accuracy", "step", paper).axes
+    assert axes.get_ylim()[1] > 0.97
+
+
 def test_the_crossed_study_is_one_row_of_panels_a_line_for_each_prior_and_init(drawn):
     panels = drawn["factorial"].axes
     assert [panel.get_xlabel() for panel in panels] == [metric_label(name) for name in METRICS]

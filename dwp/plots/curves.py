@@ -44,13 +44,13 @@ def curves(runs: pd.DataFrame, metric: str, x: str, paper: pd.DataFrame | None =
     inits = in_order(table["init"])
     figure = Figure(figsize=(SINGLE_COLUMN, 2.4), layout="constrained")
     axes = figure.subplots()
-    with_authors = False
+    if paper is None:
+        paper = pd.DataFrame(columns=["init", x, "value"])
+    paper = paper[paper["init"].isin(inits)].sort_values(x)
     for init in inits:
         colour, marker, _ = look(init)
-        if paper is not None:
-            theirs = paper[paper["init"] == init].sort_values(x)
-            with_authors |= not theirs.empty
-            axes.plot(theirs[x], theirs["value"], color=colour, **_AUTHORS)
+        theirs = paper[paper["init"] == init]
+        axes.plot(theirs[x], theirs["value"], color=colour, **_AUTHORS)
         ours = table[table["init"] == init]
         markers = {"marker": marker, "markeredgewidth": 0} if x == "scale" else {}
         axes.plot(ours[x], ours["mean"], color=colour, **markers)
@@ -65,20 +65,21 @@ def curves(runs: pd.DataFrame, metric: str, x: str, paper: pd.DataFrame | None =
         axes.set_xlabel("filters, as a share")
     else:
         # where curves begin far below, the part that tells them apart would be a line at the top
-        axes.set_ylim(*_range(table["mean"]))
+        beside = paper.loc[paper[x] <= table[x].max(), "value"]
+        axes.set_ylim(*_range(table["mean"], beside))
         axes.margins(x=0.01)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("optimisation step")
     axes.set_ylabel(metric_label(metric))
     limit_fractions(axes, metric)
     handles = [Line2D([], [], color=look(init).colour, label=look(init).label) for init in inits]
-    if with_authors:
+    if not paper.empty:
         handles.append(Line2D([], [], color="0.4", label="authors", **_AUTHORS))
     legend_below(figure, handles)
     return figure
 
 
-def _range(means: pd.Series) -> tuple[float, float]:
-    low, high = means.quantile(_BELOW), means.max()
+def _range(means: pd.Series, beside: pd.Series) -> tuple[float, float]:
+    low, high = means.quantile(_BELOW), max([means.max(), *beside])
     margin = 0.08 * (high - low) or 0.01
     return low - margin, high + margin
