@@ -66,4 +66,4 @@ benchmark: setup
 	$(RUN) python benchmarks/growth.py
 
 clean:
-	rm -rf $(VENV) results logs .snakemake
+	rm -rf $(VENV) logs .snakemake $(filter-out results/published,$(wildcard results/*))

@@ -96,7 +96,7 @@ def _take(uuid: str) -> bool:
 
 
 @contextlib.contextmanager
-def products(precision: Precision, device: str) -> Iterator[None]:
+def products(precision: Precision, device: str | torch.device) -> Iterator[None]:
     """Within the block, matrix products and convolutions run in a precision.
 
     Gradients must be computed within it as well: TF32 is a switch of the moment.
@@ -110,10 +110,11 @@ def products(precision: Precision, device: str) -> Iterator[None]:
     """
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     _allow_tfloat32(precision == "tfloat32")
+    kind = torch.device(device).type
     half = torch.autocast(
-        torch.device(device).type,
+        kind,
         torch.bfloat16,
-        enabled=precision == "bfloat16" and (device != "cpu" or _cpu_has_bfloat16()),
+        enabled=precision == "bfloat16" and (kind != "cpu" or _cpu_has_bfloat16()),
         cache_enabled=False,  # it would keep copies of weights that training changes
     )
     try:

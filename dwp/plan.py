@@ -395,7 +395,8 @@ class Costs:
         if "threshold" in settings:
             self.bounds.add((domain, stage))
         nets = section["source_nets"]
-        net = build_network(section["network"], filters=nets["filters"], classes=2)
+        with torch.device("meta"):
+            net = build_network(section["network"], filters=nets["filters"], classes=2)
         outputs, inputs = net.get_submodule(layer).weight.shape[:2]
         kernels = nets["count"] * outputs * inputs
         kept = kernels - int(settings.get("quantile", 0.0) * kernels + 1e-9)

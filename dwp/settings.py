@@ -5,7 +5,7 @@ import math
 import os
 import re
 import reprlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -196,6 +196,21 @@ def check_settings(config: Mapping[str, Any]) -> None:
         _check_domain(f"domains.{name}", domain)
 
 
+def check_config(config: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Check a config that no schema was held against.
+
+    Raises:
+        UserError: as `check_settings`, or it does not fit the schema.
+    """
+    try:
+        check_settings(config)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected a config that Snakemake accepts, found another ({error}); check it "
+            "with snakemake -n"
+        ) from None
+
+
 def check_name(place: str, name: object) -> None:
     """Refuse what would lead out of the results' folder; without Snakemake no schema does.
 
@@ -246,13 +261,9 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
     _one_of(f"{place}.network", domain["network"], NETWORKS)
     _check_data(f"{place}.data", domain)
     network_layers = NETWORKS[domain["network"]].kernel_sizes
-    for stage in ("source_nets", "classification"):
-        filters = domain[stage]["filters"] if stage in domain else network_layers
-        if len(filters) != len(network_layers):
-            raise UserError(
-                f"{place}.{stage}.filters: expected {len(network_layers)} numbers, one for each of "
-                f"{', '.join(network_layers)}; found {filters}"
-            )
+    for stage in ("source_nets", "classification", "features"):
+        if stage in domain:
+            _check_filters(f"{place}.{stage}", domain[stage]["filters"], network_layers)
     layers = domain["kernels"]["layers"]
     for layer in network_layers:
         if layer not in layers:
@@ -275,6 +286,14 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
         _check_features(f"{place}.features", domain)
     for experiment, section in domain.get("convergence", {}).items():
         _check_convergence(f"{place}.convergence.{experiment}", section, domain)
+
+
+def _check_filters(place: str, filters: Collection[int], layers: Collection[str]) -> None:
+    if len(filters) != len(layers):
+        raise UserError(
+            f"{place}.filters: expected {len(layers)} numbers, one for each of "
+            f"{', '.join(layers)}; found {filters}"
+        )
 
 
 def _check_data(place: str, domain: Mapping[str, Any]) -> None:
@@ -408,6 +427,7 @@ def _check_classification(
         raise UserError(f"{place}: {', '.join(both)} in both vary and tune; expected one of them")
     for values in combinations(section):
         run = {**section, **values}
+        _check_filters(place, run["filters"], network_layers)
         for layer in run["bayesian_layers"]:
             _one_of(f"{place}.bayesian_layers", layer, network_layers)
         for name in section["priors"] if run.get("posterior") == "codes" else ():
@@ -421,7 +441,7 @@ def _check_classification(
 def _check_features(place: str, domain: Mapping[str, Any]) -> None:
     section = domain["features"]
     _check_inits(f"{place}.inits", section["inits"], domain["priors"])
-    if len({Fraction(scale) for scale in section["scales"]}) < len(section["scales"]):
+    if len({float(Fraction(scale)) for scale in section["scales"]}) < len(section["scales"]):
         raise UserError(f"{place}.scales: expected different numbers, found {section['scales']}")
 
 
@@ -429,6 +449,8 @@ def _check_convergence(place: str, section: Mapping[str, Any], domain: Mapping[s
     _check_inits(f"{place}.inits", section["inits"], domain["priors"])
     _at_most(place, section, "evaluate_every", "steps")
     drawing = section["kind"] == "image-vae"
+    layers = ("encoder1", "encoder2") if drawing else NETWORKS[domain["network"]].kernel_sizes
+    _check_filters(place, section["filters"], layers)
     for name in ("latent", "sample_steps"):
         if drawing != (name in section):
             expected = "expected as well" if drawing else "only an image-vae has it"

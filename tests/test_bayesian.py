@@ -388,6 +388,29 @@ def test_priors_are_frozen_copies_that_are_neither_trained_nor_saved(small_vae):
     assert set(net.state_dict()) == names
 
 
+def test_a_layer_in_two_places_has_noise_of_its_own_in_each():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+
+        def forward(self, images):
+            return (self.conv(images) - self.conv(images)).flatten(1)
+
+    net = bayesianize(Twice(), normal(3), log_variance=0.0)
+    images = torch.ones(4, 1, 5, 5)
+    with prediction(net, generator=generator("twice")) as draws, torch.no_grad():
+        draws.begin(0)
+        first = net(images)
+        draws.begin(1)
+        second = net(images)
+        draws.begin(0)
+        again = net(images)
+    assert first.std() > 1
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, second)
+
+
 def test_layers_share_the_copy_of_a_prior_and_copies_of_the_net_have_their_own():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

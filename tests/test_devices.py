@@ -117,10 +117,11 @@ def test_tfloat32_only_when_asked_for(before, precision, allowed):
 
 @pytest.mark.parametrize("able", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "tfloat32", "bfloat16"])
-def test_products_on_a_cpu(precision, able, monkeypatch):
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_products_on_a_cpu(device, precision, able, monkeypatch):
     monkeypatch.setattr("dwp.devices._cpu_has_bfloat16", lambda: able)
     factors = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
-    with products(precision, "cpu"):
+    with products(precision, device):
         product, total = factors[0] @ factors[1], factors[0] + factors[1]
     half = precision == "bfloat16" and able
     assert product.dtype == (torch.bfloat16 if half else torch.float32)

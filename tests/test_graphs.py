@@ -242,7 +242,10 @@ def classifiers(data, kind, count=None, penalty=False, device="cpu", **more):
     priors = None
     if kind is not None:
         kernels = {size: torch.randn(100, size, size, generator=generator(size)) for size in (7, 5)}
-        arguments = {"hidden": 2, "latent": 2} if kind == "vae" else {}
+        arguments = {
+            "vae": {"hidden": 2, "latent": 2},
+            "flow": {"transforms": 2, "hidden": 4},
+        }.get(kind, {})
         training = {"epochs": 1, "batch_size": 50, "learning_rate": 0.01, "seed": 0}
         priors = {
             name: fit_prior(kind, size, kernels[size], arguments, training)[0]
@@ -284,6 +287,17 @@ def vae(data, device="cpu"):
     return [fit_prior("vae", 5, kernels, {"hidden": 2, "latent": 2}, training, device=device)]
 
 
+def distorted(data, device="cpu"):
+    return classifiers(data, None, shift=1.0, warp=0.1, device=device)
+
+
+def flow(data, device="cpu"):
+    kernels = torch.randn(100, 5, 5, generator=generator("kernels"))
+    training = {"epochs": 6, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
+    arguments = {"transforms": 2, "hidden": 4}
+    return [fit_prior("flow", 5, kernels, arguments, training, device=device)]
+
+
 TRAININGS = [
     (source_nets, ()),
     (source_nets, ([0],)),
@@ -296,6 +310,9 @@ TRAININGS = [
     (classifiers, ("gaussian-full",)),
     (ensembles, ()),
     (codes, ()),
+    (distorted, ()),
+    (flow, ()),
+    (classifiers, ("flow",)),
 ]
 
 

@@ -32,15 +32,26 @@ def test_perfect_calibration_has_no_ece():
 def test_certain_predictions():
     certain = torch.eye(3)
     right = classification_metrics(certain, torch.tensor([0, 1, 2]))
-    assert right == {"accuracy": 1.0, "nll": 0.0, "ece": 0.0, "brier": 0.0}
+    assert right == pytest.approx({"accuracy": 1.0, "nll": 0.0, "ece": 0.0, "brier": 0.0}, abs=1e-6)
     wrong = classification_metrics(certain, torch.tensor([1, 2, 0]))
     assert wrong["nll"] == pytest.approx(-math.log(PROBABILITY_FLOOR))
-    assert (wrong["accuracy"], wrong["ece"], wrong["brier"]) == (0.0, 1.0, 2.0)
+    assert (wrong["accuracy"], wrong["ece"], wrong["brier"]) == pytest.approx(
+        (0.0, 1.0, 2.0), abs=1e-6
+    )
+
+
+def test_certain_and_nearly_certain_predictions_share_a_bin():
+    # Five at 1, of which four are right, and five at 0.95, all right: 0.9 against 0.975.
+    probabilities = torch.tensor([[1.0, 0.0]] * 5 + [[0.95, 0.05]] * 5)
+    targets = torch.tensor([1] + [0] * 9)
+    assert classification_metrics(probabilities, targets)["ece"] == pytest.approx(0.075)
 
 
 def test_rounding_above_one_is_no_logit():
     probabilities = torch.tensor([[1.0 + 2e-7, 0.0], [0.0, 1.0]])
-    assert classification_metrics(probabilities, torch.tensor([0, 1]))["ece"] == 0.0
+    assert classification_metrics(probabilities, torch.tensor([0, 1]))["ece"] == pytest.approx(
+        0.0, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(

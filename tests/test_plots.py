@@ -507,7 +507,11 @@ def test_norm_histogram_counts_all_and_tells_the_cut(drawn):
     assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(1000)
     assert axes.get_yscale() == "log"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["cut 0.5", "kept 500 of 1,000 (50.0 %)"]
+    assert labels == ["cut 0.5", "kept 500 of 1,000 (50.0%)"]
+    released = norm_histogram(torch.linspace(0.5, 1, 100), 0.5, 500, None)
+    assert sum(bar.get_height() for bar in released.axes[0].patches) == pytest.approx(500)
+    labels = [text.get_text() for text in released.legends[0].get_texts()]
+    assert labels == ["least 0.5", "500 released, pruned already"]
 
 
 def test_markdown_table(tmp_path):

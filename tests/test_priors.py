@@ -1,5 +1,6 @@
 """Priors: densities that are densities, samples that follow them, files that keep them."""
 
+import copy
 import itertools
 import math
 
@@ -9,6 +10,7 @@ from scipy.stats import multivariate_t
 from torch.autograd import gradcheck
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
+from dwp.devices import products
 from dwp.errors import UserError
 from dwp.files import save_tensors
 from dwp.kernels import check_kernels
@@ -207,6 +209,28 @@ def test_full_gaussian_fits_almost_degenerate_kernels():
     assert prior._distance(kernels).mean() == pytest.approx(25, rel=0.02)
 
 
+def test_full_gaussian_of_a_wide_spectrum_is_that_of_double_precision():
+    rotation = torch.linalg.qr(torch.randn(25, 25, generator=generator("turn")).double())[0]
+    noise = torch.randn(2000, 25, generator=generator("wide")).double()
+    kernels = (noise * torch.logspace(0, -4, 25).double()) @ rotation.T  # condition 1e8
+    prior = prior_class("gaussian-full").fit(kernels.view(-1, 5, 5))
+    covariance = kernels.T.cov(correction=0)
+    exact = torch.distributions.MultivariateNormal(kernels.mean(0), covariance).log_prob(kernels)
+    found = prior.log_prob(kernels.float().view(-1, 5, 5))
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["gaussian-full", "student-t", "gaussian-mixture", "flow"])
+def test_densities_do_not_depend_on_the_precision_of_products(kind):
+    prior, kernels = make(kind, 5), torch.randn(8, 5, 5, generator=generator("kernels"))
+    whole = prior.log_prob(kernels)
+    with products("bfloat16", "cpu"):
+        found = prior.log_prob(kernels)
+    assert found.dtype == torch.float32
+    # the flow's nets are in half precision, what is summed is not
+    torch.testing.assert_close(found, whole, rtol=0.01 if kind == "flow" else 0, atol=0)
+
+
 def test_fit_of_a_trained_kind_is_refused():
     with pytest.raises(NotImplementedError, match="KernelVAE"):
         KernelVAE.fit(correlated_kernels(40, 5)[0])
@@ -376,6 +400,19 @@ def test_flow_density_is_finite_for_almost_degenerate_kernels():
     kernels = degenerate("equal weights")
     prior.prepare(kernels)
     assert prior.log_prob(kernels).isfinite().all()
+
+
+def test_flow_follows_its_weights_to_another_type_and_into_copies():
+    prior, kernels = make("flow", 5), torch.randn(8, 5, 5, generator=generator("kernels"))
+    before = prior.log_prob(kernels)
+    twin = copy.deepcopy(prior)
+    for parameter in twin.parameters():
+        parameter.data += 0.05
+    assert torch.equal(prior.log_prob(kernels), before)
+    assert not torch.allclose(twin.log_prob(kernels), before)
+    wide = twin.double().log_prob(kernels.double())
+    assert wide.dtype == torch.double
+    torch.testing.assert_close(twin.float().log_prob(kernels).double(), wide, rtol=1e-4, atol=1e-3)
 
 
 # A VAE of fixed variance

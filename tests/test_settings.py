@@ -278,6 +278,26 @@ BROKEN = {
         "classification.filters",
         ["2 numbers", "conv1, conv2", "[16, 16, 16]"],
     ),
+    "too few filters of random features": (
+        {"features.filters": [16]},
+        "features.filters",
+        ["2 numbers", "conv1, conv2", "[16]"],
+    ),
+    "too few filters among those tried": (
+        {"classification.vary": {"filters": [[16, 16], [16]]}},
+        "classification.filters",
+        ["2 numbers", "conv1, conv2", "[16]"],
+    ),
+    "too many filters of an image VAE": (
+        {"convergence.image-vae.filters": [4, 8, 8]},
+        "convergence.image-vae.filters",
+        ["2 numbers", "encoder1, encoder2", "[4, 8, 8]"],
+    ),
+    "one scale written in two ways": (
+        {"features.scales": ["1/10", 0.1]},
+        "features.scales",
+        ["different numbers"],
+    ),
     "a prior called as an init is": (
         {"priors.xavier": {"kind": "standard-normal"}},
         "priors.xavier",

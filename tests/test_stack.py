@@ -152,12 +152,14 @@ def test_samples_are_those_of_the_nets(posterior):
     stacked = make_stack(nets)
     drawn = []
     with prediction(stacked, generator=sources()) as draws:
-        for draws.sample in range(2):
+        for sample in range(2):
+            draws.begin(sample)
             drawn.append(stacked(channels_last(images)))
     assert not torch.allclose(*drawn)
     for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
         with prediction(net, generator=source) as draws:
-            for draws.sample, draw in enumerate(drawn):
+            for sample, draw in enumerate(drawn):
+                draws.begin(sample)
                 close(by_run(draw)[run], net(channels_last(by_run(images)[run])))
 
 

@@ -16,6 +16,7 @@ from dwp.evaluation.statistics import (
     keep_chosen,
     paired_tests,
     read_paper,
+    read_table,
     summarise,
     with_holm,
 )
@@ -102,6 +103,28 @@ def test_pairing_keeps_settings_apart():
     assert set(table["init"]) == {"dwp"}
     assert table["difference"].tolist() == pytest.approx([-0.1, -0.1])
     assert table[["interval", "p"]].isna().all(axis=None)
+
+
+def test_a_difference_that_is_the_same_in_all_splits_is_no_evidence():
+    (row,) = paired_tests(
+        runs(
+            *(("dwp", split, 0, value) for split, value in enumerate([0.90, 0.86, 0.92])),
+            *(("normal", split, 0, value) for split, value in enumerate([0.88, 0.84, 0.90])),
+        ),
+        DWP,
+    ).to_dict("records")
+    assert row["difference"] == pytest.approx(-0.02)
+    assert math.isnan(row["p"])
+    assert math.isnan(row["interval"])
+
+
+def test_names_are_text_whatever_they_look_like(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("domain,prior,init,n,metric,value\n1,null,,50,2,nan\n")
+    (row,) = read_table(path, ["prior"], ["value"]).to_dict("records")
+    assert (row["domain"], row["prior"], row["metric"]) == ("1", "null", "2")
+    assert math.isnan(row["value"])
+    assert math.isnan(row["init"])
 
 
 def test_paired_tests_need_the_reference():

@@ -556,6 +556,35 @@ def test_a_data_set_in_a_file_of_ones_own(tmp_path):
     assert message in output
 
 
+def test_priors_without_kernels_need_no_figures_of_them(tmp_path):
+    project = Project(tmp_path)
+    domain = project.config["domains"]["demo"]
+    for section in ("features", "convergence", "source_nets"):
+        domain.pop(section, None)
+    domain["kernels"] = {"layers": {"conv1": {}, "conv2": {}}}
+    domain["priors"] = {"log-uniform": {"kind": "log-uniform"}}
+    domain["classification"] |= {"priors": ["log-uniform"], "inits": ["xavier"]}
+    project.write_config()
+    assert not {"kl_table", "kernels_figure"} & set(project.due())
+
+
+def test_a_domain_called_as_a_target_is_refused(tmp_path):
+    project = Project(tmp_path)
+    project.config["domains"]["figures"] = project.config["domains"].pop("demo")
+    project.write_config()
+    status, output = project.snakemake("--dry-run")
+    assert status != 0
+    assert "error in the config: domains.figures: names a target; call it another" in output
+
+
+def test_a_folder_whose_name_has_a_space(tmp_path):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    made = "results/tiny/demo/data/source.safetensors"
+    status, output = Project(folder).snakemake("--cores", "1", made)
+    assert status == 0, output
+
+
 def test_targets_make_one_experiment_or_one_domain(tmp_path):
     project = Project(tmp_path)
     domain = project.config["domains"]["demo"]

@@ -18,8 +18,9 @@ def distort(images: Tensor, noise: Source, *, shift: float, warp: float) -> Tens
             (0.1: turns of 4 degrees, sizes and shears that differ by a tenth).
     """
     draws = standard_normal((len(images), 2, 3), noise, images)
-    size = images.new_tensor([[images.shape[3]], [images.shape[2]]])
-    moves = 2 * shift * draws[:, :, 2:] / size  # an image spans 2 units
-    linear = torch.eye(2).to(images) + warp * draws[:, :, :2]
+    # an image spans 2 units; nothing is brought to a GPU, where the step is recorded
+    right, down = (2 * shift * draws[:, :, 2:]).split(1, 1)
+    moves = torch.cat([right / images.shape[3], down / images.shape[2]], 1)
+    linear = torch.eye(2, device=images.device, dtype=images.dtype) + warp * draws[:, :, :2]
     grid = F.affine_grid(torch.cat([linear, moves], 2), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)

@@ -39,8 +39,10 @@ def classification_metrics(probabilities: Tensor, targets: Tensor) -> dict[str, 
     if targets.min() < 0 or targets.max() >= p.shape[1]:
         raise ValueError(f"targets: expected class indices from 0 to {p.shape[1] - 1}")
     of_target = p.gather(1, targets[:, None]).squeeze(1)
+    # torchmetrics gives a confidence of exactly 1 a bin of its own, the 16th
+    below_one = p.clamp_max(1 - torch.finfo(torch.float32).eps)
     ece = _torchmetrics().multiclass_calibration_error(
-        p, targets, num_classes=p.shape[1], n_bins=ECE_BINS
+        below_one, targets, num_classes=p.shape[1], n_bins=ECE_BINS
     )
     # Sum over classes of (p_c - [c is the target])^2, without building the one-hot matrix.
     brier = p.square().sum(1) - 2 * of_target + 1

@@ -18,7 +18,9 @@ from dwp.errors import UserError
 from dwp.files import read_csv
 
 CONFIDENCE = 0.95
+_ROUNDING = 1e-12
 _PAPER_COLUMNS = ("dataset", "prior", "num_examples", "accuracy")
+_NAMES = ("domain", "prior", "init", "metric", "dataset", "w")
 _PAPER_NUMBERS = (*_PAPER_COLUMNS, "std", "seeds", "read")
 
 
@@ -39,7 +41,8 @@ def read_table(
     Raises:
         UserError: the file is missing, is not CSV, or lacks a column.
     """
-    table = read_csv(path, dtype=dict.fromkeys(texts, str))
+    text = dict.fromkeys([*_NAMES, *texts], str)  # "null" and "1" may name priors, too
+    table = read_csv(path, dtype=text, keep_default_na=False, na_values=["", "nan", "NaN"])
     columns = list(dict.fromkeys([*columns, *numbers]))
     missing = [column for column in columns if column not in table]
     if missing:
@@ -206,7 +209,7 @@ def paired_tests(
         (its values), `splits` (matched ones), `difference` (mean of method minus reference),
         `interval` (half width of its 95 % interval) and `p` (two-sided, not corrected for
         multiple tests: see `with_holm`). `interval` and `p` are NaN for one split, and where
-        method and reference are alike in all.
+        the difference is the same in all.
 
     Raises:
         UserError: no run has the reference method.
@@ -226,7 +229,8 @@ def paired_tests(
     for key, group in pairs.groupby([*match, *compared], dropna=False, observed=True):
         differences = group[value] - group[f"{value}_reference"]
         interval = p = np.nan
-        if len(group) > 1 and differences.any():
+        # equal differences, but for rounding, have no spread to hold their mean against
+        if len(group) > 1 and np.ptp(differences) > _ROUNDING * group[value].abs().max():
             test = stats.ttest_1samp(differences, 0.0)
             limits = test.confidence_interval(CONFIDENCE)
             interval, p = (limits.high - limits.low) / 2, test.pvalue

@@ -109,7 +109,7 @@ class BayesianConv2d(ProductConv2d):
             # not that of the mean, all that follows would be slow
             variances = variances.as_strided(self.weight.shape, self.weight.stride())
         variance = convolve(self, inputs.square(), variances, None, polynomials=False)
-        moments = mean, (variance + _LEAST_VARIANCE).sqrt()
+        moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt()
         if self._draws is not None:
             self._draws.inputs[self], self._draws.moments[self] = inputs, moments
         return moments
@@ -124,7 +124,7 @@ class BayesianConv2d(ProductConv2d):
     def _noise(self, maps: Tensor) -> Tensor:
         if self._draws is None:
             return self._fresh_noise(maps)
-        key = self, self._draws.sample
+        key = self._draws.place(self)
         known = self._draws.noise.get(key)
         if known is None or len(known) < len(maps) or known.shape[1:] != maps.shape[1:]:
             known = self._draws.noise[key] = self._fresh_noise(maps)
@@ -184,7 +184,7 @@ class CodeConv2d(BayesianConv2d):
         """Return the outputs (n, out, h', w') by kernels of drawn codes, or of the mean codes."""
         if self._draws is None:
             return self._conv_forward(inputs, self._kernels(), self.bias)
-        key = self, self._draws.sample
+        key = self._draws.place(self)
         if key not in self._draws.noise:
             self._draws.noise[key] = self._kernels()
         return self._conv_forward(inputs, self._draws.noise[key], self.bias)
@@ -302,16 +302,28 @@ class Draws:
     """What the Bayesian layers of a net share while it predicts; see `prediction`.
 
     Attributes:
-        sample: the number of the weight sample that the next pass is one of.
-        noise: of each layer and sample; of a layer with codes, the kernels.
+        sample: the number of the weight sample that the pass is one of.
+        calls: how often each layer was called in the pass.
+        noise: of each layer, call and sample; of a layer with codes, the kernels.
         inputs: the tensor that each layer was given last.
         moments: of each layer's outputs for that tensor.
     """
 
     sample: int = 0
-    noise: dict[tuple[nn.Module, int], Tensor] = field(default_factory=dict)
+    calls: dict[nn.Module, int] = field(default_factory=dict)
+    noise: dict[tuple[nn.Module, int, int], Tensor] = field(default_factory=dict)
     inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
     moments: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def begin(self, sample: int) -> None:
+        """Begin a pass of the net that belongs to a weight sample."""
+        self.sample = sample
+        self.calls.clear()
+
+    def place(self, layer: nn.Module) -> tuple[nn.Module, int, int]:
+        """Count a call of a layer in the pass; return the key of its noise."""
+        self.calls[layer] = self.calls.get(layer, 0) + 1
+        return layer, self.calls[layer], self.sample
 
 
 @contextlib.contextmanager
@@ -321,10 +333,11 @@ def prediction(
     """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
 
     Every layer is in evaluation mode there: batch norm uses its running statistics, dropout does
-    nothing. The noise of a sample is drawn once: passes that belong to the same `sample` (to be
-    set) share it, the first image of one with the first of another. For every image the outputs of
-    the samples are independent draws from their distribution, as ever; what is shared makes images
-    of different passes depend on each other, as they do under weights drawn once.
+    nothing. The noise of a sample is drawn once: passes that belong to the same sample (each to be
+    begun by `Draws.begin`) share it, the first image of one with the first of another. For every
+    image the outputs of the samples are independent draws from their distribution, as ever; what is
+    shared makes images of different passes depend on each other, as they do under weights drawn
+    once.
 
     A Bayesian layer that is given the very same input tensor again reuses the moments of its
     outputs: the first layer's do not depend on the weight sample. Weights must not change within

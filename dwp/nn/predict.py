@@ -53,7 +53,8 @@ def predict(
             inputs = batch.to(device).repeat(1, runs * members, 1, 1)
             inputs = inputs.to(memory_format=torch.channels_last)
             logits = []
-            for draws.sample in range(max(samples, 1)):
+            for sample in range(max(samples, 1)):
+                draws.begin(sample)
                 logits.append(net(inputs).float().cpu())
             parts.append(torch.stack(logits))
     # (samples, n, R, members, classes)

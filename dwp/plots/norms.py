@@ -8,7 +8,9 @@ from dwp.plots.style import SINGLE_COLUMN, look, styled
 
 
 @styled
-def norm_histogram(norms: Tensor, cut: float, kept: int, collected: int, bins: int = 60) -> Figure:
+def norm_histogram(
+    norms: Tensor, cut: float, kept: int, collected: int | None, bins: int = 60
+) -> Figure:
     """Draw how many kernels have which norm, with a logarithmic count, and the pruning cut.
 
     Args:
@@ -16,7 +18,8 @@ def norm_histogram(norms: Tensor, cut: float, kept: int, collected: int, bins: i
             same distribution.
         cut: norm below which kernels are dropped.
         kept: how many kernels were kept.
-        collected: how many there were before pruning.
+        collected: how many there were before pruning; None: nobody knows, the norms are of the kept
+            ones and `cut` is the least of them.
         bins: number of bars.
     """
     values = norms.detach().cpu().double().numpy()
@@ -26,13 +29,17 @@ def norm_histogram(norms: Tensor, cut: float, kept: int, collected: int, bins: i
     axes.hist(
         values,
         edges,
-        weights=np.full(len(values), collected / len(values)),
+        weights=np.full(len(values), (collected or kept) / len(values)),
         color=look("log-uniform").colour,
     )
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
-    axes.axvline(cut, color=look("dwp").colour, linestyle="--", label=f"cut {cut:.3g}")
-    axes.plot([], [], " ", label=f"kept {kept:,} of {collected:,} ({100 * kept / collected:.1f} %)")
+    if collected is None:
+        line, count = f"least {cut:.3g}", f"{kept:,} released, pruned already"
+    else:
+        line, count = f"cut {cut:.3g}", f"kept {kept:,} of {collected:,} ({kept / collected:.1%})"
+    axes.axvline(cut, color=look("dwp").colour, linestyle="--", label=line)
+    axes.plot([], [], " ", label=count)
     axes.set_xlim(edges[0] - 0.01 * edges[-1], edges[-1])
     axes.set_xlabel("kernel norm")
     axes.set_ylabel("kernels")

@@ -1,6 +1,7 @@
 """A normalising flow over kernels: the explicit alternative to the Deep Weight Prior."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from dwp.priors.base import KernelPrior
 from dwp.priors.gaussian import moments
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
+
+if TYPE_CHECKING:
+    from zuko.distributions import NormalizingFlow
 
 _LEAST_SPREAD = 1e-6  # of a direction, relative to the mean square of a weight
 _LEAST_SCALE = 0.5  # of a layer, and 2 the most: else the density is absurd away from the kernels
@@ -58,6 +62,8 @@ class Flow(KernelPrior):
         for transform in self.flow.transform.transforms:
             nn.init.zeros_(transform.hyper[-1].weight)
             nn.init.zeros_(transform.hyper[-1].bias)
+            transform.hyper.register_forward_hook(_as_the_input)
+        self._made: tuple = (None, None)
 
     def prepare(self, kernels: Tensor) -> None:
         """Fit the whitening to kernels (n, k, k).
@@ -83,16 +89,27 @@ class Flow(KernelPrior):
         """Draw kernels (n, k, k)."""
         noise = torch.randn((n, len(self.mean)), generator=generator, device=self.mean.device)
         with torch.no_grad():
-            whitened = self.flow().transform.inv(noise.to(self.mean))
+            whitened = self._density().transform.inv(noise.to(self.mean))
             flat = self.mean + whitened @ self.scale.T
         return flat.unflatten(1, (self.kernel_size, -1))
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""
-        # In full whatever the precision of the nets: the whitening takes differences of weights
-        with torch.autocast(kernels.device.type, enabled=False):
-            whitened = (kernels.flatten(1) - self.mean) @ self.whitening.T  # (n, d)
-        return self.flow().log_prob(whitened) + self.whitening.diagonal().log().sum()
+        # in double, as no setting of the nets' precision changes: it takes differences of weights
+        centred = kernels.flatten(1).double() - self.mean.double()
+        whitened = (centred @ self.whitening.double().T).to(self.mean)  # (n, d)
+        return self._density().log_prob(whitened) + self.whitening.diagonal().log().sum()
+
+    def _density(self) -> "NormalizingFlow":
+        # once for a place in memory: to find what the layers move waits for a GPU, which a
+        # recorded step must not
+        if self._made[0] is not self.mean:
+            self._made = self.mean, self.flow()
+        return self._made[1]
+
+
+def _as_the_input(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    return output.to(inputs[0])  # sums of logarithms that half precision would round
 
 
 register_kl(GaussianKernels, Flow, "estimate")(monte_carlo_kl)

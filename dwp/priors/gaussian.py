@@ -29,7 +29,7 @@ class EllipticalPrior(KernelPrior):
         d = kernel_size**2
         self.register_buffer("mean", torch.zeros(d))
         self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the matrix S
-        self.register_buffer("precision", torch.eye(d))
+        self.register_buffer("whitening", torch.eye(d))  # its inverse
 
     @classmethod
     def _factor(cls, flat: Tensor, matrix: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class EllipticalPrior(KernelPrior):
     def _set(self, mean: Tensor, scale: Tensor) -> None:
         self.mean.copy_(mean)
         self.scale.copy_(scale)
-        self.precision.copy_(torch.cholesky_inverse(scale))
+        self.whitening.copy_(torch.linalg.inv(scale))
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw vectors (n, d) of a Gaussian with covariance S around zero."""
@@ -61,8 +61,9 @@ class EllipticalPrior(KernelPrior):
         return 2 * self.scale.diagonal().log().sum()
 
     def _distance(self, kernels: Tensor) -> Tensor:
-        centred = kernels.flatten(-2) - self.mean  # (..., d)
-        return ((centred @ self.precision) * centred).sum(-1)
+        # in double, as no setting of the nets' precision changes: it takes differences of weights
+        centred = kernels.flatten(-2).double() - self.mean.double()  # (..., d)
+        return (centred @ self.whitening.double().T).square().sum(-1).to(kernels)
 
 
 class FullGaussian(EllipticalPrior):
@@ -114,11 +115,11 @@ class DiagonalGaussian(FullGaussian):
 @register_kl(GaussianKernels, FullGaussian, "exact")
 def _kl(posterior: GaussianKernels, prior: FullGaussian, *_) -> Tensor:
     variance = posterior.variance.flatten(-2)  # (..., d)
-    trace = variance @ prior.precision.diagonal()
+    trace = variance.double() @ prior.whitening.double().square().sum(0)
     return 0.5 * (
-        trace
+        trace.to(variance)
         + prior._distance(posterior.mean)
         - len(prior.mean)
         + prior._log_determinant()
-        - variance.log().sum(-1)
+        - posterior.log_of_variance.sum((-2, -1))
     )

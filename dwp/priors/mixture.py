@@ -79,10 +79,11 @@ class GaussianMixture(KernelPrior):
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""
-        flat = kernels.flatten(1)  # (n, d)
+        # in double, as no setting of the nets' precision changes: it takes differences of weights
+        flat, whitenings = kernels.flatten(1).double(), self.whitenings.double()  # (n, d)
         # W (w - m) = W w - W m, so that nothing of shape (c, n, d) but the result is made
-        shift = (self.whitenings @ self.means[:, :, None])[:, None, :, 0]  # (c, 1, d)
-        whitened = flat @ self.whitenings.mT - shift  # (c, n, d)
+        shift = (whitenings @ self.means.double()[:, :, None])[:, None, :, 0]  # (c, 1, d)
+        whitened = (flat @ whitenings.mT - shift).to(kernels)  # (c, n, d)
         log_determinant = self.whitenings.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = log_determinant - 0.5 * flat.shape[1] * math.log(2 * math.pi)
         log_density = constant[:, None] - 0.5 * whitened.square().sum(2)  # (c, n)

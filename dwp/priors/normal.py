@@ -28,5 +28,5 @@ class StandardNormal(KernelPrior):
 
 @register_kl(GaussianKernels, StandardNormal, "exact")
 def _kl(posterior: GaussianKernels, prior: StandardNormal, *_) -> Tensor:
-    variance = posterior.variance
-    return 0.5 * (variance + posterior.mean.square() - 1 - variance.log()).sum((-2, -1))
+    squares = posterior.variance + posterior.mean.square()
+    return 0.5 * (squares - 1 - posterior.log_of_variance).sum((-2, -1))

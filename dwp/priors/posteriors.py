@@ -25,9 +25,14 @@ class GaussianKernels:
         """The variance (..., k, k)."""
         return self.log_variance.exp()
 
+    @property
+    def log_of_variance(self) -> Tensor:
+        """The logarithm of the variance (..., k, k), finite where the variance itself is 0."""
+        return self.log_variance
+
     def entropy(self) -> Tensor:
         """Return the differential entropy of each kernel, in nats (...)."""
-        return 0.5 * (self.variance.log() + math.log(2 * math.pi * math.e)).sum((-2, -1))
+        return 0.5 * (self.log_of_variance + math.log(2 * math.pi * math.e)).sum((-2, -1))
 
     def sample(self, generator: Source) -> Tensor:
         """Draw every kernel once (..., k, k), differentiably; see `dwp.seeds.standard_normal`."""
@@ -78,3 +83,8 @@ class MultiplicativeKernels(GaussianKernels):
     def variance(self) -> Tensor:
         """The variance alpha * mean^2 (..., k, k)."""
         return self.log_alpha.exp() * self.mean.square()
+
+    @property
+    def log_of_variance(self) -> Tensor:
+        """The logarithm of the variance (..., k, k)."""
+        return self.log_alpha + self.mean.square().log()

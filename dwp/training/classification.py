@@ -12,6 +12,7 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
+from dwp.evaluation.metrics import PROBABILITY_FLOOR
 from dwp.init import from_prior_
 from dwp.nn.bayesian import BayesianConv2d, kl
 from dwp.nn.classifier import build_member
@@ -204,7 +205,9 @@ def train_classifiers(
         return [
             {
                 "validation_accuracy": float((probabilities.argmax(1) == truth).float().mean()),
-                "validation_nll": float(F.nll_loss(probabilities.clamp_min(1e-30).log(), truth)),
+                "validation_nll": float(
+                    F.nll_loss(probabilities.clamp_min(PROBABILITY_FLOOR).log(), truth)
+                ),
             }
             for probabilities in predictions.chunk(len(runs), 1)
             for _ in range(members)

@@ -100,8 +100,9 @@ if config["release"]:
 exports = "".join(f"export {k}={shlex.quote(str(v))}; " for k, v in ENVIRONMENT.items())
 exports = exports.replace("{", "{{").replace("}", "}}")
 # A prefix replaces Snakemake's own strict mode: without pipefail, `| tee` would hide a failure.
+# A variable stays one word, whatever spaces its path has.
 binaries = shlex.quote(str(Path(sys.executable).parent))
-shell.prefix(f'set -euo pipefail; export PATH={binaries}:"$PATH"; {exports}')
+shell.prefix(f'set -euof pipefail; IFS=; export PATH={binaries}:"$PATH"; {exports}')
 
 
 # Of the authors' numbers that a rule reads, what stands among its parameters.
@@ -506,9 +507,10 @@ def classification_results(domain):
 def study_results(domain):
     """Of the priors themselves."""
     known = [layer for layer in kernel_layers(domain) if has_kernels(domain, layer)]
-    names = [f"kernels_{layer}" for layer in kernel_layers(domain)]
+    drawn = kernel_layers(domain) if sampled_priors(domain) else known
+    names = [f"kernels_{layer}" for layer in drawn]
     names += [f"norms_{layer}" for layer in known]
-    names += [f"kl_{layer}" for layer in known]
+    names += [f"kl_{layer}" for layer in known if scored_priors(domain)]
     for prior, layer in vaes(domain):
         names += [f"latent_{prior}_{layer}"]
         names += [f"reconstructions_{prior}_{layer}"] * (layer in known)

@@ -51,7 +51,7 @@ rule pretrained_prior:
     params:
         name=pretrained_name,
         content=lambda w: digest([pretrained_file(pretrained_name(w))]),
-        code=code("import_prior.py"),
+        code=lambda w: code("import_prior.py", prior_module(w.domain, w.prior)),
     shell:
         "python $SCRIPTS/import_prior.py --pretrained {params.name}"
         " --prior {output} 2>&1 | tee {log}"
@@ -70,7 +70,11 @@ rule prior_score:
     resources:
         runtime=lambda w, attempt: min(60 * attempt, LONGEST),
     params:
-        samples=lambda w: config["domains"][w.domain]["importance_samples"],
+        samples=lambda w: (
+            config["domains"][w.domain]["importance_samples"]
+            if kinds(w.domain)[w.prior].density == "bound"
+            else 1  # of an exact density none is drawn
+        ),
         code=lambda w: code("score_prior.py", prior_module(w.domain, w.prior)),
     shell:
         "python $SCRIPTS/score_prior.py --prior {input.prior} --kernels {input.kernels}"

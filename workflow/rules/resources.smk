@@ -35,7 +35,8 @@ def net_operations(network, *filters):
 @functools.cache
 def net_kernels(network, *filters):
     """How many kernels a net has."""
-    net = build_network(network, filters=filters)
+    with torch.device("meta"):
+        net = build_network(network, filters=filters)
     layers = (net.get_submodule(name) for name in net.kernel_sizes)
     return sum(layer.weight.shape[:2].numel() for layer in layers)
 

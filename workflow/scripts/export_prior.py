@@ -4,14 +4,20 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
 from dwp.data.choice import describe
 from dwp.errors import UserError, one_line_errors
 from dwp.files import read_json, write_text
 from dwp.priors import load_prior
-from dwp.priors.pretrained import FOLDER, model_card
-from dwp.settings import kernel_settings, prior_settings, source_settings
+from dwp.priors.card import model_card
+from dwp.priors.pretrained import FOLDER
+from dwp.settings import (
+    check_config,
+    check_name,
+    kernel_settings,
+    prior_settings,
+    read_config,
+    source_settings,
+)
 
 
 @one_line_errors
@@ -25,7 +31,9 @@ def main() -> None:
     parser.add_argument("--results", default="results", help="folder of all runs")
     parser.add_argument("--folder", default=FOLDER, type=Path, help="of the pretrained priors")
     arguments = parser.parse_args()
-    config = yaml.safe_load(Path(arguments.config).read_text(encoding="utf-8"))
+    config = read_config(arguments.config)
+    check_config(config, arguments.config)
+    check_name("name", arguments.name)
     _known("domain", arguments.domain, config["domains"])
     section = config["domains"][arguments.domain]
     _known("prior", arguments.prior, section["priors"])

@@ -17,7 +17,7 @@ _TILES = 6
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernels", help="none: draw samples only")
-    parser.add_argument("--priors", nargs="+", required=True, help=".../PRIOR/LAYER.safetensors")
+    parser.add_argument("--priors", nargs="*", required=True, help=".../PRIOR/LAYER.safetensors")
     parser.add_argument("--outputs", nargs="+", required=True)
     arguments = parser.parse_args()
     real = load_kernels(arguments.kernels, "test") if arguments.kernels else None

@@ -16,7 +16,8 @@ def main() -> None:
     arguments = parser.parse_args()
     tensors, settings = load_tensors(arguments.kernels, kind="kernels")
     kept = len(tensors["train"]) + len(tensors["test"])
-    figure = norm_histogram(tensors["norms"], settings["cut"], kept, settings["collected"])
+    collected = None if "released" in settings else settings["collected"]
+    figure = norm_histogram(tensors["norms"], settings["cut"], kept, collected)
     save(figure, arguments.outputs)
 
 

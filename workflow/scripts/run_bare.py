@@ -25,7 +25,7 @@ from dwp.settings import (
     DETERMINISTIC,
     JOB_ENVIRONMENT,
     as_json,
-    check_settings,
+    check_config,
     kernel_settings,
     prior_place,
     prior_settings,
@@ -52,13 +52,7 @@ def main() -> None:
     deadline = deadline_after(arguments.minutes)
 
     config = read_json(arguments.config)
-    try:
-        check_settings(config)
-    except (AttributeError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{arguments.config}: expected a config that Snakemake accepts, found another "
-            f"({error}); check it with snakemake -n"
-        ) from None
+    check_config(config, arguments.config)
     domain = arguments.domain or next(iter(config["domains"]))
     if domain not in config["domains"] or not (arguments.domain or len(config["domains"]) == 1):
         raise UserError(f"--domain: expected one of {', '.join(config['domains'])}, found {domain}")
