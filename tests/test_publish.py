@@ -9,6 +9,27 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "workflow" / "scripts" / "publish.py"
 
 
+# A rule for every file of the config, by the log of the job that makes it; the last one fails.
+SNAKEFILE = """
+RULES = {
+    "source/0": ("mnist/tables/summary.csv", "echo a"),
+    "source/1": ("mnist/tables/large.csv", "head -c 1000000 /dev/zero"),
+    "classification/a/b/0": ("mnist/figures/curve.png", "echo drawn"),
+    "tables/0": ("mnist/tables/never.csv", "false"),
+}
+
+rule all:
+    input: [f"results/tiny/{file}" for file, _ in RULES.values()]
+
+for log, (file, command) in RULES.items():
+    rule:
+        output: f"results/tiny/{file}"
+        log: f"logs/tiny/mnist/{log}.log"
+        params: command=command
+        shell: "{params.command} > {output} 2> {log}"
+"""
+
+
 @pytest.fixture
 def study(tmp_path):
     """Make a finished study in a repository of its own."""
@@ -16,18 +37,21 @@ def study(tmp_path):
     subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run([*git, "commit", "-qm", "x", "--allow-empty"], cwd=tmp_path, check=True)
     made = {
-        "config.yaml": "name: tiny\ndomains: {}\n",
-        "results/tiny/mnist/tables/summary.csv": "a\n1\n",
-        "results/tiny/mnist/tables/large.csv": "a\n" * 2**20,
-        "results/tiny/mnist/figures/curve.png": "drawn",
+        "config.yaml": "name: tiny\n",
+        "Snakefile": SNAKEFILE,
+        "results/tiny/mnist/figures/dropped.png": "of an earlier config",
         "results/tiny/mnist/priors/dwp.safetensors": "weights",
         "logs/tiny/mnist/source/0.tsv": "s\th:m:s\n90\t0:01:30\n",
         "logs/tiny/mnist/source/1.tsv": "s\th:m:s\n30\t0:00:30\n",
+        "logs/tiny/mnist/source/2.tsv": "s\th:m:s\n500\t0:08:20\n",
         "logs/tiny/mnist/classification/a/b/0.tsv": "s\th:m:s\n60\t0:01:00\n",
     }
     for name, text in made.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
+    run = [sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "--quiet", "all"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (tmp_path / "results/tiny/mnist/figures/curve.png").is_file(), done.stderr
     return tmp_path
 
 
@@ -50,7 +74,7 @@ def test_small_tables_and_figures_with_how_they_were_made(study):
     files = published(study)
     wanted = {"mnist/tables/summary.csv", "mnist/figures/curve.png", "config.yaml", "README.md"}
     assert files.keys() == wanted
-    assert files["mnist/tables/summary.csv"].read_text() == "a\n1\n"
+    assert files["mnist/tables/summary.csv"].read_text() == "a\n"
     text = files["README.md"].read_text()
     for part in ("--configfile config.yaml", "torch ", "| source | 2.0 |", "| all | 3.0 |"):
         assert part in text
@@ -60,12 +84,13 @@ def test_small_tables_and_figures_with_how_they_were_made(study):
     ("name", "line"),
     [
         ("../tiny", "error: config.yaml: name: expected a name of letters, digits"),
-        ("other", "error: results/other: expected tables and figures, found none;"),
+        ("other", "error: results/other: expected tables and figures, found none that"),
     ],
     ids=["leads out of the folder", "nothing to publish"],
 )
 def test_what_is_refused(study, name, line):
-    (study / "config.yaml").write_text(f"name: {name}\ndomains: {{}}\n")
+    (study / "config.yaml").write_text(f"name: {name}\n")
+    (study / "Snakefile").write_text("rule all:\n    input: []\n")
     done = publish(study)
     assert done.returncode == 2
     assert done.stderr.startswith(line)

@@ -1,12 +1,16 @@
 """Copy a study's tables and figures to results/published, with what they were made with."""
 
 import argparse
+import io
 import os
 import platform
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+
+import pandas as pd
 
 from dwp.errors import UserError, one_line_errors
 from dwp.files import atomic, read_csv, write_text
@@ -25,13 +29,16 @@ def main() -> None:
     name = read_config(arguments.config).get("name")
     check_name(f"{arguments.config}: name", name)
     results, logs = Path("results", name), Path("logs", name)
-    files = [file for pattern in _PATTERNS for file in sorted(results.glob(pattern))]
+    made = _made(arguments.config)
+    outputs = sorted(map(Path, made["output_file"]))
+    files = [file for pattern in _PATTERNS for file in outputs if file.match(pattern)]
     if not files:
         raise UserError(
-            f"{results}: expected tables and figures, found none; run snakemake --configfile "
-            f"{arguments.config} first"
+            f"{results}: expected tables and figures, found none that are up to date; run "
+            f"snakemake --configfile {arguments.config} first"
         )
-    readme = _readme(name, arguments.config, logs)
+    measured = {Path(log).with_suffix(".tsv") for log in made["log-file(s)"]}
+    readme = _readme(name, arguments.config, logs, sorted(filter(Path.is_file, measured)))
     target = Path("results", "published", name)
     shutil.rmtree(target, ignore_errors=True)
     for file in files:
@@ -41,14 +48,25 @@ def main() -> None:
     write_text(target / "README.md", readme)
 
 
+def _made(config: str) -> pd.DataFrame:
+    """Return Snakemake's account of the files that the config makes and that are up to date."""
+    command = [sys.executable, "-m", "snakemake", "--configfile", config, "--summary"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise UserError(f"{config}: {''.join(reason).removeprefix('error in the config: ')}")
+    files = pd.read_csv(io.StringIO(done.stdout), sep="\t", dtype=str)
+    return files[files["plan"] == "no update"]
+
+
 def _copy(source: Path, target: Path) -> None:
     with atomic(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
-def _readme(name: str, config: str, logs: Path) -> str:
+def _readme(name: str, config: str, logs: Path, measured: list[Path]) -> str:
     seconds = {}
-    for file in sorted(logs.glob("*/*/**/*.tsv")):
+    for file in measured:
         stage = file.relative_to(logs).parts[1]
         seconds[stage] = seconds.get(stage, 0) + float(read_csv(file, sep="\t")["s"].sum())
     times = "".join(f"| {stage} | {value / 60:.1f} |\n" for stage, value in seconds.items())
