@@ -494,7 +494,8 @@ def test_reused_moments_change_nothing(monkeypatch):
         calls.clear()
         found = []
         with prediction(net, generator=generator("same")) as draws:
-            for draws.sample in range(4):
+            for sample in range(4):
+                draws.begin(sample)
                 found.append(net(images))
         assert len(calls) == 4 * 2 + 2  # the first layer's once
     for first, second in zip(expected, found, strict=True):
@@ -504,11 +505,11 @@ def test_reused_moments_change_nothing(monkeypatch):
 def test_a_sample_has_one_noise_in_all_passes_and_samples_have_their_own():
     net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(3, 1, 28, 28)
     with torch.no_grad(), prediction(net, generator=generator("noise")) as draws:
-        first = net(images)
-        again = net(images.clone())
-        fewer = net(images[:2])
-        draws.sample = 1
-        other = net(images)
+        passes = []
+        for sample, batch in ((0, images), (0, images.clone()), (0, images[:2]), (1, images)):
+            draws.begin(sample)
+            passes.append(net(batch))
+    first, again, fewer, other = passes
     assert torch.equal(first, again)
     torch.testing.assert_close(fewer, first[:2])
     assert not torch.isclose(first, other).any()

@@ -74,11 +74,11 @@ rule curve_steps:
     params:
         paper=PAPER_DIGEST["PAPER_CONVERGENCE"],
         kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
-        levels=lambda w: as_json(experiments(w.domain)[w.experiment]["levels"]),
+        levels=lambda w: experiments(w.domain)[w.experiment]["levels"],
         code=code("summarise_convergence.py"),
     shell:
         "python $SCRIPTS/summarise_convergence.py --history {input} --paper $PAPER_CONVERGENCE"
-        " --domain {wildcards.domain} --experiment {params.kind} --levels {params.levels:q}"
+        " --domain {wildcards.domain} --experiment {params.kind} --levels {params.levels}"
         " --output {output.csv} 2>&1 | tee {log}"
 
 

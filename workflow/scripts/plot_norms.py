@@ -16,8 +16,10 @@ def main() -> None:
     arguments = parser.parse_args()
     tensors, settings = load_tensors(arguments.kernels, kind="kernels")
     kept = len(tensors["train"]) + len(tensors["test"])
-    collected = None if "released" in settings else settings["collected"]
-    figure = norm_histogram(tensors["norms"], settings["cut"], kept, collected)
+    cut, collected = settings["cut"], settings["collected"]
+    if "released" in settings:  # which are pruned already
+        collected = None
+    figure = norm_histogram(tensors["norms"], cut, kept, collected)
     save(figure, arguments.outputs)
 
 

@@ -6,7 +6,6 @@ from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import read_authors, steps_to_levels
 from dwp.evaluation.statistics import read_table
 from dwp.plots.tables import to_be_read, to_csv
-from dwp.records import json_option
 
 
 @one_line_errors
@@ -16,11 +15,11 @@ def main() -> None:
     parser.add_argument("--paper", required=True)
     parser.add_argument("--domain", required=True)
     parser.add_argument("--experiment", required=True, help="what the authors' numbers call it")
-    parser.add_argument("--levels", type=json_option("--levels"), required=True)
+    parser.add_argument("--levels", type=float, nargs="+", required=True)
     parser.add_argument("--output", required=True, help="CSV; a .md and a .html go beside it")
     arguments = parser.parse_args()
 
-    levels = [float(level) for level in arguments.levels]
+    levels = arguments.levels
     paper = read_authors(arguments.paper, arguments.domain, "step", arguments.experiment)
     theirs = steps_to_levels(paper.assign(seed=0), levels).rename(columns={"steps": "authors"})
     history = read_table(arguments.history, ["init", "seed"], ["step", "value"])
