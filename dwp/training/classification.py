@@ -12,7 +12,6 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
-from dwp.evaluation.metrics import PROBABILITY_FLOOR
 from dwp.init import from_prior_
 from dwp.nn.bayesian import BayesianConv2d, kl
 from dwp.nn.classifier import build_member
@@ -24,6 +23,10 @@ from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import Source, generator
 from dwp.training.loop import has_failed, optimise
 from dwp.training.source import cross_entropy, l2_penalty
+
+# Of a probability whose log is taken: that of `dwp.evaluation.metrics`, which is not imported, for
+# a change of a metric would train every net again
+_FLOOR = torch.finfo(torch.float32).tiny
 
 
 def bayesian_objective(
@@ -205,9 +208,7 @@ def train_classifiers(
         return [
             {
                 "validation_accuracy": float((probabilities.argmax(1) == truth).float().mean()),
-                "validation_nll": float(
-                    F.nll_loss(probabilities.clamp_min(PROBABILITY_FLOOR).log(), truth)
-                ),
+                "validation_nll": float(F.nll_loss(probabilities.clamp_min(_FLOOR).log(), truth)),
             }
             for probabilities in predictions.chunk(len(runs), 1)
             for _ in range(members)
