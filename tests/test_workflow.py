@@ -568,13 +568,14 @@ def test_priors_without_kernels_need_no_figures_of_them(tmp_path):
     assert not {"kl_table", "kernels_figure"} & set(project.due())
 
 
-def test_a_domain_called_as_a_target_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["figures", "all"])
+def test_a_domain_called_as_a_target_is_refused(tmp_path, name):
     project = Project(tmp_path)
-    project.config["domains"]["figures"] = project.config["domains"].pop("demo")
+    project.config["domains"][name] = project.config["domains"].pop("demo")
     project.write_config()
     status, output = project.snakemake("--dry-run")
     assert status != 0
-    assert "error in the config: domains.figures: names a target; call it another" in output
+    assert f"error in the config: domains.{name}: names a target; call it another" in output
 
 
 def test_a_folder_whose_name_has_a_space(tmp_path):

@@ -18,7 +18,7 @@ for target, parts in domain_results().items():
 
 
 for domain in config["domains"]:
-    if domain in {rule.name for rule in workflow.rules}:
+    if domain in {"all", *(rule.name for rule in workflow.rules)}:
         sys.exit(
             f"error in the config: domains.{domain}: names a target; call it another"
         )
