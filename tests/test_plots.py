@@ -414,6 +414,14 @@ def test_images_stand_by_init_and_step_in_absolute_greys(drawn):
     assert set(half.get_array().compressed()) == {0.5}
 
 
+def test_images_have_names_no_longer_than_their_rows():
+    figure = images_by_step({"source-kernels": unit(5)}, [0, 20, 100, 200, 1000])
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    name = panel.yaxis.label.get_window_extent()
+    assert name.height <= panel.get_window_extent().height
+
+
 def test_mosaic_places_and_scales_tiles():
     tiles = torch.zeros(1, 2, 2, 2)
     tiles[0, 0, 0, 1], tiles[0, 1, 0, 0] = -2.0, 4.0
@@ -507,7 +515,9 @@ def test_norm_histogram_counts_all_and_tells_the_cut(drawn):
     assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(1000)
     assert axes.get_yscale() == "log"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["cut 0.5", "kept 500 of 1,000 (50.0%)"]
+    assert labels == ["cut 0.5", "kept 500 of 1,000 (50 %)"]
+    few = norm_histogram(torch.linspace(0, 1, 100), 0.5, 11, 13_000)
+    assert few.legends[0].get_texts()[1].get_text() == "kept 11 of 13,000 (0.0846 %)"
     released = norm_histogram(torch.linspace(0.5, 1, 100), 0.5, 500, None)
     assert sum(bar.get_height() for bar in released.axes[0].patches) == pytest.approx(500)
     labels = [text.get_text() for text in released.legends[0].get_texts()]

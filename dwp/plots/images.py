@@ -35,5 +35,5 @@ def images_by_step(images: Mapping[str, Tensor], steps: Sequence[int]) -> Figure
             panel.set_yticks([])
             panel.spines[:].set_visible(False)
             panel.grid(False)
-        row[0].set_ylabel(look(init).label)
+        row[0].set_ylabel(look(init).label.replace(" ", "\n"))  # a row may be lower than it is long
     return figure

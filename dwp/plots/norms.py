@@ -37,7 +37,8 @@ def norm_histogram(
     if collected is None:
         line, count = f"least {cut:.3g}", f"{kept:,} released, pruned already"
     else:
-        line, count = f"cut {cut:.3g}", f"kept {kept:,} of {collected:,} ({kept / collected:.1%})"
+        share = f"{100 * kept / collected:.3g} %"
+        line, count = f"cut {cut:.3g}", f"kept {kept:,} of {collected:,} ({share})"
     axes.axvline(cut, color=look("dwp").colour, linestyle="--", label=line)
     axes.plot([], [], " ", label=count)
     axes.set_xlim(edges[0] - 0.01 * edges[-1], edges[-1])
