@@ -14,6 +14,7 @@ SNAKEFILE = """
 RULES = {
     "source/0": ("mnist/tables/summary.csv", "echo a"),
     "source/1": ("mnist/tables/large.csv", "head -c 1000000 /dev/zero"),
+    "kernels/0": ("mnist/kernels/collected/conv1.json", "echo counts"),
     "classification/a/b/0": ("mnist/figures/curve.png", "echo drawn"),
     "tables/0": ("mnist/tables/never.csv", "false"),
 }
@@ -72,8 +73,13 @@ def test_small_tables_and_figures_with_how_they_were_made(study):
     done = publish(study)
     assert done.returncode == 0, done.stderr
     files = published(study)
-    wanted = {"mnist/tables/summary.csv", "mnist/figures/curve.png", "config.yaml", "README.md"}
-    assert files.keys() == wanted
+    assert files.keys() == {
+        "mnist/tables/summary.csv",
+        "mnist/figures/curve.png",
+        "mnist/kernels/collected/conv1.json",
+        "config.yaml",
+        "README.md",
+    }
     assert files["mnist/tables/summary.csv"].read_text() == "a\n"
     text = files["README.md"].read_text()
     for part in ("--configfile config.yaml", "torch ", "| source | 2.0 |", "| all | 3.0 |"):

@@ -17,7 +17,7 @@ from dwp.files import atomic, read_csv, write_text
 from dwp.settings import check_name, read_config
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
-_PATTERNS = ("*/tables/*.csv", "*/tables/*.md", "*/figures/*.png")
+_PATTERNS = ("*/tables/*.csv", "*/tables/*.md", "*/figures/*.png", "*/kernels/*/*.json")
 _LARGEST = 2**19  # bytes
 
 
