@@ -55,6 +55,7 @@ RESULTS = f"results/{config['name']}"
 LOGS = f"logs/{config['name']}"
 RUN_OF = "{domain}/classification/{prior}/{init}/{variant}"
 RUN = f"{RESULTS}/{RUN_OF}/n{{n}}/split{{split}}/seed{{seed}}"
+SOURCE_NET = f"{RESULTS}/{{domain}}/source/{{seed}}"
 RUN_LOG = f"{LOGS}/{RUN_OF}"
 TABLES = f"{RESULTS}/{{domain}}/tables"
 FIGURES = f"{RESULTS}/{{domain}}/figures"
@@ -329,7 +330,11 @@ def source_jobs():
 
 def source_files(name, seeds):
     """A file of every net of a job."""
-    return [f"{RESULTS}/{{domain}}/source/{seed}/{name}" for seed in seeds]
+    return expand(f"{SOURCE_NET}/{name}", seed=seeds, allow_missing=True)
+
+
+def source_grid(w):
+    return {"seed": list(range(config["domains"][w.domain]["source_nets"]["count"]))}
 
 
 def run_jobs():
@@ -515,8 +520,9 @@ def study_results(domain):
         names += [f"latent_{prior}_{layer}"]
         names += [f"reconstructions_{prior}_{layer}"] * (layer in known)
     figures = [f"{RESULTS}/{domain}/figures/{name}.pdf" for name in names]
-    tables = [f"{RESULTS}/{domain}/tables/priors.csv"] if scored_priors(domain) else []
-    return [*tables, *figures]
+    tables = ["priors"] if scored_priors(domain) else []
+    tables += ["source_nets"] if "source_nets" in config["domains"][domain] else []
+    return [*(f"{RESULTS}/{domain}/tables/{name}.csv" for name in tables), *figures]
 
 
 def domain_results():

@@ -1,9 +1,8 @@
 rule kernels:
     input:
-        lambda w: [
-            f"{RESULTS}/{w.domain}/source/{seed}/weights.safetensors"
-            for seed in range(config["domains"][w.domain]["source_nets"]["count"])
-        ],
+        lambda w: expand(
+            f"{SOURCE_NET}/weights.safetensors", domain=w.domain, **source_grid(w)
+        ),
     output:
         kernels=f"{RESULTS}/{{domain}}/kernels/collected/{{layer}}.safetensors",
         description=f"{RESULTS}/{{domain}}/kernels/collected/{{layer}}.json",
