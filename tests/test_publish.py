@@ -1,5 +1,6 @@
 """Copying a finished study's tables and figures to where they are published."""
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ SNAKEFILE = """
 RULES = {
     "source/0": ("mnist/tables/summary.csv", "echo a"),
     "source/1": ("mnist/tables/large.csv", "head -c 1000000 /dev/zero"),
+    "source/3": ("mnist/tables/larger.csv", "head -c 3000000 /dev/urandom"),
+    "source/4": ("mnist/figures/large.png", "head -c 1000000 /dev/zero"),
     "kernels/0": ("mnist/kernels/collected/conv1.json", "echo counts"),
     "classification/a/b/0": ("mnist/figures/curve.png", "echo drawn"),
     "tables/0": ("mnist/tables/never.csv", "false"),
@@ -75,12 +78,14 @@ def test_small_tables_and_figures_with_how_they_were_made(study):
     files = published(study)
     assert files.keys() == {
         "mnist/tables/summary.csv",
+        "mnist/tables/large.csv.gz",
         "mnist/figures/curve.png",
         "mnist/kernels/collected/conv1.json",
         "config.yaml",
         "README.md",
     }
     assert files["mnist/tables/summary.csv"].read_text() == "a\n"
+    assert gzip.decompress(files["mnist/tables/large.csv.gz"].read_bytes()) == bytes(1_000_000)
     text = files["README.md"].read_text()
     for part in ("--configfile config.yaml", "torch ", "| source | 2.0 |", "| all | 3.0 |"):
         assert part in text

@@ -482,7 +482,7 @@ def test_a_second_workflow_is_refused_while_one_runs(copy):
 
 
 def test_kernels_and_priors_of_another_machine(tmp_path):
-    # As run_bare.py packs them: the weights of their source nets are not here, and are not trained again.
+    # As run_bare.py packs them: without the source nets' weights, which are not trained again.
     project = Project(tmp_path)
     layers = ("conv1", "conv2")
     for stage, names, ends in (

@@ -1,6 +1,10 @@
-"""Copy a study's tables and figures to results/published, with what they were made with."""
+"""Copy a study's tables and figures to results/published, with what they were made with.
+
+Tables too large for that are compressed; tables too large even so, and large figures, are left out.
+"""
 
 import argparse
+import gzip
 import io
 import os
 import platform
@@ -42,8 +46,11 @@ def main() -> None:
     target = Path("results", "published", name)
     shutil.rmtree(target, ignore_errors=True)
     for file in files:
+        place = target / file.relative_to(results)
         if file.stat().st_size <= _LARGEST:
-            _copy(file, target / file.relative_to(results))
+            _copy(file, place)
+        elif file.suffix == ".csv":
+            _compress(file, place.with_name(f"{file.name}.gz"))
     _copy(Path(arguments.config), target / "config.yaml")
     write_text(target / "README.md", readme)
 
@@ -62,6 +69,13 @@ def _made(config: str) -> pd.DataFrame:
 def _copy(source: Path, target: Path) -> None:
     with atomic(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _compress(source: Path, target: Path) -> None:
+    content = gzip.compress(source.read_bytes(), mtime=0)  # no time: the same bytes each time
+    if len(content) <= 2 * _LARGEST:
+        with atomic(target) as temporary:
+            temporary.write_bytes(content)
 
 
 def _readme(name: str, config: str, logs: Path, measured: list[Path]) -> str:
