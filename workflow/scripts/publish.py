@@ -23,6 +23,7 @@ from dwp.settings import check_name, read_config
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 _PATTERNS = ("*/tables/*.csv", "*/tables/*.md", "*/figures/*.png", "*/kernels/*/*.json")
 _LARGEST = 2**19  # bytes
+_LARGEST_COMPRESSED = 2**20
 
 
 @one_line_errors
@@ -73,7 +74,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _compress(source: Path, target: Path) -> None:
     content = gzip.compress(source.read_bytes(), mtime=0)  # no time: the same bytes each time
-    if len(content) <= 2 * _LARGEST:
+    if len(content) <= _LARGEST_COMPRESSED:
         with atomic(target) as temporary:
             temporary.write_bytes(content)
 
