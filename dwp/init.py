@@ -37,8 +37,8 @@ def from_prior_(
 
     Raises:
         UserError: a name is no convolution of the net, a layer has kernels of another size than
-            its prior or a posterior over codes, or a prior is improper, so that there is nothing to
-            draw.
+            its prior, a posterior over codes or a weight that is computed from others (weight
+            norm), or a prior is improper, so that there is nothing to draw.
     """
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     found = {name: module for name, module in net.named_modules() if isinstance(module, kinds)}

@@ -14,9 +14,15 @@ def derive_seed(*parts: object) -> int:
     """Return a seed in [0, 2**63) that depends on every part and on nothing else.
 
     `derive_seed(0, "batches", 3)` and `derive_seed(0, "noise", 3)` are unrelated, on every
-    machine and in every process (unlike `hash`).
+    machine and in every process (unlike `hash`). A number of numpy's or torch's counts as Python's.
+
+    Raises:
+        TypeError: a part is an array, whose text does not tell all of it.
     """
-    digest = hashlib.sha256(repr(parts).encode()).digest()
+    plain = tuple(part.item() if getattr(part, "shape", None) == () else part for part in parts)
+    if any(hasattr(part, "shape") for part in plain):
+        raise TypeError("a seed is of numbers and strings, found an array")
+    digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

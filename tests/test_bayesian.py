@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune, spectral_norm
 
 from dwp.devices import products
 from dwp.errors import UserError
@@ -370,6 +371,83 @@ def test_oblong_kernels_derived_classes_and_tied_weights_are_refused():
     with pytest.raises(UserError, match="'0': shares its weight"):
         bayesianize(tied, normal(3))
     assert not bayesian_layers(tied)
+    tied[1].weight = nn.Parameter(tied[1].weight.detach())
+    tied[1].bias = tied[0].bias
+    with pytest.raises(UserError, match="'0': shares its weight or bias"):
+        bayesianize(tied, normal(3))
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        parametrizations.weight_norm,
+        spectral_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+)
+def test_weights_that_are_computed_from_others_are_refused(compute):
+    net = nn.Sequential(nn.Conv2d(2, 3, 3))
+    compute(net[0])
+    with pytest.raises(UserError, match="'0': expected a weight of its own"):
+        from_prior_(net, normal(3), generator("init"))
+    with pytest.raises(UserError, match="'0': expected a"):
+        bayesianize(net, normal(3))
+
+
+def test_hooks_are_refused_and_what_is_frozen_stays_frozen():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3).requires_grad_(False))
+    hook = net[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(UserError, match="'0': has hooks"):
+        bayesianize(net, normal(3))
+    hook.remove()
+    trained = {n: p.requires_grad for n, p in bayesianize(net, normal(3)).named_parameters()}
+    assert trained == {"0.weight": False, "0.bias": False, "0.log_variance": True}
+
+
+def test_priors_outlast_memory_that_is_given_anew(small_vae):
+    net = bayesianize(make_net(), {"conv2": small_vae})
+    state = copy.deepcopy(net.state_dict())
+    expected = kl(net, generator("kl"))
+    net.to_empty(device="cpu").load_state_dict(state)
+    assert torch.equal(kl(net, generator("kl")), expected)
+    with torch.device("meta"):
+        other = MnistNet([3, 4])
+    bayesianize(other, {"conv2": small_vae}).to_empty(device="cpu").load_state_dict(state)
+    assert torch.equal(kl(other, generator("kl")), expected)
+
+
+def test_a_whole_net_is_saved_also_after_its_kl_was_taken(small_vae, tmp_path):
+    net = bayesianize(make_net(), {"conv2": small_vae})
+    expected = kl(net, generator("kl"))
+    torch.save(net, tmp_path / "net.pt")
+    loaded = torch.load(tmp_path / "net.pt", weights_only=False)
+    assert torch.equal(kl(loaded, generator("kl")), expected)
+
+
+def test_float16_has_finite_gradients_and_no_kl():
+    net = bayesianize(nn.Sequential(nn.Conv2d(1, 4, 3)), normal(3))
+    with torch.autocast("cpu", torch.float16):
+        net(F.pad(torch.ones(1, 1, 4, 4), (5, 5, 5, 5))).float().sum().backward()
+    assert net[0].log_variance.grad.isfinite().all()
+    assert net[0].log_variance.grad.any()
+    with pytest.raises(UserError, match="found float16"):
+        kl(net.half())
+
+
+@pytest.mark.parametrize("layout", ["transposed", "part of a larger one"])
+def test_deviations_do_not_depend_on_the_layout_of_the_means(layout):
+    layer = BayesianConv2d(1, 4, 3, log_variance=-1.0)
+    with torch.no_grad():
+        layer.log_variance += randn(4, 1, 3, 3)
+    images = randn(2, 1, 6, 6)
+    expected = layer.moments(images)[1]
+    weight = layer.weight.detach()
+    if layout == "transposed":
+        weight = weight.mT.contiguous().mT
+    else:
+        weight = torch.cat([weight, weight], 1)[:, :1]
+    layer.weight = nn.Parameter(weight)
+    torch.testing.assert_close(layer.moments(images)[1], expected)
 
 
 def test_priors_are_frozen_copies_that_are_neither_trained_nor_saved(small_vae):
@@ -439,7 +517,7 @@ def test_state_makes_the_same_net_again():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_priors_go_with_the_net_to_another_type_and_device():
+def test_priors_go_with_the_net_to_another_type():
     given = {"conv1": fitted(7), "conv2": KernelVAE(5, hidden=2, latent=2)}
     expected = kl(bayesianize(make_net(), given), generator(0))
     net = bayesianize(make_net(), given).double()
@@ -449,8 +527,6 @@ def test_priors_go_with_the_net_to_another_type_and_device():
     torch.testing.assert_close(kl(net.float(), generator(0)), expected)
     doubled = bayesianize(make_net().double(), given)  # as is a net that was there before
     assert doubled.conv1.prior.mean.dtype == torch.double
-    net.to("meta")
-    assert net.conv1.prior.mean.device.type == "meta"
 
 
 # Prediction mode
@@ -578,6 +654,26 @@ def test_predictions_depend_on_the_generator_alone():
     )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_net_that_changes_its_images_in_place_sees_the_same_in_every_sample(inference):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = bayesianize(make_net(), {"conv2": normal(5)}, log_variance=-60.0)
+
+        def forward(self, images):
+            return self.net(images.sub_(0.5).div_(0.25))
+
+    net, images = Scaled(), randn(3, 1, 28, 28)
+    before = images.clone()
+    with torch.inference_mode(inference):
+        found = predict(net, images, samples=3, generator=generator("predict"))
+    assert torch.equal(images, before)
+    with torch.no_grad():
+        expected = net(before).softmax(1).expand(3, -1, -1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_no_samples_are_the_mean_weights():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dwp.errors import UserError
 from dwp.nn import convolve
 from dwp.nn.convolve import ProductConv2d, by_products, use_products
 from dwp.nn.tiles import by_tiles
@@ -138,3 +139,11 @@ def test_in_half_precision_only_wide_convolutions_without_matrix_units_are_by_ti
         found = layer(torch.randn(1, 128, 11, 11))
     assert found.dtype == (torch.float32 if taken else torch.bfloat16)
     assert bool(calls) is taken
+
+
+@pytest.mark.parametrize("convolve_by", [by_tiles, by_products])
+def test_second_derivatives_are_refused(convolve_by):
+    inputs = torch.randn(1, 2, 6, 6, requires_grad=True)
+    outputs = convolve_by(inputs, torch.randn(3, 2, 3, 3), None, 1)
+    with pytest.raises(UserError, match="second derivatives"):
+        torch.autograd.grad(outputs.sum(), inputs, create_graph=True)

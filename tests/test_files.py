@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -382,6 +383,9 @@ def test_seeds_do_not_change():
     # Computed once. If these change, every run of every workflow gives other numbers.
     assert derive_seed(0, "batches", 3) == 6583502090873602821
     assert derive_seed() == 1665333220245342802
+    assert derive_seed(np.int64(3), torch.tensor(0.5)) == derive_seed(3, 0.5)
+    with pytest.raises(TypeError, match="array"):
+        derive_seed(np.arange(3))
     assert generator("x").initial_seed() == derive_seed("x") == 692767299097820413
 
 

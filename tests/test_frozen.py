@@ -8,6 +8,7 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from dwp.devices import products
+from dwp.errors import UserError
 from dwp.priors import kl_divergence
 from dwp.priors.frozen import frozen_stack
 from dwp.priors.posteriors import GaussianKernels
@@ -90,6 +91,18 @@ def test_kl_and_gradients_equal_those_by_ordinary_convolutions(kernel_size, n):
         results.append((kl.detach(), posterior.mean.grad, posterior.log_variance.grad))
     for fast, plain in zip(*results, strict=True):
         assert (fast - plain).norm() <= 1e-5 * plain.norm()
+
+
+@pytest.mark.parametrize("take", [KernelVAE.loss, lambda vae, w, _: vae.encode(w)[0]])
+def test_second_derivatives_need_an_unfrozen_prior(take):
+    prior = make(5)
+    kernels = torch.randn(4, 5, 5, generator=generator("kernels"), requires_grad=True)
+    total = take(prior, kernels, generator("noise")).sum()
+    with pytest.raises(UserError, match="requires_grad_"):
+        torch.autograd.grad(total, kernels, create_graph=True)
+    total = take(unfrozen(prior), kernels, generator("noise")).sum()
+    (gradient,) = torch.autograd.grad(total, kernels, create_graph=True)
+    assert torch.autograd.grad(gradient.square().sum(), kernels)[0].any()
 
 
 def test_new_weights_are_noticed():

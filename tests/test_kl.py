@@ -599,6 +599,39 @@ def test_what_has_no_kl_is_refused(net):
         kl(net, reduction="mean")
     with pytest.raises(UserError, match="kernels_per_step"):
         kl(net, reduction="kernel", kernels_per_step=2)
+    with pytest.raises(UserError, match="kernels_per_step: expected at least 1"):
+        kl(net, kernels_per_step=0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"estimator": "monte_carlo"}, {"bound": "iwae"}, {"latent_samples": 0}]
+)
+def test_unknown_estimations_are_refused(options, small_vae):
+    with pytest.raises(UserError, match=f"{next(iter(options))}: expected"):
+        Estimation(**options)
+    if "estimator" not in options:
+        with pytest.raises(UserError, match="expected"):
+            small_vae.loss(torch.zeros(2, 5, 5), generator("loss"), **options)
+
+
+@pytest.mark.parametrize("prior_kind", ["gaussian-mixture", "vae"])
+def test_kl_of_one_kernel(prior_kind, small_vae):
+    prior = small_vae if prior_kind == "vae" else make(prior_kind, 5)
+    one = GaussianKernels(torch.zeros(5, 5), torch.full((5, 5), -4.0))
+    many = GaussianKernels(one.mean[None], one.log_variance[None])
+    found, expected = (kl_divergence(q, prior, generator("kl")) for q in (one, many))
+    assert found.shape == ()
+    assert found == expected[0]
+
+
+@pytest.mark.parametrize("mean", [1e-25, 1e-22])
+def test_multiplicative_kl_of_tiny_means_is_finite(mean):
+    mean = torch.full((1, 5, 5), mean, requires_grad=True)
+    posterior = MultiplicativeKernels(mean, torch.full((1, 5, 5), -1.0))
+    found = kl_divergence(posterior, make("standard-normal", 5))
+    found.sum().backward()
+    assert found.isfinite().all()
+    assert mean.grad.isfinite().all()
 
 
 def test_grouped_layers_have_fewer_kernels():

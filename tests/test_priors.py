@@ -474,6 +474,14 @@ def test_sampling_depends_on_the_generator_alone(kind):
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"log-uniform", "standard-normal"}))
+def test_samples_have_the_type_of_the_prior(kind):
+    for dtype in (torch.float32, torch.float64):
+        prior = make(kind).to(dtype)
+        assert prior.sample(3, generator("sample")).dtype == dtype
+        assert prior.initial(3, generator("sample")).dtype == dtype
+
+
 # Files
 
 

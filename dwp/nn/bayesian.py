@@ -22,6 +22,7 @@ from dwp.priors.posteriors import GaussianCodes, GaussianKernels, Multiplicative
 from dwp.seeds import Source, standard_normal
 
 PosteriorKind = Literal["additive", "multiplicative"]
+_HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 
 _LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0
 
@@ -83,9 +84,15 @@ class BayesianConv2d(ProductConv2d):
             super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BayesianConv2d":
-        if self.prior is not None:
-            self.prior._apply(fn)
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        self._place_prior()
+        return self
+
+    def _place_prior(self) -> None:
+        # moved, not given to `fn`, which may make new numbers (`to_empty`): a state dict brings
+        # those of a layer back, but not a prior's
+        if self.prior is not None and not self.weight.is_meta:
+            self.prior.to(self.weight.device, self.weight.dtype)
 
     def start_from(self, plain: nn.Conv2d) -> None:
         """Set mean and bias to the weight and bias of a convolution of the same shape."""
@@ -107,9 +114,12 @@ class BayesianConv2d(ProductConv2d):
         if variances.shape[1] == 1:
             # the outputs' layout follows the weights', which of one channel is not clear; were it
             # not that of the mean, all that follows would be slow
-            variances = variances.as_strided(self.weight.shape, self.weight.stride())
+            layout = self.weight.size(), self.weight.stride()
+            variances = variances.new_empty_strided(*layout).copy_(variances)
         variance = convolve(self, inputs.square(), variances, None, polynomials=False)
-        moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt()
+        if variance.dtype == torch.float16:  # in which the least variance is 0
+            variance = variance.float()
+        moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
         if self._draws is not None:
             self._draws.inputs[self], self._draws.moments[self] = inputs, moments
         return moments
@@ -153,7 +163,7 @@ class CodeConv2d(BayesianConv2d):
         **options: as for `torch.nn.Conv2d`.
 
     Raises:
-        UserError: another kind of prior.
+        UserError: another kind of prior, or one of kernels of another size.
     """
 
     def __init__(
@@ -163,6 +173,11 @@ class CodeConv2d(BayesianConv2d):
         if prior is None or prior.kind != "vae":
             found = getattr(prior, "kind", "none")
             raise UserError(f"posterior: codes are of priors of kind vae; found '{found}'")
+        if self.kernel_size != (prior.kernel_size, prior.kernel_size):
+            raise UserError(
+                f"prior: expected kernels of {' x '.join(map(str, self.kernel_size))}, found "
+                f"{prior.kernel_size} x {prior.kernel_size}"
+            )
         means = self.weight.new_zeros((*self.weight.shape[:2], prior.latent))
         self.weight = nn.Parameter(means)
         self.log_variance = nn.Parameter(torch.full_like(means, log_variance))
@@ -226,9 +241,10 @@ def bayesianize(
         The net.
 
     Raises:
-        UserError: the net contains no convolution, a name is not one of its convolutions, a layer
-            has no prior over kernels of its size, is of a class derived from `torch.nn.Conv2d`, or
-            shares its weight with another layer.
+        UserError: the net contains no convolution, a name is not one of its convolutions, or a
+            layer has no prior over kernels of its size, is of a class derived from
+            `torch.nn.Conv2d`, shares its weight or bias with another layer, has a weight that is
+            computed from others (weight norm) or has hooks.
     """
     convolutions = {
         name: module
@@ -243,7 +259,7 @@ def bayesianize(
         plain = convolutions[name]
         _check_convolution(net, name, plain)
         if own is not None:
-            own.requires_grad_(False).to(plain.weight.device, plain.weight.dtype)
+            own.requires_grad_(False)
         bayesian[plain] = _bayesian(plain, own, posterior, log_variance)
     for name, module in list(net.named_modules(remove_duplicate=False)):
         if module in bayesian:
@@ -258,11 +274,16 @@ def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
             f"layer '{name}': expected a torch.nn.Conv2d itself, found {type(layer).__name__}; "
             "name the layers that are meant by layers="
         )
-    owners = [m for m in net.modules() if any(p is layer.weight for p in m._parameters.values())]
-    if len(owners) > 1:
+    own = set(layer.parameters(recurse=False))
+    if any(own.intersection(m.parameters(recurse=False)) for m in net.modules() if m is not layer):
         raise UserError(
-            f"layer '{name}': shares its weight with another layer; use one layer in both places, "
-            "or name the layers that are meant by layers="
+            f"layer '{name}': shares its weight or bias with another layer; use one layer in both "
+            "places, or name the layers that are meant by layers="
+        )
+    if any(getattr(layer, hooks) for hooks in _HOOKS):
+        raise UserError(
+            f"layer '{name}': has hooks, which a Bayesian layer in its place would not; remove "
+            "them, and register them on the Bayesian layer afterwards"
         )
 
 
@@ -289,6 +310,10 @@ def _bayesian(
         log_variance=log_variance,
     )
     layer.start_from(plain)
+    layer._place_prior()
+    layer.weight.requires_grad_(plain.weight.requires_grad)
+    if plain.bias is not None:
+        layer.bias.requires_grad_(plain.bias.requires_grad)
     return layer.train(plain.training)
 
 
@@ -385,7 +410,8 @@ def kl(
         estimation: how a KL is computed where there is a choice.
 
     Raises:
-        UserError: the net has no Bayesian layer, or a layer no prior.
+        UserError: the net has no Bayesian layer, or a layer no prior or weights in float16; an
+            option is unknown or out of range.
         NotImplementedError: no KL is registered for a pair of posterior and prior.
     """
     layers = bayesian_layers(net)
@@ -395,10 +421,17 @@ def kl(
         raise UserError(f"reduction: expected sum, layer or kernel; found '{reduction}'")
     if reduction == "kernel" and kernels_per_step is not None:
         raise UserError("kernels_per_step: expected none with reduction 'kernel'")
+    if kernels_per_step is not None and kernels_per_step < 1:
+        raise UserError(f"kernels_per_step: expected at least 1 or none, found {kernels_per_step}")
     found = {}
     for name, layer in layers.items():
         if layer.prior is None:
             raise UserError(f"layer '{name}': expected a prior, found none; set its `prior`")
+        if layer.weight.dtype == torch.float16:
+            raise UserError(
+                f"layer '{name}': expected weights of at least bfloat16's range, found float16; "
+                "keep the net in float32 and train it under torch.autocast"
+            )
         posterior, runs = layer.posterior, layer.runs
         kernels = layer.weight.shape[0] * layer.weight.shape[1] // runs
         scale = 1.0

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from dwp.devices import has_matrix_units
 from dwp.nn.tiles import by_tiles, share_of_products
+from dwp.once import differentiable_once
 
 _FEW = 8  # channels; the matrix units take multiples of so many numbers
 _SHARE = 0.5  # of the products; small ones are slower than one large convolution
@@ -128,7 +129,7 @@ class _Patches(torch.autograd.Function):
         return _patches(inputs, rows, columns, groups)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once("a layer that is a torch.nn.Conv2d itself has them")
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         n, channels, height, width = ctx.shape
         rows, columns = ctx.kernel

@@ -24,7 +24,7 @@ def match_priors(
 
     Raises:
         UserError: `priors` is empty, a name is not one of a convolution, or a chosen convolution
-            has no prior over kernels of its size.
+            has no prior over kernels of its size or a weight that is computed from others.
     """
     by_key = priors if isinstance(priors, Mapping) else dict.fromkeys(convolutions, priors)
     if not by_key and convolutions:
@@ -38,6 +38,11 @@ def match_priors(
             raise UserError(
                 f"layer '{name}': expected one of the net's convolutions "
                 f"{', '.join(sorted(convolutions))}"
+            )
+        if "weight" not in convolutions[name]._parameters:
+            raise UserError(
+                f"layer '{name}': expected a weight of its own, found one computed from others "
+                "(weight norm, spectral norm, pruning); remove that first"
             )
         height, width = convolutions[name].kernel_size
         prior = by_key.get(name, by_key.get(height))

@@ -50,13 +50,21 @@ def predict(
         prediction(net, sampling=samples > 0, generator=generator) as draws,
     ):
         for batch in images.split(batch_size):
-            inputs = batch.to(device).repeat(1, runs * members, 1, 1)
-            inputs = inputs.to(memory_format=torch.channels_last)
-            logits = []
+            inputs, logits = _repeated(batch, device, runs * members), []
+            version = inputs._version
             for sample in range(max(samples, 1)):
+                if inputs._version != version:  # the net has changed them in place
+                    inputs = _repeated(batch, device, runs * members)
+                    version = inputs._version
                 draws.begin(sample)
                 logits.append(net(inputs).float().cpu())
             parts.append(torch.stack(logits))
     # (samples, n, R, members, classes)
     probabilities = torch.cat(parts, 1).unflatten(2, (runs, members, -1)).softmax(4)
     return probabilities.movedim(3, 1).flatten(0, 1).flatten(2)
+
+
+@torch.inference_mode(False)  # whose tensors do not tell whether they were changed
+def _repeated(batch: Tensor, device: torch.device, times: int) -> Tensor:
+    inputs = batch.to(device).repeat(1, times, 1, 1)
+    return inputs.to(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import full_width
+from dwp.once import differentiable_once
 from dwp.toom_cook import valid_convolution
 
 _PLACES = 8  # of a tile, across and down
@@ -82,7 +83,7 @@ class _ByTiles(torch.autograd.Function):
         return outputs.permute(0, 3, 1, 2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once("a layer that is a torch.nn.Conv2d itself has them")
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         tiles, kernels = ctx.tiles, ctx.kernels

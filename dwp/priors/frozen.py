@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.devices import full_width
+from dwp.once import differentiable_once
 from dwp.toom_cook import POINTS, balanced, evaluation
 
+FROZEN = "call requires_grad_(True) on the prior"  # of second derivatives
 _BLOCK = 65536  # numbers
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
 
@@ -93,6 +95,7 @@ class _Run(torch.autograd.Function):
         return maps
 
     @staticmethod
+    @differentiable_once(FROZEN)
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         kept = list(ctx.saved_tensors)
         gradient = gradient.contiguous()

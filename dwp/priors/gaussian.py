@@ -55,7 +55,7 @@ class EllipticalPrior(KernelPrior):
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw vectors (n, d) of a Gaussian with covariance S around zero."""
         noise = torch.randn((n, len(self.mean)), generator=generator, device=self.mean.device)
-        return noise @ self.scale.T
+        return noise.to(self.scale) @ self.scale.T
 
     def _log_determinant(self) -> Tensor:
         return 2 * self.scale.diagonal().log().sum()

@@ -5,10 +5,11 @@ As in `torch.distributions.kl`: a pair that nobody registered raises, and is nev
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from torch import Tensor
 
+from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import Source
@@ -29,11 +30,24 @@ class Estimation:
             al. 2016).
         latent_samples: draws of the code for that bound. They lower the variance of "elbo", and
             tighten "importance-weighted".
+
+    Raises:
+        UserError: a value is not one of these.
     """
 
     estimator: Literal["exact", "monte-carlo"] = "exact"
     bound: Literal["elbo", "importance-weighted"] = "elbo"
     latent_samples: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("estimator", "bound"):
+            known = get_args(get_type_hints(Estimation)[name])
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"{name}: expected {' or '.join(known)}, found '{getattr(self, name)}'"
+                )
+        if self.latent_samples < 1:
+            raise UserError(f"latent_samples: expected at least 1, found {self.latent_samples}")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Estimation":
@@ -117,5 +131,5 @@ def monte_carlo_kl(
     whose KL has no closed form.
     """
     kernels = posterior.sample(generator)  # (..., k, k)
-    log_prob = prior.log_prob(kernels.flatten(0, -3)).view(kernels.shape[:-2])
+    log_prob = prior.log_prob(kernels.reshape(-1, *kernels.shape[-2:])).view(kernels.shape[:-2])
     return -posterior.entropy() - log_prob

@@ -72,7 +72,7 @@ class GaussianMixture(KernelPrior):
         weights = self.log_weights.exp()
         chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
         noise = torch.randn((n, self.means.shape[1]), generator=generator, device=weights.device)
-        flat = self.means[chosen]
+        noise, flat = noise.to(self.means), self.means[chosen]
         for component, scale in enumerate(self.scales):  # not a d x d matrix for every kernel
             flat[chosen == component] += noise[chosen == component] @ scale.T
         return flat.unflatten(1, (self.kernel_size, -1))

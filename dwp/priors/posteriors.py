@@ -87,4 +87,4 @@ class MultiplicativeKernels(GaussianKernels):
     @property
     def log_of_variance(self) -> Tensor:
         """The logarithm of the variance (..., k, k)."""
-        return self.log_alpha + self.mean.square().log()
+        return self.log_alpha + 2 * self.mean.abs().log()

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from dwp.devices import has_matrix_units
 from dwp.errors import UserError
+from dwp.once import differentiable_once
 from dwp.priors.base import KernelPrior
-from dwp.priors.frozen import frozen_stack
+from dwp.priors.frozen import FROZEN, frozen_stack
 from dwp.priors.kl import Estimation, register_kl
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels
 from dwp.seeds import Source, standard_normal
@@ -63,6 +64,9 @@ class KernelVAE(KernelPrior):
         self.kernel_variance = nn.Conv2d(width, 1, 1) if variance is None else None
         self.to(memory_format=torch.channels_last)
         self._stacks: dict = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stacks": {}}  # functions, which cannot be pickled
 
     @property
     def frozen(self) -> bool:
@@ -151,6 +155,7 @@ class KernelVAE(KernelPrior):
                 approaches log p(w) as S grows (Burda et al. 2016).
             latent_samples: S, draws of z.
         """
+        Estimation(bound=bound, latent_samples=latent_samples)  # refuses what there is not
         noise = self._noise(kernels, latent_samples, generator)
         if self.frozen:
             return _FrozenLoss.apply(kernels, noise, self, bound)
@@ -201,6 +206,7 @@ class KernelVAE(KernelPrior):
     @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         codes = torch.randn((n, self.latent), generator=generator, device=generator.device)
+        codes = codes.to(self.latent_mean.weight.dtype)
         parts = codes.split(_chunk(codes))
         means, variances = zip(*map(self.decode, parts), strict=True)
         return torch.cat(means), torch.cat(variances)
@@ -231,7 +237,7 @@ class _FrozenLoss(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once(FROZEN)
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.saved_tensors[0] * gradient[:, None, None], None, None, None
 
@@ -242,7 +248,8 @@ def _kl(
 ) -> Tensor:
     # KL(q||p) <= -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], one draw of w, or
     # KL(q||p) <= -H(q) - E_q E_r log 1/S sum_s p(w|z_s) p(z_s) / r(z_s|w)
-    kernels = posterior.sample(generator).flatten(0, -3)  # (n, k, k)
+    kernels = posterior.sample(generator)
+    kernels = kernels.reshape(-1, *kernels.shape[-2:])  # (n, k, k)
     loss = prior.loss(kernels, generator, estimation.bound, estimation.latent_samples)
     return loss.view(posterior.mean.shape[:-2]) - posterior.entropy()
 
