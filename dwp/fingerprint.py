@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 
 PACKAGE = "dwp"
+REGISTRIES = {"DATASETS", "KINDS", "NETWORKS"}
+"""Tables of what names stand for: a new line in one is no change of what others stand for."""
 
 
 def fingerprint(*entries: str, root: Path) -> str:
@@ -14,11 +16,13 @@ def fingerprint(*entries: str, root: Path) -> str:
     The hash covers the syntax trees, without comments and docstrings, of the entries and of every
     module of `dwp` that they import, directly or not. Touching or reformatting a file leaves it;
     changing a statement changes it. The `__init__` of a package counts only where a name is
-    imported from the package itself: it re-exports and does nothing else. Modules that a registry
-    names by a string are not followed: pass them as entries.
+    imported from the package itself: it re-exports and does nothing else. `REGISTRIES` do not
+    count: pass the places that they name as entries.
 
     Args:
-        *entries: scripts (paths relative to `root`, ending in `.py`) or modules (`dwp.x.y`).
+        *entries: scripts (paths relative to `root`, ending in `.py`), modules (`dwp.x.y`) or
+            classes: of a module (`dwp.x.y:Class`), or of a file of the user's (`FILE.py:CLASS`,
+            relative to the working folder).
         root: the folder that holds the package `dwp`.
 
     Returns:
@@ -27,7 +31,13 @@ def fingerprint(*entries: str, root: Path) -> str:
     Raises:
         FileNotFoundError: an entry does not exist.
     """
-    todo = [root / entry if entry.endswith(".py") else _file(entry, root) for entry in entries]
+    todo = []
+    for entry in entries:
+        place, _, name = entry.partition(":")
+        if place.endswith(".py"):
+            todo.append(Path(place) if name else root / place)
+        else:
+            todo.append(_file(place, root))
     if None in todo:
         raise FileNotFoundError(f"no module {entries[todo.index(None)]} below {root}")
     trees: dict[Path, str] = {}
@@ -42,7 +52,10 @@ def fingerprint(*entries: str, root: Path) -> str:
             todo += [file for file in files if file is not None]
     digest = hashlib.sha256()
     for path in sorted(trees):
-        digest.update(f"{path.relative_to(root).as_posix()}\n{trees[path]}\n".encode())
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(f"{name.as_posix()}\n{trees[path]}\n".encode())
+    for entry in sorted(entry for entry in entries if ":" in entry):
+        digest.update(f"{entry}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -65,7 +78,12 @@ def _parsed(code: bytes) -> tuple[list[tuple[str, str]], str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [(node.module, alias.name) for alias in node.names]
     names = [(module, name) for module, name in names if (module or name).split(".")[0] == PACKAGE]
+    tree.body = [statement for statement in tree.body if not _is_registry(statement)]
     return names, ast.dump(_without_docstrings(tree))
+
+
+def _is_registry(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) in REGISTRIES
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

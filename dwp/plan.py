@@ -29,7 +29,7 @@ from dwp.data.choice import choose, dataset_of, describe
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
-from dwp.nn.networks import NETWORKS, build_network, scaled
+from dwp.nn.networks import build_network, network_class, scaled
 from dwp.priors import load_prior, prior_class
 from dwp.settings import DETERMINISTIC, XAVIER, read_config, settings_of_prior
 from dwp.training.source import nets_together
@@ -367,7 +367,7 @@ class Costs:
 
     def _prior_kind(self, domain: str, prior: str, layer: str) -> dict[str, Any]:
         section = self.config["domains"][domain]["priors"][prior]
-        size = NETWORKS[self.config["domains"][domain]["network"]].kernel_sizes[layer]
+        size = network_class(self.config["domains"][domain]["network"]).kernel_sizes[layer]
         arguments = section.get("layers", {}).get(layer, {})
         if layer in section.get("released", {}):
             folder = release_folder(self.config["release"]) / section["released"][layer]

@@ -15,7 +15,7 @@ from dwp.data import registered
 from dwp.data.choice import check_ranges, dataset_of, share_images
 from dwp.errors import UserError
 from dwp.nn.image_vae import ImageVAE
-from dwp.nn.networks import NETWORKS
+from dwp.nn.networks import network_class
 from dwp.priors import KINDS, load_prior, prior_class
 from dwp.priors.pretrained import pretrained
 from dwp.records import parse_json
@@ -258,9 +258,12 @@ def _check_runs(place: str, domain: Mapping[str, Any]) -> None:
 
 def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
     _check_runs(place, domain)
-    _one_of(f"{place}.network", domain["network"], NETWORKS)
-    _check_data(f"{place}.data", domain)
-    network_layers = NETWORKS[domain["network"]].kernel_sizes
+    try:
+        network = network_class(domain["network"])
+    except UserError as error:
+        raise UserError(f"{place}.network: {error}") from None
+    _check_data(f"{place}.data", domain, network.image_shape)
+    network_layers = network.kernel_sizes
     for stage in ("source_nets", "classification", "features"):
         if stage in domain:
             _check_filters(f"{place}.{stage}", domain[stage]["filters"], network_layers)
@@ -285,7 +288,7 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
     if "features" in domain:
         _check_features(f"{place}.features", domain)
     for experiment, section in domain.get("convergence", {}).items():
-        _check_convergence(f"{place}.convergence.{experiment}", section, domain)
+        _check_convergence(f"{place}.convergence.{experiment}", section, domain, network_layers)
 
 
 def _check_filters(place: str, filters: Collection[int], layers: Collection[str]) -> None:
@@ -296,8 +299,7 @@ def _check_filters(place: str, filters: Collection[int], layers: Collection[str]
         )
 
 
-def _check_data(place: str, domain: Mapping[str, Any]) -> None:
-    shape = NETWORKS[domain["network"]].image_shape
+def _check_data(place: str, domain: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     for role, choice in domain["data"].items():
         setting = f"{place}.{role}"
         dataset = dataset_of(choice)
@@ -445,11 +447,16 @@ def _check_features(place: str, domain: Mapping[str, Any]) -> None:
         raise UserError(f"{place}.scales: expected different numbers, found {section['scales']}")
 
 
-def _check_convergence(place: str, section: Mapping[str, Any], domain: Mapping[str, Any]) -> None:
+def _check_convergence(
+    place: str,
+    section: Mapping[str, Any],
+    domain: Mapping[str, Any],
+    network_layers: Mapping[str, int],
+) -> None:
     _check_inits(f"{place}.inits", section["inits"], domain["priors"])
     _at_most(place, section, "evaluate_every", "steps")
     drawing = section["kind"] == "image-vae"
-    layers = ("encoder1", "encoder2") if drawing else NETWORKS[domain["network"]].kernel_sizes
+    layers = ("encoder1", "encoder2") if drawing else network_layers
     _check_filters(place, section["filters"], layers)
     for name in ("latent", "sample_steps"):
         if drawing != (name in section):
@@ -464,9 +471,8 @@ def _check_convergence(place: str, section: Mapping[str, Any], domain: Mapping[s
                 f"{place}.sample_steps: expected multiples of evaluate_every ({every}) up to steps "
                 f"({steps}), found {step}"
             )
-    sizes = NETWORKS[domain["network"]].kernel_sizes
     for own, layer in ImageVAE.kernels_of.items():
-        if sizes.get(layer) != ImageVAE.kernel_sizes[own]:
+        if network_layers.get(layer) != ImageVAE.kernel_sizes[own]:
             raise UserError(
                 f"{place}: an image-vae takes the kernels of its {own} from a layer {layer} of "
                 f"size {ImageVAE.kernel_sizes[own]}; the network '{domain['network']}' has none"

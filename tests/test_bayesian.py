@@ -19,7 +19,7 @@ from dwp.nn.bayesian import (
     kl,
     prediction,
 )
-from dwp.nn.networks import MnistNet
+from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
 from dwp.priors import GaussianKernels, MultiplicativeKernels, prior_class
 from dwp.priors.vae import KernelVAE

@@ -22,7 +22,7 @@ from dwp.files import read_json
 from dwp.nn.bayesian import bayesian_layers, kl, prediction
 from dwp.nn.classifier import build_classifier, build_member
 from dwp.nn.dropout import Dropout
-from dwp.nn.networks import NETWORKS
+from dwp.nn.networks import NETWORKS, network_class
 from dwp.nn.predict import predict
 from dwp.nn.stack import unstack
 from dwp.priors import Estimation, prior_class
@@ -687,8 +687,8 @@ def dropped(stripes):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_may_have_dropout(network):
-    shape = NETWORKS[network].image_shape
-    filters = [2] * len(NETWORKS[network].kernel_sizes)
+    shape = network_class(network).image_shape
+    filters = [2] * len(network_class(network).kernel_sizes)
     settings = {"network": network, "filters": filters, "dropout": 0.5}
     net = build_member(settings, 3, None)
     net.classifier[0].generator = generator("dropout")

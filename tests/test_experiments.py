@@ -16,7 +16,8 @@ from dwp.errors import UserError
 from dwp.evaluation.seeds import over_seeds, read_authors, steps_to_levels
 from dwp.init import from_prior_
 from dwp.nn.image_vae import ImageVAE, log_likelihood
-from dwp.nn.networks import NETWORKS, MnistNet, scaled
+from dwp.nn.networks import NETWORKS, scaled
+from dwp.nn.networks.mnist import MnistNet
 from dwp.priors.empirical import Empirical
 from dwp.seeds import generator
 from dwp.training.convergence import train_from
@@ -130,7 +131,7 @@ def test_features_computed_once_train_as_those_of_every_step(bars):
 
 
 def test_batch_norms_are_trained_and_their_convolutions_not(bars, monkeypatch):
-    monkeypatch.setitem(NETWORKS, "norm", NormNet)
+    monkeypatch.setitem(NETWORKS, "norm", f"{__name__}:NormNet")
     settings = FEATURES | {"network": "norm", "filters": [4]}
     one = train_on_features(bars, settings | {"epochs": 1}, scale=1, seed=0, init=None)[0]
     more, metrics = train_on_features(bars, settings, scale=1, seed=0, init=None)

@@ -199,6 +199,32 @@ def test_modules_as_entries(root):
     assert fingerprint("script.py", "dwp.a", root=root) == fingerprint("script.py", root=root)
 
 
+def test_classes_as_entries(root, monkeypatch):
+    assert depends(root, "dwp/deep/inner.py", "script.py", "dwp.a:Thing")
+    named = {fingerprint("script.py", f"dwp.a:{name}", root=root) for name in ("Thing", "Other")}
+    assert len(named) == 2
+    # a file of the user's, relative to the working folder
+    folder = root / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "own.py").write_text("import dwp.lazy\nclass Own: size = 1\n")
+    entries = "script.py", "own.py:Own"
+    assert depends(root, "elsewhere/own.py", *entries)
+    assert depends(root, "dwp/lazy.py", "dwp.a", "own.py:Own")
+    before = fingerprint(*entries, root=root)
+    (folder / "own.py").write_text("import dwp.lazy  # why\nclass Own: size = 1\n")
+    assert fingerprint(*entries, root=root) == before
+
+
+def test_registries_do_not_count(root):
+    registry, more = 'KINDS: dict[str, str] = {"a": "dwp.a:Thing"', ', "b": "dwp.b:Other"'
+    results = []
+    for text in (f"{registry}}}\n", f"{registry}{more}}}\n", f"KINDS_OF = {registry[24:]}}}\n"):
+        write_script(root, text)
+        results.append(fingerprint("script.py", root=root))
+    assert results[0] == results[1] != results[2]
+
+
 def test_place_of_the_checkout_does_not_count(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(root, elsewhere)
@@ -237,7 +263,8 @@ SOURCE = "workflow/scripts/train_source.py"
 @pytest.mark.parametrize(
     "module",
     [
-        *("dwp/training/source.py", "dwp/training/loop.py", "dwp/nn/networks.py"),
+        *("dwp/training/source.py", "dwp/training/loop.py"),
+        "dwp/nn/networks/__init__.py",
         *("dwp/files.py", "dwp/seeds.py", "dwp/data/tensors.py"),
     ],
 )

@@ -11,7 +11,7 @@ from test_graphs import TRAININGS, classifiers, data, source_nets  # noqa: F401 
 
 from dwp.errors import OutOfTime
 from dwp.nn.bayesian import bayesianize, kl
-from dwp.nn.networks import MnistNet
+from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
 from dwp.priors.normal import StandardNormal
 from dwp.priors.vae import KernelVAE

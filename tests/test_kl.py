@@ -14,7 +14,7 @@ from torch.distributions import kl_divergence as torch_kl
 
 from dwp.errors import UserError
 from dwp.nn.bayesian import bayesianize, kl
-from dwp.nn.networks import MnistNet
+from dwp.nn.networks.mnist import MnistNet
 from dwp.priors import (
     KINDS,
     Estimation,

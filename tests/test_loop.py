@@ -13,7 +13,8 @@ from torch import nn
 from dwp.data.tensors import to_unit
 from dwp.errors import UserError
 from dwp.files import load_tensors
-from dwp.nn.networks import MnistNet, build_network, initialise_xavier
+from dwp.nn.networks import build_network, initialise_xavier
+from dwp.nn.networks.mnist import MnistNet
 from dwp.seeds import generator
 from dwp.training import loop
 from dwp.training.loop import batches, optimise
@@ -415,7 +416,7 @@ def test_mnist_net_shapes():
 
 
 def test_unknown_network():
-    with pytest.raises(UserError, match="network 'resnet' is unknown; expected one of mnist"):
+    with pytest.raises(UserError, match=r"expected a network, one of mnist, .* found 'resnet'"):
         build_network("resnet")
 
 

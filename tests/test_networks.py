@@ -7,7 +7,7 @@ from torch import nn
 
 from dwp.data.tensors import ImageTensors
 from dwp.nn.bayesian import bayesian_layers, bayesianize, kl, prediction
-from dwp.nn.networks import NETWORKS, build_network, initialise_xavier, scaled
+from dwp.nn.networks import NETWORKS, build_network, initialise_xavier, network_class, scaled
 from dwp.nn.predict import predict
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
@@ -19,7 +19,7 @@ SMALL = {"mnist": [3, 4], "cifar": [3, 4, 5], "cifar-batchnorm": [3, 4, 5, 6], "
 
 
 def images_of(name: str, n: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand((n, *NETWORKS[name].image_shape), generator=generator("images", seed))
+    return torch.rand((n, *network_class(name).image_shape), generator=generator("images", seed))
 
 
 def small_net(name: str, classes: int = 4) -> nn.Module:
@@ -167,7 +167,7 @@ def test_source_nets_learn(name):
 
 
 def train(name: str, places: list[tuple[int, int]], kind: str):
-    sizes = NETWORKS[name].kernel_sizes
+    sizes = network_class(name).kernel_sizes
     settings = CLASSIFICATION | {"network": name, "filters": SMALL[name]}
     settings |= {"batch_size": 8, "learning_rate": 0.003}
     priors = {layer: prior_class(kind)(size) for layer, size in sizes.items()}

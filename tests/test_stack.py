@@ -13,7 +13,9 @@ from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.bayesian import bayesian_layers, bayesianize, kl, prediction
 from dwp.nn.dropout import Dropout
-from dwp.nn.networks import CifarBatchNormNet, MnistNet, initialise_xavier
+from dwp.nn.networks import initialise_xavier
+from dwp.nn.networks.cifar import CifarBatchNormNet
+from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
 from dwp.priors import KINDS, Estimation, prior_class

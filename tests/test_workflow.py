@@ -557,6 +557,38 @@ def test_a_data_set_in_a_file_of_ones_own(tmp_path):
     assert message in output
 
 
+def test_a_network_in_a_file_of_ones_own(tmp_path):
+    project = Project(tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    text = json.dumps(project.config).replace("conv1", "body.0").replace("conv2", "body.3")
+    project.config = json.loads(text)
+    demo = project.config["domains"]["demo"]
+    demo["network"] = "examples/new_network.py:Strided"
+    demo.pop("convergence")  # an image VAE takes kernels by the names of MNIST's net
+    project.write_config()
+    status, output = project.snakemake("--cores", "2")
+    assert status == 0, output
+    assert (tmp_path / "results/tiny/demo/figures/latent_dwp_body.0.pdf").is_file()
+    project.edit("examples/new_network.py", "nn.ELU(),\n            nn.Conv2d", "nn.Conv2d")
+    due = project.due()
+    assert {"source_nets", "classifiers", "features"} <= set(due)
+
+
+def test_a_new_name_in_a_registry_runs_nothing(project):
+    line = '"mine": "dwp.nn.networks.mine:Mine",\n'
+    project.edit("dwp/nn/networks/__init__.py", '"shapes": ', line + '    "shapes": ')
+    project.edit(
+        "dwp/priors/__init__.py", '"vae": ', '"mine": "dwp.priors.mine:Mine",\n    "vae": '
+    )
+    line = '"mine": Registered("dwp.data.mine:Mine", (1, 28, 28), 10),\n'
+    project.edit("dwp/data/__init__.py", '"mnist": ', line + '    "mnist": ')
+    assert project.due() == {}
+    project.edit("dwp/nn/networks/__init__.py", "mnist:MnistNet", "cifar:CifarNet")
+    status, output = project.snakemake("--dry-run")
+    assert status != 0
+    assert "takes images of 3x32x32" in output
+
+
 def test_priors_without_kernels_need_no_figures_of_them(tmp_path):
     project = Project(tmp_path)
     domain = project.config["domains"]["demo"]

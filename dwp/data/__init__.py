@@ -5,14 +5,13 @@ module is imported when it is asked for, so that importing this package stays qu
 """
 
 import hashlib
-import importlib
-import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dwp.data.subsets import stratified_subset, validation_indices
 from dwp.errors import UserError
+from dwp.registry import find_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,27 +70,13 @@ def registered(name: str) -> Registered:
     """
     if name in DATASETS:
         return DATASETS[name]
-    own = _own_class(name)
+    own = _dataset_class(name)
     return Registered(name, own.image_shape, len(own.classes))
 
 
-def _own_class(name: str) -> "type[ImageDataset]":
-    file, _, attribute = name.partition(":")
-    if not (file.endswith(".py") and attribute):
-        raise UserError(f"expected one of {', '.join(DATASETS)}, or FILE.py:CLASS; found '{name}'")
-    if not Path(file).is_file():
-        raise UserError(f"{file}: no such file; expected one with the data set {attribute}")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = getattr(module, attribute, None)
-    for needed in ("image_shape", "classes"):
-        if not hasattr(found, needed):
-            raise UserError(
-                f"{file}: expected a class {attribute} with the attributes image_shape and "
-                f"classes, found none"
-            )
-    return found
+def _dataset_class(name: str) -> "type[ImageDataset]":
+    places = {known: each.place for known, each in DATASETS.items()}
+    return find_class("data set", name, places, ("image_shape", "classes"))
 
 
 def data_folder(configured: str | None) -> Path:
@@ -113,12 +98,7 @@ def load_dataset(
     Raises:
         UserError: the name is unknown, or the files are missing or wrong.
     """
-    if name in DATASETS:
-        module, _, attribute = DATASETS[name].place.partition(":")
-        dataset = getattr(importlib.import_module(module), attribute)
-    else:
-        dataset = _own_class(name)
-    return dataset(root, train=train, download=download)
+    return _dataset_class(name)(root, train=train, download=download)
 
 
 def check_different(source: "ImageTensors", target: "ImageTensors") -> None:

@@ -50,7 +50,7 @@ def prior_class(kind: str) -> type[KernelPrior]:
     Raises:
         UserError: nobody registered the kind.
     """
-    if kind not in KINDS:
+    if kind not in KINDS:  # no file of one's own: the kind comes with any prior that is read
         raise UserError(f"prior kind '{kind}' is unknown; expected one of {', '.join(KINDS)}")
     module, name = KINDS[kind].split(":")
     return getattr(import_module(module), name)

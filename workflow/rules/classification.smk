@@ -37,9 +37,9 @@ for domain, first, runs in run_jobs():
                 "--tolerant" if listed_values(w.domain, "tune") else ""
             ),
             settings=lambda w: as_json(run_settings(w.domain, w.prior, w.variant)),
-            code=lambda w: code("train_classifier.py", *run_modules(w)),
+            code=lambda w: code("train_classifier.py", *run_places(w)),
             test_settings=lambda w: as_json(test_settings(w.domain, w.prior, w.variant)),
-            test_code=lambda w: code("evaluate_classifier.py", *run_modules(w)),
+            test_code=lambda w: code("evaluate_classifier.py", *run_places(w)),
         shell:
             "(python $SCRIPTS/train_classifier.py --data {input.target}"
             " --priors {params.priors} --init {params.init} --penalty {params.penalty}"

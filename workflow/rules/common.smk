@@ -15,13 +15,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 from torch.nn import Conv2d, Linear
 
-from dwp.data import DATASETS
+from dwp.data import registered
 from dwp.data.choice import dataset_of
 from dwp.errors import UserError
 from dwp.files import digest
 from dwp.fingerprint import fingerprint
 from dwp.nn.image_vae import ImageVAE
-from dwp.nn.networks import NETWORKS, build_network, scaled
+from dwp.nn.networks import NETWORKS, build_network, network_class, scaled
 from dwp.priors import KINDS, prior_class
 from dwp.priors.pretrained import pretrained_file
 from dwp.settings import (
@@ -62,17 +62,18 @@ FIGURES = f"{RESULTS}/{{domain}}/figures"
 GPU = 0 if config["device"] == "cpu" else 1
 
 
-def names_in(key):
+def names_in(*keys):
     """A pattern for the names in a section of any domain: no other name is taken for one."""
-    return "|".join(
-        sorted({name for d in config["domains"].values() for name in d[key]})
-    )
+    sections = config["domains"].values()
+    for key in keys:
+        sections = [section[key] for section in sections]
+    return "|".join(sorted({re.escape(name) for part in sections for name in part}))
 
 
 wildcard_constraints:
     domain="|".join(config["domains"]),
     role="source|target",
-    layer="[^/_.]+",
+    layer=names_in("kernels", "layers"),
     prior=names_in("priors"),
     init=f"{XAVIER}|{names_in('priors')}",
     variant="[^/]+",
@@ -114,17 +115,13 @@ PAPER_DIGEST = {
 
 @functools.cache
 def code(*entries):
-    """The fingerprint of a script and of modules that its arguments name by a string."""
-    scripts = (f"workflow/scripts/{e}" if e.endswith(".py") else e for e in entries)
-    return fingerprint(*scripts, root=ROOT)
+    """The fingerprint of a script and of classes that its arguments name by a string."""
+    script, *classes = entries
+    return fingerprint(f"workflow/scripts/{script}", *classes, root=ROOT)
 
 
 def without(section, *keys):
     return {key: value for key, value in section.items() if key not in keys}
-
-
-def module(registered):
-    return registered.split(":")[0]
 
 
 # Settings: each stage's own slice of the config, so that nothing else makes it run again.
@@ -143,7 +140,7 @@ def kernel_settings(domain, layer):
 
 
 def kernel_size(domain, layer):
-    return NETWORKS[config["domains"][domain]["network"]].kernel_sizes[layer]
+    return network_class(config["domains"][domain]["network"]).kernel_sizes[layer]
 
 
 def prior_section(domain, prior):
@@ -175,22 +172,28 @@ def test_settings(domain, prior, variant):
 
 
 def data_code(domain, role):
-    """The fingerprint of what reads a data set: a module of dwp, or a file of the user's."""
+    """The fingerprint of what reads a data set: a class of dwp, or one of a file of the user's."""
     name = dataset_of(config["domains"][domain]["data"][role])
-    if name in DATASETS:
-        return code("prepare_data.py", module(DATASETS[name].place))
-    return code("prepare_data.py") + digest([module(name)])[:16]
+    return code("prepare_data.py", registered(name).place)
 
 
-def prior_module(domain, prior):
-    return module(KINDS[prior_section(domain, prior)["kind"]])
+def network_place(domain):
+    """The class of a domain's network: of dwp, or of a file of the user's."""
+    name = config["domains"][domain]["network"]
+    return NETWORKS.get(name, name)
 
 
-def run_modules(w):
-    """The modules of the kinds of prior that a run names by strings."""
+def kind_place(domain, prior):
+    """The class of a prior's kind."""
+    return KINDS[prior_section(domain, prior)["kind"]]
+
+
+def run_places(w):
+    """The classes that a run names by strings."""
     deterministic = is_deterministic(w.domain, w.prior)
     names = penalty_names(w) if deterministic else [w.prior]
-    return [prior_module(w.domain, name) for name in names] + init_modules(w)
+    kinds = [kind_place(w.domain, name) for name in names]
+    return [network_place(w.domain), *kinds, *init_places(w)]
 
 
 def penalty_names(w):
@@ -199,8 +202,8 @@ def penalty_names(w):
     return [section["penalty"]] if "penalty" in section else []
 
 
-def init_modules(w):
-    return [prior_module(w.domain, w.init)] if w.init != XAVIER else []
+def init_places(w):
+    return [kind_place(w.domain, w.init)] if w.init != XAVIER else []
 
 
 # Files: where a stage's product lies, made here or taken from elsewhere.
@@ -236,10 +239,8 @@ def reconstructing_prior(w):
     return [prior_file(w.domain, name, w.layer) for name in reconstructing_names(w)]
 
 
-def fitting_modules(w):
-    return [
-        prior_module(w.domain, name) for name in [w.prior, *reconstructing_names(w)]
-    ]
+def fitting_places(w):
+    return [kind_place(w.domain, name) for name in [w.prior, *reconstructing_names(w)]]
 
 
 def run_priors(w):

@@ -2,7 +2,7 @@ for domain, experiment, kind, seeds in convergence_jobs():
 
     rule:
         name:
-            f"convergence_{domain}_{experiment}_{seeds[0]}".replace("-", "_")
+            f"convergence_{domain}_{experiment}_{seeds[0]}"
         input:
             data=f"{RESULTS}/{{domain}}/data/target.safetensors",
             checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
@@ -34,7 +34,9 @@ for domain, experiment, kind, seeds in convergence_jobs():
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, seeds=seeds: as_json([{"seed": s} for s in seeds]),
             settings=lambda w: as_json(convergence_settings(w)),
-            code=lambda w: code("train_convergence.py", *init_modules(w)),
+            code=lambda w: code(
+                "train_convergence.py", *trained_places(w), *init_places(w)
+            ),
         shell:
             "python $SCRIPTS/train_convergence.py --data {input.data} --init {params.init}"
             " --settings {params.settings:q} --code {params.code} --folder {params.folder:q}"

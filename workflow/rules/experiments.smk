@@ -50,6 +50,12 @@ def convergence_settings(w):
     return {"network": config["domains"][w.domain]["network"], **settings}
 
 
+def trained_places(w):
+    """The class of the net that an experiment trains, in a list, if the config names it."""
+    named = "network" in convergence_settings(w)
+    return [network_place(w.domain)] if named else []
+
+
 def convergence_grid(w):
     section = experiments(w.domain)[w.experiment]
     return {"init": section["inits"], "seed": section["seeds"]}

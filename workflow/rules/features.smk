@@ -28,7 +28,9 @@ for domain, first, runs in feature_jobs():
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, runs=runs: as_json(runs),
             settings=lambda w: as_json(feature_settings(w.domain)),
-            code=lambda w: code("train_features.py", *init_modules(w)),
+            code=lambda w: code(
+                "train_features.py", network_place(w.domain), *init_places(w)
+            ),
         shell:
             "python $SCRIPTS/train_features.py --data {input.data} --init {params.init}"
             " --settings {params.settings:q} --code {params.code} --folder {params.folder:q}"

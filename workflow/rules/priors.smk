@@ -21,7 +21,7 @@ rule prior:
         ),
         kernel_size=lambda w: kernel_size(w.domain, w.layer),
         settings=lambda w: as_json(prior_settings(w.domain, w.prior, w.layer)),
-        code=lambda w: code("fit_prior.py", *fitting_modules(w)),
+        code=lambda w: code("fit_prior.py", *fitting_places(w)),
     shell:
         "python $SCRIPTS/fit_prior.py {params.kernels} {params.reconstructed_by}"
         " --kernel-size {params.kernel_size}"
@@ -51,7 +51,7 @@ rule pretrained_prior:
     params:
         name=pretrained_name,
         content=lambda w: digest([pretrained_file(pretrained_name(w))]),
-        code=lambda w: code("import_prior.py", prior_module(w.domain, w.prior)),
+        code=lambda w: code("import_prior.py", kind_place(w.domain, w.prior)),
     shell:
         "python $SCRIPTS/import_prior.py --pretrained {params.name}"
         " --prior {output} 2>&1 | tee {log}"
@@ -75,7 +75,7 @@ rule prior_score:
             if kinds(w.domain)[w.prior].density == "bound"
             else 1  # of an exact density none is drawn
         ),
-        code=lambda w: code("score_prior.py", prior_module(w.domain, w.prior)),
+        code=lambda w: code("score_prior.py", kind_place(w.domain, w.prior)),
     shell:
         "python $SCRIPTS/score_prior.py --prior {input.prior} --kernels {input.kernels}"
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"

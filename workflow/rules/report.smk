@@ -161,7 +161,7 @@ rule kernels_figure:
         ),
         code=lambda w: code(
             "plot_kernels.py",
-            *(prior_module(w.domain, p) for p in sampled_priors(w.domain)),
+            *(kind_place(w.domain, p) for p in sampled_priors(w.domain)),
         ),
     shell:
         "python $SCRIPTS/plot_kernels.py {params.kernels} --priors {input.priors}"
@@ -182,7 +182,7 @@ rule latent_figure:
         kernels=lambda w: (
             f"--kernels {' '.join(known_kernels(w))}" if known_kernels(w) else ""
         ),
-        code=lambda w: code("plot_latent.py", prior_module(w.domain, w.prior)),
+        code=lambda w: code("plot_latent.py", kind_place(w.domain, w.prior)),
     shell:
         "python $SCRIPTS/plot_latent.py {params.kernels} --prior {input.prior}"
         " --outputs {output} 2>&1 | tee {log}"

@@ -14,7 +14,7 @@ rule kl_table:
         code=lambda w: code(
             "tabulate_kl.py",
             *(
-                prior_module(w.domain, prior)
+                kind_place(w.domain, prior)
                 for prior, layer in scored_priors(w.domain)
                 if layer == w.layer
             ),
@@ -52,7 +52,7 @@ rule reconstruction_figure:
     log:
         f"{LOGS}/{{domain}}/figures/reconstructions_{{prior}}_{{layer}}.log",
     params:
-        code=lambda w: code("plot_reconstructions.py", prior_module(w.domain, w.prior)),
+        code=lambda w: code("plot_reconstructions.py", kind_place(w.domain, w.prior)),
     shell:
         "python $SCRIPTS/plot_reconstructions.py --kernels {input.kernels} --prior {input.prior}"
         " --outputs {output} 2>&1 | tee {log}"

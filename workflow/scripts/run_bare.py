@@ -19,7 +19,7 @@ from pathlib import Path
 from dwp.errors import UserError, deadline_after, one_line_errors
 from dwp.files import atomic, digest, read_json, write_json
 from dwp.fingerprint import fingerprint
-from dwp.nn.networks import NETWORKS
+from dwp.nn.networks import NETWORKS, network_class
 from dwp.priors import KINDS, prior_class
 from dwp.settings import (
     DETERMINISTIC,
@@ -59,12 +59,12 @@ def main() -> None:
     section, device = config["domains"][domain], config["device"]
     if "source_nets" not in section:
         raise UserError(f"{arguments.config}: domains.{domain} has no source_nets to train")
-    folder = Path("results", config["name"], domain)
+    network, folder = section["network"], Path("results", config["name"], domain)
 
     def run(
         program: Sequence[str], inputs: Sequence[Path], outputs: Sequence[Path], **options: str
     ) -> None:
-        """Run a program (and modules it finds by name) unless it has made its outputs before."""
+        """Run a program (and classes it finds by name) unless it has made its outputs before."""
         script = f"workflow/scripts/{program[0]}"
         code = fingerprint(script, *program[1:], root=_ROOT)
         made = {"options": options, "code": code, "inputs": digest(inputs)}
@@ -93,7 +93,7 @@ def main() -> None:
     )
     nets = [folder / "source" / str(seed) / "weights.safetensors" for seed in seeds]
     run(
-        ["train_source.py"],
+        ["train_source.py", NETWORKS.get(network, network)],
         [data],
         nets,
         data=str(data),
@@ -124,11 +124,11 @@ def main() -> None:
                 continue
             file = folder / "priors" / "fitted" / name / f"{layer}.safetensors"
             run(
-                ["fit_prior.py", KINDS[kind].partition(":")[0]],
+                ["fit_prior.py", KINDS[kind]],
                 [kernels],
                 [file, file.with_suffix(".csv")],
                 kernels=str(kernels),
-                kernel_size=NETWORKS[section["network"]].kernel_sizes[layer],
+                kernel_size=network_class(network).kernel_sizes[layer],
                 settings=as_json(prior_settings(section, name, layer)),
                 prior=str(file),
                 history=str(file.with_suffix(".csv")),

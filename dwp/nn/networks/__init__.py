@@ -1,0 +1,73 @@
+"""Networks by name, each written once.
+
+A net is built of ordinary convolutions; `dwp.nn.bayesian.bayesianize` turns those of named
+layers Bayesian, so that the plain, the Bayesian and the partly Bayesian net are one class.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from dwp.errors import UserError
+from dwp.nn.convolve import use_products
+from dwp.registry import find_class
+
+NETWORKS: dict[str, str] = {
+    "mnist": "dwp.nn.networks.mnist:MnistNet",
+    "cifar": "dwp.nn.networks.cifar:CifarNet",
+    "cifar-batchnorm": "dwp.nn.networks.cifar:CifarBatchNormNet",
+    "shapes": "dwp.nn.networks.shapes:ShapesNet",
+}
+"""Networks by the name used in the config; a new one is a file, and a line here if it is to have a
+name (else the config names it `FILE.py:CLASS`).
+
+Its class takes `filters`, one number for each convolution, and `classes`. It has the `image_shape`
+(channels, height, width) that it takes, the `kernel_sizes` of its convolutions by the layer's name,
+in the order of `filters`, a method `features` from images to vectors, and a module `classifier`
+from there to logits.
+"""
+_NEEDED = "image_shape", "kernel_sizes", "features"
+
+
+def scaled(filters: Sequence[int], factor: float) -> list[int]:
+    """Return numbers of filters times a factor, rounded, each at least 1."""
+    return [max(1, round(factor * number)) for number in filters]
+
+
+def network_class(name: str) -> type[nn.Module]:
+    """Return the class of a network.
+
+    Args:
+        name: a key of `NETWORKS`, or `FILE.py:CLASS`.
+
+    Raises:
+        UserError: the name is unknown, or there is no such class in the file.
+    """
+    return find_class("network", name, NETWORKS, _NEEDED)
+
+
+def build_network(name: str, **arguments) -> nn.Module:
+    """Build a network by name (see `network_class`), its convolutions by `dwp.nn.convolve`.
+
+    Raises:
+        UserError: the name is unknown, or `filters` has another length.
+    """
+    network = network_class(name)
+    layers, filters = network.kernel_sizes, arguments["filters"]
+    if len(filters) != len(layers):
+        raise UserError(
+            f"filters: expected {len(layers)} numbers, one for each of {', '.join(layers)}; found "
+            f"{filters}"
+        )
+    return use_products(network(**arguments))
+
+
+def initialise_xavier(net: nn.Module, generator: torch.Generator) -> None:
+    """Set every weight of a convolution or linear layer Xavier-normal and every bias to 0."""
+    for module in net.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.dim() > 1:
+            nn.init.xavier_normal_(weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,47 @@
+"""Classes that settings name: of the package, or of a file of one's own."""
+
+import functools
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+from dwp.errors import UserError
+
+
+def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[str]) -> type:
+    """Return the class that a name stands for.
+
+    Args:
+        what: what the name is of, for messages.
+        name: a key of `known`; or `FILE.py:CLASS`, the path of a file and a class in it.
+        known: classes of the package, as "module:Class", by name.
+        needed: attributes that a class of a file must have.
+
+    Raises:
+        UserError: the name is unknown, or there is no such class in the file.
+    """
+    if name in known:
+        module, attribute = known[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+    file, _, attribute = name.partition(":")
+    if not (file.endswith(".py") and attribute):
+        raise UserError(
+            f"expected a {what}, one of {', '.join(known)} or FILE.py:CLASS; found '{name}'"
+        )
+    if not Path(file).is_file():
+        raise UserError(f"{file}: no such file; expected one with the {what} {attribute}")
+    found = getattr(_imported(file), attribute, None)
+    if not all(hasattr(found, each) for each in needed):
+        raise UserError(
+            f"{file}: expected a class {attribute} with {', '.join(needed)}; found none"
+        )
+    return found
+
+
+@functools.cache
+def _imported(file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
