@@ -31,7 +31,7 @@ from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import build_network, network_class, scaled
 from dwp.priors import load_prior, prior_class
-from dwp.settings import DETERMINISTIC, XAVIER, read_config, settings_of_prior
+from dwp.settings import DETERMINISTIC, XAVIER, ignored_settings, read_config, settings_of_prior
 from dwp.training.source import nets_together
 from dwp.variants import as_text, variants
 
@@ -339,8 +339,8 @@ class Costs:
 
     def _variant(self, domain: str, prior: str, variant: str) -> dict[str, Any]:
         section = self.config["domains"][domain]
-        deterministic = section["priors"][prior]["kind"] == DETERMINISTIC
-        return variants(section["classification"], deterministic=deterministic)[variant]
+        ignored = ignored_settings(section["priors"][prior]["kind"])
+        return variants(section["classification"], ignored)[variant]
 
     def _net(self, domain: str, prior: str, variant: str, free: Sequence[str]) -> dict[str, Any]:
         section = self.config["domains"][domain]

@@ -16,10 +16,10 @@ from dwp.data.choice import check_ranges, dataset_of, share_images
 from dwp.errors import UserError
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import network_class
-from dwp.priors import KINDS, load_prior, prior_class
+from dwp.priors import KINDS, KernelPrior, load_prior, prior_class
 from dwp.priors.pretrained import pretrained
 from dwp.records import parse_json
-from dwp.variants import GRID, combinations, listed
+from dwp.variants import BAYESIAN_SETTINGS, GRID, combinations, listed
 
 DETERMINISTIC = "deterministic"
 """The `kind` of an entry of `priors` that stands for a point estimate."""
@@ -71,6 +71,13 @@ def prior_place(section: Mapping[str, Any], layer: str) -> str:
     """Return where a layer's prior comes from: it is "released", "pretrained" or "fitted" here."""
     places = ("released", "pretrained")
     return next((place for place in places if layer in section.get(place, {})), "fitted")
+
+
+def ignored_settings(kind: str) -> tuple[str, ...]:
+    """Return the settings of the classification that mean nothing to nets under a kind of prior."""
+    if kind == DETERMINISTIC:
+        return BAYESIAN_SETTINGS
+    return tuple(set(KernelPrior.kl_settings) - set(prior_class(kind).kl_settings))
 
 
 def settings_of_prior(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:

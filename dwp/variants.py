@@ -7,7 +7,7 @@ it is a run of its own for every prior, init, n, split and seed.
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 GRID = {
@@ -32,6 +32,9 @@ BAYESIAN_SETTINGS = (
 )
 """Settings without a meaning for nets without a prior."""
 
+DEFAULTS = {"posterior": "weights", "shift": 0, "warp": 0}
+"""What settings are where a config leaves them out; written out they are the same run."""
+
 NOT_OF_A_RUN = (*GRID.values(), "runs_per_job", "vary", "tune", "tune_by")
 """Settings of the classification that are not those of a single run."""
 
@@ -49,7 +52,7 @@ def combinations(section: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def variant_name(
-    section: Mapping[str, Any], combination: Mapping[str, Any], *, deterministic: bool = False
+    section: Mapping[str, Any], combination: Mapping[str, Any], ignored: Collection[str] = ()
 ) -> str:
     """Return the name of a combination's runs, such as "filters-32x128,learning_rate-0.01".
 
@@ -59,31 +62,32 @@ def variant_name(
     Args:
         section: `classification`.
         combination: a value of each varied and tuned setting.
-        deterministic: of a net without a prior; `BAYESIAN_SETTINGS` are left out, and
+        ignored: settings without a meaning for the run (see `dwp.settings.ignored_settings`);
             combinations that differ in nothing else share their runs.
     """
-    ignored = BAYESIAN_SETTINGS if deterministic else ()
     parts = [
         f"{name}-{as_text(value)}"
         for name, value in sorted(combination.items())
-        if name not in ignored and value != section.get(name)
+        if name not in ignored and value != section.get(name, DEFAULTS.get(name))
     ]
     return ",".join(parts) or "base"
 
 
-def variants(section: Mapping[str, Any], *, deterministic: bool = False) -> dict[str, dict]:
+def variants(section: Mapping[str, Any], ignored: Collection[str] = ()) -> dict[str, dict]:
     """Return the settings of the runs of every variant, by its name.
 
     Args:
         section: `classification`.
-        deterministic: of nets without a prior.
+        ignored: as for `variant_name`.
     """
-    left_out = NOT_OF_A_RUN + (BAYESIAN_SETTINGS if deterministic else ())
     found = {}
     for combination in combinations(section):
-        name = variant_name(section, combination, deterministic=deterministic)
         settings = {**section, **combination}
-        found[name] = {key: value for key, value in settings.items() if key not in left_out}
+        found[variant_name(section, combination, ignored)] = {
+            key: value
+            for key, value in settings.items()
+            if not (key in NOT_OF_A_RUN or key in ignored or (key, value) in DEFAULTS.items())
+        }
     return found
 
 

@@ -229,8 +229,10 @@ def test_nature(kind, small_vae):
         prior = make(prior_kind)
         assert kl_nature(posterior, prior) == "exact"
         assert kl_nature(posterior, prior, MONTE_CARLO) == "estimate"
+        assert prior.kl_settings == ("kl_estimator",)
     for prior_kind in ESTIMATED:
         assert kl_nature(posterior, make(prior_kind)) == "estimate"
+        assert make(prior_kind).kl_settings == ()
     assert kl_nature(posterior, small_vae) == "upper bound"
     if kind is MultiplicativeKernels:
         assert kl_nature(posterior, make("log-uniform"), MONTE_CARLO) == "approximation"

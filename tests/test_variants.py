@@ -13,7 +13,8 @@ import yaml
 from dwp.errors import UserError
 from dwp.evaluation.statistics import choose
 from dwp.files import write_json
-from dwp.settings import check_settings
+from dwp.priors import KINDS
+from dwp.settings import check_settings, ignored_settings
 from dwp.variants import as_text, combinations, variant_name, variants
 
 ROOT = Path(__file__).parent.parent
@@ -56,9 +57,29 @@ def test_names_tell_all_kinds_of_values():
 
 def test_deterministic_nets_share_runs_that_differ_in_what_they_do_not_have():
     section = {**SECTION, "vary": {"log_variance": [-10.0, -5.0], "epochs": [EPOCHS, 9]}}
-    assert list(variants(section, deterministic=True)) == ["base", "epochs-9"]
-    assert "log_variance" not in variants(section, deterministic=True)["base"]
+    ignored = ignored_settings("deterministic")
+    assert list(variants(section, ignored)) == ["base", "epochs-9"]
+    assert "log_variance" not in variants(section, ignored)["base"]
     assert len(variants(section)) == 4
+
+
+def test_nets_share_runs_that_differ_in_what_their_prior_has_no_use_for():
+    vary = {"kl_estimator": ["exact", "monte-carlo"], "latent_samples": [1, 4]}
+    section = {**SECTION, "vary": vary}
+    found = {kind: list(variants(section, ignored_settings(kind))) for kind in KINDS}
+    assert found["vae"] == ["base", "latent_samples-4"]
+    assert found["standard-normal"] == ["base", "kl_estimator-monte-carlo"]
+    assert found["log-uniform"] == found["flow"] == ["base"]
+    assert not {"kl_bound", "latent_samples"} & set(
+        variants(section, ignored_settings("standard-normal"))["base"]
+    )
+
+
+def test_a_default_that_is_written_out_changes_nothing():
+    written = {**SECTION, "posterior": "weights", "shift": 0.0, "warp": 0}
+    assert variants(written) == variants(SECTION)
+    assert list(variants({**SECTION, "vary": {"shift": [0, 1]}})) == ["base", "shift-1"]
+    assert variants(SECTION)["base"]["kernels_per_step"] is None
 
 
 def test_the_stopping_point_is_chosen_for_every_prior_alike():
@@ -74,7 +95,7 @@ def test_the_stopping_point_is_chosen_for_every_prior_alike():
     assert [(run["epochs"], run["kl_temperature"]) for run in found.values()] == [
         *((50, 0.1), (50, 1.0), (EPOCHS, 0.1), (EPOCHS, 1.0))
     ]
-    plain = variants(section, deterministic=True)
+    plain = variants(section, ignored_settings("deterministic"))
     assert [run["epochs"] for run in plain.values()] == [50, EPOCHS]
     assert list(plain) == ["epochs-50", "base"]
 

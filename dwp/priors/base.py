@@ -25,6 +25,8 @@ class KernelPrior(nn.Module):
         needs_kernels: whether there is anything to fit.
         density: "exact" if `log_prob` is tractable, "bound" if only bounds of it are, None if there
             is no density to score kernels by.
+        kl_settings: the fields of `dwp.priors.Estimation` that its KLs read, as settings; nothing
+            runs again for another value of the rest.
         posterior_kind: the posterior that goes with the prior ("additive" or "multiplicative").
         arguments: what `__init__` was called with, enough to build it again before its state is
             loaded.
@@ -36,6 +38,7 @@ class KernelPrior(nn.Module):
     iterative: ClassVar[bool] = False
     needs_kernels: ClassVar[bool] = True
     density: ClassVar[str | None] = "exact"
+    kl_settings: ClassVar[tuple[str, ...]] = ("kl_estimator", "kl_bound", "latent_samples")
     posterior_kind: ClassVar[str] = "additive"
 
     def __init__(self, kernel_size: int, **arguments: Any) -> None:

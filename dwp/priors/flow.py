@@ -39,6 +39,7 @@ class Flow(KernelPrior):
     """
 
     kind = "flow"
+    kl_settings = ()
     trained = True
     packages = ("zuko",)
 

@@ -74,6 +74,7 @@ class FullGaussian(EllipticalPrior):
     """
 
     kind = "gaussian-full"
+    kl_settings = ("kl_estimator",)
 
     @classmethod
     def fit(cls, kernels: Tensor) -> "FullGaussian":

@@ -51,8 +51,9 @@ class Estimation:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Estimation":
-        """Return what settings say: `kl_estimator`, `kl_bound` and `latent_samples`."""
-        return cls(settings["kl_estimator"], settings["kl_bound"], settings["latent_samples"])
+        """Return what settings say: `kl_estimator`, `kl_bound` and `latent_samples`, if there."""
+        names = "kl_estimator", "kl_bound", "latent_samples"
+        return cls(**{n.removeprefix("kl_"): settings[n] for n in names if n in settings})
 
 
 DEFAULT = Estimation()

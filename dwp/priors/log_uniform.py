@@ -26,6 +26,7 @@ class LogUniform(KernelPrior):
     """
 
     kind = "log-uniform"
+    kl_settings = ()
     needs_kernels = False
     density = None
     posterior_kind = "multiplicative"

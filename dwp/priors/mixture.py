@@ -17,6 +17,7 @@ class GaussianMixture(KernelPrior):
     """A mixture of Gaussians with full covariances over the d = k * k weights of a kernel."""
 
     kind = "gaussian-mixture"
+    kl_settings = ()
     iterative = True
 
     def __init__(self, kernel_size: int, components: int) -> None:

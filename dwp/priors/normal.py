@@ -14,6 +14,7 @@ class StandardNormal(KernelPrior):
     """Every weight N(0, 1), independently: the usual choice, which knows nothing of images."""
 
     kind = "standard-normal"
+    kl_settings = ("kl_estimator",)
     needs_kernels = False
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -22,6 +22,7 @@ class StudentT(EllipticalPrior):
     """
 
     kind = "student-t"
+    kl_settings = ()
     iterative = True
 
     def __init__(self, kernel_size: int) -> None:

@@ -45,6 +45,7 @@ class KernelVAE(KernelPrior):
     kind = "vae"
     trained = True
     density = "bound"
+    kl_settings = ("kl_bound", "latent_samples")
 
     def __init__(
         self, kernel_size: int, hidden: int, latent: int, variance: float | None = None

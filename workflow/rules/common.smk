@@ -32,6 +32,7 @@ from dwp.settings import (
     check_settings,
     check_size,
     describe_refusal,
+    ignored_settings,
     read_config,
     settings_of_prior,
 )
@@ -155,10 +156,13 @@ def is_deterministic(domain, prior):
     return prior_section(domain, prior)["kind"] == DETERMINISTIC
 
 
+def ignored(domain, prior):
+    return ignored_settings(prior_section(domain, prior)["kind"])
+
+
 def run_settings(domain, prior, variant):
     section = config["domains"][domain]
-    deterministic = is_deterministic(domain, prior)
-    settings = variants(section["classification"], deterministic=deterministic)[variant]
+    settings = variants(section["classification"], ignored(domain, prior))[variant]
     settings |= settings_of_prior(section, prior)
     return {"network": section["network"], **settings}
 
@@ -386,9 +390,7 @@ def run_variants(domain):
     return {
         prior: [
             [
-                variant_name(
-                    section, values, deterministic=is_deterministic(domain, prior)
-                ),
+                variant_name(section, values, ignored(domain, prior)),
                 {name: as_text(value) for name, value in values.items()},
             ]
             for values in combinations(section)
