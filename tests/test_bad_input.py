@@ -308,8 +308,8 @@ FIT = (
 )
 SUMMARISE = (
     "summarise_runs --runs {}/runs.csv --vary {} --tune {} --tune-by validation_nll"
-    " --paper {}/paper.csv --reference dwp --summary {}/m.csv --tests {}/t.csv"
-    " --comparison {}/c.csv --table {}/t.md"
+    " --paper {}/paper.csv --domain mnist --dataset mnist --reference dwp"
+    " --summary {}/m.csv --tests {}/t.csv --comparison {}/c.csv --table {}/t.md"
 ).replace("--vary {} --tune {}", "--vary {_} --tune {_}")
 TRAIN = (
     'train_source --data {}/images.safetensors --code x --folder {}/net{seed} --runs [{"seed":0}]'
@@ -564,7 +564,7 @@ CASES = {
     "images: unknown network": (
         nothing,
         TRAIN.replace("mnist", "../x"),
-        "network '../x' is unknown",
+        "expected a network, one of mnist",
     ),
     "images: absurd class": (
         lambda folder: ImageTensors(
@@ -708,7 +708,7 @@ CASES = {
     "table: missing columns of a summary": (nothing, PLOT, "missing mean, interval"),
     "table: curves": (
         nothing,
-        "plot_curves --runs {}/runs.csv --paper {}/paper.csv --domain x --metric y"
+        "plot_curves --runs {}/runs.csv --paper {}/paper.csv --dataset x --metric y"
         " --against step --outputs {}/made.png",
         "paper.csv: expected the columns",
     ),
@@ -719,7 +719,7 @@ CASES = {
     ),
     "table: features": (
         nothing,
-        "summarise_features --runs {}/runs.csv --paper {}/paper.csv --domain x --summary {}/m"
+        "summarise_features --runs {}/runs.csv --paper {}/paper.csv --dataset x --summary {}/m"
         " --table {}/t",
         "missing scale",
     ),

@@ -33,7 +33,7 @@ from dwp.data.choice import choose, share_images
 from dwp.data.cifar import CIFAR10, CIFAR100
 from dwp.data.digits import Digits
 from dwp.data.glyphs import Glyphs
-from dwp.data.idx import idx_bytes, read_idx, write_idx
+from dwp.data.idx import idx_bytes, read_idx
 from dwp.data.images import ImageDataset
 from dwp.data.mnist import MNIST
 from dwp.data.notmnist import ARCHIVE, LETTERS, NotMNIST, read_archive
@@ -60,6 +60,12 @@ def make_parts(seed: int, train: int = 40, test: int = 20) -> dict[str, torch.Te
     parts["train-labels-idx1-ubyte"][0] = seed % 10
     parts["t10k-labels-idx1-ubyte"][0] = seed % 10
     return parts
+
+
+def write_idx(path: Path, tensor: torch.Tensor) -> None:
+    content = idx_bytes(tensor)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def write_parts(folder: Path, parts: dict[str, torch.Tensor], end: str = ".gz") -> None:

@@ -16,6 +16,7 @@ from dwp.evaluation.statistics import (
     keep_chosen,
     paired_tests,
     read_paper,
+    read_papers,
     read_table,
     summarise,
     with_holm,
@@ -354,6 +355,10 @@ def test_reading_the_paper(tmp_path):
     path = tmp_path / "paper.csv"
     PAPER.to_csv(path, index=False)
     pd.testing.assert_frame_equal(read_paper(path), PAPER)
+    ours = read_papers([path, path], "mnist", "digits")
+    assert set(ours["dataset"]) == {"digits"}
+    assert len(ours) == 2 * (PAPER["dataset"] == "mnist").sum() > 0
+    assert read_papers([path], "none", "mnist").empty
 
     SHAPES.to_csv(path, index=False)
     assert read_paper(path, settings=["filters", "precision"])["filters"].tolist()[0] == "20"

@@ -190,6 +190,8 @@ def study(tmp_path_factory):
             tune=TUNE,
             tune_by="validation_nll",
             paper=[str(PAPER / f"paper_{name}.csv") for name in ("classification", "shapes")],
+            domain="mnist",
+            dataset="mnist",
             reference="dwp",
             summary=f"{folder}/summary.csv",
             tests=f"{folder}/tests.csv",

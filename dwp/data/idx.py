@@ -1,6 +1,5 @@
 """The idx format of MNIST: a big-endian header, then unsigned bytes; plain or gzipped."""
 
-import gzip
 import hashlib
 import struct
 import zlib
@@ -11,7 +10,6 @@ import torch
 
 from dwp.data.limits import Bounded
 from dwp.errors import UserError
-from dwp.files import atomic
 
 _UINT8 = 0x08
 
@@ -26,15 +24,6 @@ def idx_bytes(tensor: torch.Tensor) -> bytes:
         raise ValueError(f"idx files hold uint8 here, got {tensor.dtype}")
     header = struct.pack(f">BBBB{tensor.ndim}I", 0, 0, _UINT8, tensor.ndim, *tensor.shape)
     return header + tensor.contiguous().numpy().tobytes()
-
-
-def write_idx(path: str | Path, tensor: torch.Tensor) -> None:
-    """Write a uint8 tensor to an idx file, gzipped if the name ends in `.gz`."""
-    content = idx_bytes(tensor)
-    if Path(path).suffix == ".gz":
-        content = gzip.compress(content, mtime=0)
-    with atomic(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def parse_idx(content: bytes, name: str | Path) -> torch.Tensor:

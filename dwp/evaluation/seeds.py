@@ -25,13 +25,13 @@ def over_seeds(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def read_authors(
-    path: str | os.PathLike, domain: str, x: str, experiment: str | None = None
+    path: str | os.PathLike, dataset: str, x: str, experiment: str | None = None
 ) -> pd.DataFrame:
-    """Read the authors' curves of a domain: the columns `init`, `x` and `value`, perhaps no row.
+    """Read the authors' curves of a data set: the columns `init`, `x` and `value`, perhaps no row.
 
     Args:
         path: a CSV file with the columns `dataset`, `init`, `value` and `x`.
-        domain: their `dataset`.
+        dataset: theirs; of another name there is none.
         x: "scale" or "step".
         experiment: their `experiment`, where the file has several.
 
@@ -40,7 +40,7 @@ def read_authors(
     """
     columns = ["init", x, "value"]
     paper = read_paper(path, ["dataset", *columns, *["experiment"] * (experiment is not None)])
-    paper = paper[paper["dataset"] == domain]
+    paper = paper[paper["dataset"] == dataset]
     if experiment is not None:
         paper = paper[paper["experiment"] == experiment]
     return paper[columns]

@@ -7,7 +7,7 @@ data, so they are averaged first.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -283,6 +283,21 @@ def read_paper(
     """
     numbers = [name for name in columns if name in ("num_examples", "accuracy", "step", "value")]
     return read_table(path, columns, numbers, list(settings))
+
+
+def read_papers(
+    paths: Iterable[str | os.PathLike], dataset: str, domain: str, settings: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read the authors' numbers of one data set from several files, for a domain of ours.
+
+    Args:
+        paths: see `read_paper`.
+        dataset: theirs; of another name there is none.
+        domain: what their `dataset` is to be called, to stand beside ours.
+        settings: see `read_paper`.
+    """
+    paper = pd.concat([read_paper(path, settings=settings) for path in paths], ignore_index=True)
+    return paper[paper["dataset"] == dataset].assign(dataset=domain)
 
 
 def authors_at(paper: pd.DataFrame, place: Mapping[str, str]) -> pd.DataFrame:

@@ -376,6 +376,22 @@ def files_of(folder, name, runs):
     return [fill(f"{folder}/{name}", **run) for run in runs]
 
 
+# Whose numbers stand beside a domain's: those of the same target and network.
+PAPER_DATASETS = {
+    ("mnist", "mnist"): "mnist",
+    ("cifar10", "cifar"): "cifar",
+    ("four-shapes", "shapes"): "shapes",
+}
+
+
+def paper_dataset(domain):
+    section = config["domains"][domain]
+    target = section["data"]["target"]
+    part = isinstance(target, dict) and "classes" in target
+    ours = dataset_of(target), section["network"]
+    return "none" if part else PAPER_DATASETS.get(ours, "none")
+
+
 # Results: which tables and figures a config asks for.
 
 

@@ -75,12 +75,13 @@ rule curve_steps:
         f"{LOGS}/{{domain}}/tables/convergence_{{experiment}}_steps.log",
     params:
         paper=PAPER_DIGEST["PAPER_CONVERGENCE"],
+        dataset=lambda w: paper_dataset(w.domain),
         kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
         levels=lambda w: experiments(w.domain)[w.experiment]["levels"],
         code=code("summarise_convergence.py"),
     shell:
         "python $SCRIPTS/summarise_convergence.py --history {input} --paper $PAPER_CONVERGENCE"
-        " --domain {wildcards.domain} --experiment {params.kind} --levels {params.levels}"
+        " --dataset {params.dataset} --experiment {params.kind} --levels {params.levels}"
         " --output {output.csv} 2>&1 | tee {log}"
 
 
@@ -98,12 +99,13 @@ rule curve_figure:
         f"{LOGS}/{{domain}}/figures/convergence_{{experiment}}.log",
     params:
         paper=PAPER_DIGEST["PAPER_CONVERGENCE"],
+        dataset=lambda w: paper_dataset(w.domain),
         kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
         metric=lambda w: METRIC[experiments(w.domain)[w.experiment]["kind"]],
         code=code("plot_curves.py"),
     shell:
         "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_CONVERGENCE"
-        " --domain {wildcards.domain} --experiment {params.kind} --metric {params.metric}"
+        " --dataset {params.dataset} --experiment {params.kind} --metric {params.metric}"
         " --against step --outputs {output} 2>&1 | tee {log}"
 
 

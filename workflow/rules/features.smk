@@ -66,10 +66,11 @@ rule feature_summary:
         f"{LOGS}/{{domain}}/tables/features_summary.log",
     params:
         paper=PAPER_DIGEST["PAPER_FEATURES"],
+        dataset=lambda w: paper_dataset(w.domain),
         code=code("summarise_features.py"),
     shell:
         "python $SCRIPTS/summarise_features.py --runs {input} --paper $PAPER_FEATURES"
-        " --domain {wildcards.domain} --summary {output.summary} --table {output.text[0]}"
+        " --dataset {params.dataset} --summary {output.summary} --table {output.text[0]}"
         " 2>&1 | tee {log}"
 
 
@@ -84,8 +85,9 @@ rule feature_figure:
         f"{LOGS}/{{domain}}/figures/features_{{metric}}.log",
     params:
         paper=PAPER_DIGEST["PAPER_FEATURES"],
+        dataset=lambda w: paper_dataset(w.domain),
         code=code("plot_curves.py"),
     shell:
         "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_FEATURES"
-        " --domain {wildcards.domain} --metric test_{wildcards.metric} --against scale"
+        " --dataset {params.dataset} --metric test_{wildcards.metric} --against scale"
         " --outputs {output} 2>&1 | tee {log}"

@@ -10,6 +10,7 @@ rule kernels:
         f"{LOGS}/{{domain}}/kernels/{{layer}}.log",
     resources:
         mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: minutes(0, attempt),
     params:
         settings=lambda w: as_json(kernel_settings(w.domain, w.layer)),
         code=code("build_kernels.py"),

@@ -33,13 +33,14 @@ rule summary_tables:
         f"{LOGS}/{{domain}}/tables/summary.log",
     params:
         paper=[PAPER_DIGEST[p] for p in ("PAPER", "PAPER_SHAPES")],
+        dataset=lambda w: paper_dataset(w.domain),
         reference=lambda w: reference_prior(w.domain),
         vary=lambda w: as_json(listed_values(w.domain, "vary")),
         tune=lambda w: as_json(listed_values(w.domain, "tune")),
         tune_by=lambda w: tune_by(w.domain),
         code=code("summarise_runs.py"),
     shell:
-        "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER $PAPER_SHAPES"
+        "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER $PAPER_SHAPES --domain {wildcards.domain} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text[0]} 2>&1 | tee {log}"
@@ -120,10 +121,12 @@ rule fewshot_figure:
         f"{LOGS}/{{domain}}/figures/fewshot_{{metric}}.log",
     params:
         paper=[PAPER_DIGEST[p] for p in ("PAPER", "PAPER_SHAPES")],
+        dataset=lambda w: paper_dataset(w.domain),
         vary=lambda w: as_json(listed_values(w.domain, "vary")),
         code=code("plot_runs.py"),
     shell:
-        "python $SCRIPTS/plot_runs.py --summary {input} --paper $PAPER $PAPER_SHAPES --vary {params.vary:q}"
+        "python $SCRIPTS/plot_runs.py --summary {input} --paper $PAPER $PAPER_SHAPES"
+        " --domain {wildcards.domain} --dataset {params.dataset} --vary {params.vary:q}"
         " --metric ensemble_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
 
 

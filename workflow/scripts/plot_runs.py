@@ -2,10 +2,8 @@
 
 import argparse
 
-import pandas as pd
-
 from dwp.errors import one_line_errors
-from dwp.evaluation.statistics import read_paper, read_runs
+from dwp.evaluation.statistics import read_papers, read_runs
 from dwp.plots.fewshot import fewshot
 from dwp.plots.history import against_steps
 from dwp.plots.style import save
@@ -22,6 +20,8 @@ def main() -> None:
         "--tune", type=json_option("--tune"), default={}, help="values chosen among"
     )
     parser.add_argument("--paper", nargs="*", help="the authors' numbers")
+    parser.add_argument("--domain")
+    parser.add_argument("--dataset", help="the authors' that is ours, or none")
     parser.add_argument("--n", type=int, help="training examples of the histories to draw")
     parser.add_argument("--metric", required=True)
     parser.add_argument("--outputs", nargs="+", required=True)
@@ -36,9 +36,10 @@ def main() -> None:
         chosen = history[history["n"] == arguments.n].merge(summary[runs].drop_duplicates())
         figure = against_steps(chosen, arguments.metric, list(vary))
     else:
-        paths = arguments.paper or []
-        papers = [read_paper(path, settings=list(vary)) for path in paths]
-        paper = pd.concat(papers, ignore_index=True) if papers else None
+        paper = None
+        if arguments.paper:
+            ours = arguments.dataset, arguments.domain
+            paper = read_papers(arguments.paper, *ours, list(vary))
         figure = fewshot(summary, arguments.metric, paper, list(vary))
     save(figure, arguments.outputs)
 

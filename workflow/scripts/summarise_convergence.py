@@ -13,14 +13,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--history", required=True)
     parser.add_argument("--paper", required=True)
-    parser.add_argument("--domain", required=True)
+    parser.add_argument("--dataset", required=True, help="the authors' that is ours, or none")
     parser.add_argument("--experiment", required=True, help="what the authors' numbers call it")
     parser.add_argument("--levels", type=float, nargs="+", required=True)
     parser.add_argument("--output", required=True, help="CSV; a .md and a .html go beside it")
     arguments = parser.parse_args()
 
     levels = arguments.levels
-    paper = read_authors(arguments.paper, arguments.domain, "step", arguments.experiment)
+    paper = read_authors(arguments.paper, arguments.dataset, "step", arguments.experiment)
     theirs = steps_to_levels(paper.assign(seed=0), levels).rename(columns={"steps": "authors"})
     history = read_table(arguments.history, ["init", "seed"], ["step", "value"])
     ours = steps_to_levels(history, levels)

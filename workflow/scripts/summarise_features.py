@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", required=True)
     parser.add_argument("--paper", required=True)
-    parser.add_argument("--domain", required=True)
+    parser.add_argument("--dataset", required=True, help="the authors' that is ours, or none")
     parser.add_argument("--summary", required=True)
     parser.add_argument(
         "--table", required=True, help="the test accuracies as Markdown; a .html goes beside it"
@@ -22,7 +22,7 @@ def main() -> None:
 
     groups = ["domain", "init", "scale", "metric"]
     summary = over_seeds(read_table(arguments.runs, [*groups, "seed"], ["value"]), groups)
-    paper = read_authors(arguments.paper, arguments.domain, "scale")
+    paper = read_authors(arguments.paper, arguments.dataset, "scale")
     paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
     summary = summary.merge(paper, "left", ["init", "scale", "metric"])
     to_csv(summary, arguments.summary)

@@ -10,7 +10,7 @@ from dwp.evaluation.statistics import (
     compare_with_paper,
     paired_tests,
     read_chosen,
-    read_paper,
+    read_papers,
     summarise,
     with_holm,
 )
@@ -32,6 +32,8 @@ def main() -> None:
     )
     parser.add_argument("--tune-by", required=True, help="validation metric to choose by")
     parser.add_argument("--paper", nargs="+", required=True)
+    parser.add_argument("--domain", required=True)
+    parser.add_argument("--dataset", required=True, help="the authors' that is ours, or none")
     parser.add_argument("--reference", required=True, help="the prior to test against")
     parser.add_argument("--summary", required=True)
     parser.add_argument("--tests", required=True)
@@ -43,8 +45,7 @@ def main() -> None:
 
     vary, tune = arguments.vary, arguments.tune
     runs = read_chosen(arguments.runs, vary, tune, arguments.tune_by)
-    papers = [read_paper(path, settings=list(vary)) for path in arguments.paper]
-    paper = pd.concat(papers, ignore_index=True)
+    paper = read_papers(arguments.paper, arguments.dataset, arguments.domain, list(vary))
     by = ["domain", "prior", "init", *vary, "n", *["chosen_by"] * bool(tune), "metric"]
     summary = summarise(runs, [*by[:-1], *tune, "metric"])
 
