@@ -85,7 +85,7 @@ class Project:
         """Return what a run would run, and how often, whatever runs a job begins with."""
         status, output = self.snakemake("--dry-run")
         assert status == 0, output
-        table = re.search(r"^job +count\n[- ]+\n((?:\w+ +\d+\n)+)", output, re.MULTILINE)
+        table = re.search(r"^job +count\n[- ]+\n((?:[\w-]+ +\d+\n)+)", output, re.MULTILINE)
         if table is None:
             assert "Nothing to be done" in output, output
             return {}
@@ -350,7 +350,7 @@ def test_the_code_of_a_figure_draws_that_figure(project):
         ("device=tpu", "device: expected enum ['auto', 'cpu', 'cuda']; found 'tpu'"),
         (
             "domains={demo: {data: {source: emnist}}}",
-            "domains.demo.data.source: expected one of mnist, notmnist, glyphs, digits",
+            "domains.demo.data.source: expected a data set, one of mnist, notmnist, glyphs, digits",
         ),
     ],
 )
