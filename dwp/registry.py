@@ -9,6 +9,12 @@ from types import ModuleType
 from dwp.errors import UserError
 
 
+def class_at(place: str) -> type:
+    """Return the class at a place of the package, "module:Class"."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[str]) -> type:
     """Return the class that a name stands for.
 
@@ -22,8 +28,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
         UserError: the name is unknown, or there is no such class in the file.
     """
     if name in known:
-        module, attribute = known[name].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        return class_at(known[name])
     file, _, attribute = name.partition(":")
     if not (file.endswith(".py") and attribute):
         raise UserError(

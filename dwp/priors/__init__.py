@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Estimation, kl_divergence, kl_nature, register_kl
 from dwp.priors.posteriors import GaussianKernels, MultiplicativeKernels
 from dwp.priors.pretrained import pretrained_file
+from dwp.registry import class_at
 
 __all__ = [
     "KINDS",
@@ -52,8 +52,7 @@ def prior_class(kind: str) -> type[KernelPrior]:
     """
     if kind not in KINDS:  # no file of one's own: the kind comes with any prior that is read
         raise UserError(f"prior kind '{kind}' is unknown; expected one of {', '.join(KINDS)}")
-    module, name = KINDS[kind].split(":")
-    return getattr(import_module(module), name)
+    return class_at(KINDS[kind])
 
 
 def load_prior(path: str | os.PathLike) -> KernelPrior:

@@ -21,7 +21,7 @@ from dwp.errors import UserError
 from dwp.files import digest
 from dwp.fingerprint import fingerprint
 from dwp.nn.image_vae import ImageVAE
-from dwp.nn.networks import NETWORKS, build_network, network_class, scaled
+from dwp.nn.networks import build_network, network_class, network_place, scaled
 from dwp.priors import KINDS, prior_class
 from dwp.priors.pretrained import pretrained_file
 from dwp.settings import (
@@ -181,10 +181,9 @@ def data_code(domain, role):
     return code("prepare_data.py", registered(name).place)
 
 
-def network_place(domain):
+def net_place(domain):
     """The class of a domain's network: of dwp, or of a file of the user's."""
-    name = config["domains"][domain]["network"]
-    return NETWORKS.get(name, name)
+    return network_place(config["domains"][domain]["network"])
 
 
 def kind_place(domain, prior):
@@ -196,8 +195,8 @@ def run_places(w):
     """The classes that a run names by strings."""
     deterministic = is_deterministic(w.domain, w.prior)
     names = penalty_names(w) if deterministic else [w.prior]
-    kinds = [kind_place(w.domain, name) for name in names]
-    return [network_place(w.domain), *kinds, *init_places(w)]
+    priors = [kind_place(w.domain, name) for name in names]
+    return [net_place(w.domain), *priors, *init_places(w)]
 
 
 def penalty_names(w):

@@ -53,7 +53,7 @@ def convergence_settings(w):
 def trained_places(w):
     """The class of the net that an experiment trains, in a list, if the config names it."""
     named = "network" in convergence_settings(w)
-    return [network_place(w.domain)] if named else []
+    return [net_place(w.domain)] if named else []
 
 
 def convergence_grid(w):

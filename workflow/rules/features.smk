@@ -29,7 +29,7 @@ for domain, first, runs in feature_jobs():
             runs=lambda w, output, runs=runs: as_json(runs),
             settings=lambda w: as_json(feature_settings(w.domain)),
             code=lambda w: code(
-                "train_features.py", network_place(w.domain), *init_places(w)
+                "train_features.py", net_place(w.domain), *init_places(w)
             ),
         shell:
             "python $SCRIPTS/train_features.py --data {input.data} --init {params.init}"

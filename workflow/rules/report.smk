@@ -40,7 +40,8 @@ rule summary_tables:
         tune_by=lambda w: tune_by(w.domain),
         code=code("summarise_runs.py"),
     shell:
-        "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER $PAPER_SHAPES --domain {wildcards.domain} --dataset {params.dataset}"
+        "python $SCRIPTS/summarise_runs.py --runs {input} --paper $PAPER $PAPER_SHAPES"
+        " --domain {wildcards.domain} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text[0]} 2>&1 | tee {log}"

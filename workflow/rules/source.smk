@@ -26,7 +26,7 @@ for domain, seeds in source_jobs():
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, seeds=seeds: as_json([{"seed": s} for s in seeds]),
             settings=lambda w: as_json(source_settings(w.domain)),
-            code=lambda w: code("train_source.py", network_place(w.domain)),
+            code=lambda w: code("train_source.py", net_place(w.domain)),
         shell:
             "python $SCRIPTS/train_source.py --data {input.data} --settings {params.settings:q}"
             " --code {params.code} --folder {params.folder:q} --runs {params.runs:q}"

@@ -19,7 +19,7 @@ from pathlib import Path
 from dwp.errors import UserError, deadline_after, one_line_errors
 from dwp.files import atomic, digest, read_json, write_json
 from dwp.fingerprint import fingerprint
-from dwp.nn.networks import NETWORKS, network_class
+from dwp.nn.networks import network_class, network_place
 from dwp.priors import KINDS, prior_class
 from dwp.settings import (
     DETERMINISTIC,
@@ -93,7 +93,7 @@ def main() -> None:
     )
     nets = [folder / "source" / str(seed) / "weights.safetensors" for seed in seeds]
     run(
-        ["train_source.py", NETWORKS.get(network, network)],
+        ["train_source.py", network_place(network)],
         [data],
         nets,
         data=str(data),

@@ -35,6 +35,11 @@ def scaled(filters: Sequence[int], factor: float) -> list[int]:
     return [max(1, round(factor * number)) for number in filters]
 
 
+def network_place(name: str) -> str:
+    """Return where the class of a network stands: "module:Class", or `FILE.py:CLASS` as given."""
+    return NETWORKS.get(name, name)
+
+
 def network_class(name: str) -> type[nn.Module]:
     """Return the class of a network.
 
