@@ -43,6 +43,11 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
     return max(devices, key=_free_memory)
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16."""
+    return torch.cpu._is_avx512_bf16_supported() or has_matrix_units()
+
+
 def has_matrix_units() -> bool:
     """Whether the processor has matrix units for bfloat16 (AMX)."""
     return torch.cpu._is_amx_tile_supported()
@@ -114,7 +119,7 @@ def products(precision: Precision, device: str | torch.device) -> Iterator[None]
     half = torch.autocast(
         kind,
         torch.bfloat16,
-        enabled=precision == "bfloat16" and (kind != "cpu" or _cpu_has_bfloat16()),
+        enabled=precision == "bfloat16" and (kind != "cpu" or has_bfloat16()),
         cache_enabled=False,  # it would keep copies of weights that training changes
     )
     try:
@@ -122,10 +127,6 @@ def products(precision: Precision, device: str | torch.device) -> Iterator[None]
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-def _cpu_has_bfloat16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _allow_tfloat32(allowed: bool) -> None:

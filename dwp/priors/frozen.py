@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dwp.devices import full_width
+from dwp.devices import full_width, has_matrix_units
 from dwp.once import differentiable_once
 from dwp.toom_cook import POINTS, balanced, evaluation
 
 FROZEN = "call requires_grad_(True) on the prior"  # of second derivatives
-_BLOCK = 65536  # numbers
+_BLOCK = 2**18  # bytes
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
 
 
@@ -27,7 +27,7 @@ _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
 class Step:
     """A convolution without its bias, the gradient with respect to its input, and what follows it.
 
-    In half precision maps are (n, places, channels), else (places, n, channels).
+    By rows maps are (n, places, channels), else (places, n, channels).
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -50,8 +50,9 @@ def frozen_stack(
         heads: 1 x 1 convolutions, each of what the layers give; their results are concatenated.
         size: height and width of the maps that go in.
         dtype: of the products and of the maps between them; None: that of the weights. In
-            `torch.bfloat16` convolutions are dense products of rows, zeros included: for
-            processors whose matrix units do such products many times faster (AMX).
+            `torch.bfloat16` convolutions are dense products of rows, zeros included, if the
+            processor has matrix units, which do such products many times faster (AMX); without
+            them transposed ones to 7 or more pixels stay in the weights' precision.
 
     Returns:
         A function from maps (n, in, size, size) to maps (n, out, size', size'), differentiable
@@ -59,23 +60,24 @@ def frozen_stack(
     """
     weight = torch.cat([head.weight for head in heads]).detach()[:, :, 0, 0].T  # (in, out)
     bias = torch.cat([head.bias for head in heads]).detach()
+    by_rows = dtype == torch.bfloat16 and has_matrix_units()
     steps: list[Step] = []
     try:
         for layer in layers:
             if isinstance(layer, nn.ELU) and layer.alpha == 1 and steps and not steps[-1].elu:
                 steps[-1].elu = True
             else:
-                step, size = _convolution(layer, size, dtype)
+                step, size = _convolution(layer, size, dtype, by_rows)
                 steps.append(step)
     except NotImplementedError:
         return None
     steps.append(_pointwise(weight.to(dtype).contiguous(), bias))
-    places_first = (0, 1) if dtype == torch.bfloat16 else (1, 0)
+    order = (0, 1) if by_rows else (1, 0)
 
     def run(maps: Tensor) -> Tensor:
-        flat = maps.flatten(2).transpose(1, 2).permute(*places_first, 2)
+        flat = maps.flatten(2).transpose(1, 2).permute(*order, 2)
         result = _Run.apply(flat.to(dtype).contiguous(), steps).to(maps.dtype)
-        return result.permute(*places_first, 2).transpose(1, 2).unflatten(2, (size, size))
+        return result.permute(*order, 2).transpose(1, 2).unflatten(2, (size, size))
 
     return run
 
@@ -103,7 +105,9 @@ class _Run(torch.autograd.Function):
             for step in reversed(ctx.steps):
                 if step.elu:
                     # in place: a step before, the heads if no other, has made the gradient anew
-                    arguments = gradient, 1, 1, 1, True, kept.pop()
+                    maps = kept.pop()
+                    gradient = gradient.to(maps)
+                    arguments = gradient, 1, 1, 1, True, maps
                     gradient = _ELU_BACKWARD(*arguments, grad_input=gradient)
                 gradient = step.backward(gradient)
         return gradient, None
@@ -116,7 +120,7 @@ def _elu_(maps: Tensor, bias: Tensor) -> Tensor:
     """
     if maps.is_cuda:
         return F.elu(maps.add_(bias), inplace=True)
-    rows = max(1, _BLOCK // maps[0].numel())
+    rows = max(1, _BLOCK // maps[0].nbytes)
     for block in maps.split(rows):
         values = block.to(bias.dtype).add_(bias)
         torch.maximum(values, values.clamp_max(0).exp_().sub_(1), out=values)
@@ -124,7 +128,9 @@ def _elu_(maps: Tensor, bias: Tensor) -> Tensor:
     return maps
 
 
-def _convolution(layer: nn.Module, size: int, dtype: torch.dtype | None) -> tuple[Step, int]:
+def _convolution(
+    layer: nn.Module, size: int, dtype: torch.dtype | None, by_rows: bool
+) -> tuple[Step, int]:
     full = isinstance(layer, nn.ConvTranspose2d)
     known = (full or isinstance(layer, nn.Conv2d)) and layer.padding_mode == "zeros"
     square = known and layer.kernel_size[0] == layer.kernel_size[1]
@@ -133,24 +139,28 @@ def _convolution(layer: nn.Module, size: int, dtype: torch.dtype | None) -> tupl
     taps, padding = layer.kernel_size[0], layer.padding[0]
     if layer.padding != (padding, padding) or padding >= taps or (full and padding):
         raise NotImplementedError
-    weight, bias = layer.weight.detach().to(dtype), layer.bias.detach()
+    weight, bias = layer.weight.detach(), layer.bias.detach()
     weight = weight.permute(2, 3, 0, 1) if full else weight.permute(2, 3, 1, 0)  # (k, k, in, out)
     result = size + taps - 1 if full else size + 2 * padding - taps + 1
     places = size + taps - 1 if full else size + 2 * padding
     if taps == 1:
-        return _pointwise(weight[0, 0].contiguous(), bias), result
-    exact = dtype != torch.bfloat16
-    if exact and places in POINTS and min(size, result, weight.shape[2]) > 1:
-        return _toom_cook(weight, bias, size, padding, full), result
-    if exact and min(size, result, weight.shape[2]) > 1:
-        raise NotImplementedError
-    dense = _all_at_once if exact else _by_rows
-    return dense(weight, bias, size, result, padding, full), result
+        return _pointwise(weight[0, 0].to(dtype).contiguous(), bias), result
+    many = min(size, result, weight.shape[2]) > 1
+    if many and not by_rows:
+        if places not in POINTS:
+            raise NotImplementedError
+        if full and places > 5:  # its maps are differences of larger numbers
+            dtype = None
+        return _toom_cook(weight, bias, size, padding, full, dtype), result
+    dense = _by_rows if by_rows else _all_at_once
+    return dense(weight.to(dtype), bias, size, result, padding, full), result
 
 
 def _pointwise(weight: Tensor, bias: Tensor) -> Step:
     """A 1 x 1 convolution; weight (in, out)."""
-    return Step(lambda maps: maps @ weight, lambda gradient: gradient @ weight.T, bias)
+    return Step(
+        lambda maps: maps.to(weight) @ weight, lambda gradient: gradient.to(weight) @ weight.T, bias
+    )
 
 
 def _all_at_once(
@@ -164,7 +174,7 @@ def _all_at_once(
         matrices = matrix.permute(2, 0, 1, 3).flatten(1, 2).contiguous()
 
         def apply(maps: Tensor) -> Tensor:
-            flat = maps.transpose(0, 1).flatten(1)  # (n, places * channels)
+            flat = maps.to(matrices).transpose(0, 1).flatten(1)  # (n, places * channels)
             if matrices.shape[2] == 1:
                 return (matrices[:, :, 0] @ flat.T)[:, :, None]
             return torch.bmm(flat.expand(len(matrices), -1, -1), matrices)
@@ -218,7 +228,9 @@ def _dense(weight: Tensor, size: int, result: int, padding: int, full: bool) -> 
     return matrix
 
 
-def _toom_cook(weight: Tensor, bias: Tensor, size: int, padding: int, full: bool) -> Step:
+def _toom_cook(
+    weight: Tensor, bias: Tensor, size: int, padding: int, full: bool, dtype: torch.dtype | None
+) -> Step:
     """A convolution by products of polynomials; `full`: the transposed convolution."""
     taps = len(weight)
     places = size + taps - 1 if full else size + 2 * padding
@@ -231,12 +243,12 @@ def _toom_cook(weight: Tensor, bias: Tensor, size: int, padding: int, full: bool
     kernel, into, out = balanced(kernel, into, out)
     weight64 = weight.double().cpu().flatten(0, 1)  # (k * k, in, out)
     products = torch.tensordot(kernel, weight64, 1)  # (places^2, in, out)
-    into, out, products = (m.to(weight).contiguous() for m in (into, out, products))
+    into, out, products = (m.to(weight).to(dtype).contiguous() for m in (into, out, products))
     back = products.transpose(1, 2).contiguous()
 
     def apply(before: Tensor, products: Tensor, after: Tensor, maps: Tensor) -> Tensor:
         n = maps.shape[1]
-        values = (before @ maps.view(len(maps), -1)).view(len(before), n, -1)
+        values = (before @ maps.to(before).view(len(maps), -1)).view(len(before), n, -1)
         values = torch.bmm(values, products)
         return (after @ values.view(len(values), -1)).view(len(after), n, -1)
 

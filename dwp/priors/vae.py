@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dwp.devices import has_matrix_units
+from dwp.devices import has_bfloat16
 from dwp.errors import UserError
 from dwp.once import differentiable_once
 from dwp.priors.base import KernelPrior
@@ -18,7 +18,7 @@ from dwp.priors.posteriors import GaussianCodes, GaussianKernels
 from dwp.seeds import Source, standard_normal
 
 _LEAST_VARIANCE = 1e-8
-# Kernels at once: in the cache, enough for the matrix units in half precision, and to fill a GPU
+# Kernels at once: in the cache, enough for products in half precision, and to fill a GPU
 _CHUNK = {"cpu": 256, "cpu, half": 1024, "cuda": 16384}
 
 
@@ -94,7 +94,7 @@ class KernelVAE(KernelPrior):
         heads = [head for head in heads if head is not None]
         device = maps.device.type
         if self.frozen and (device == "cpu" or _whole(device)):
-            half = device == "cpu" and _half()
+            half = _half(maps)
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
             if self._stacks.get("key") != key:
                 self._stacks = {"key": key}
@@ -268,13 +268,15 @@ def _codes(mean: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
 
 
 def _chunk(values: Tensor) -> int:
-    kind = values.device.type
-    return _CHUNK.get("cpu, half" if kind == "cpu" and _half() else kind, len(values))
+    kind = "cpu, half" if _half(values) else values.device.type
+    return _CHUNK.get(kind, len(values))
 
 
-def _half() -> bool:
-    # without matrix units exact products are faster than direct convolutions in half precision
-    return torch.is_autocast_enabled("cpu") and has_matrix_units()
+def _half(values: Tensor) -> bool:
+    if values.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    wanted = torch.get_autocast_dtype("cpu") == torch.bfloat16 and values.dtype == torch.float32
+    return wanted and has_bfloat16()
 
 
 def _whole(device: str) -> bool:
