@@ -56,7 +56,9 @@ lint: setup
 
 rulegraph: setup
 	$(RUN) snakemake --configfile config/demo.yaml --rulegraph dot \
-		| python docs/rulegraph.py demo | tred | dot -Tsvg > docs/rulegraph.svg
+		| python docs/rulegraph.py demo | tred | dot -Tsvg > docs/rulegraph.svg.new
+	test -s docs/rulegraph.svg.new  # a pipe's status is that of its last part
+	mv docs/rulegraph.svg.new docs/rulegraph.svg
 
 docs: setup
 	$(RUN) python docs/build_api.py

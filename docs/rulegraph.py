@@ -8,14 +8,14 @@ import re
 import sys
 
 COLOURS = {False: "#dce9f5", True: "#fbe3cf"}  # what computes, what shows
-NODE = re.compile(r'^\s*(\d+)\[label = "(\w+)"')
+NODE = re.compile(r'^\s*(\d+)\[label = "([\w-]+)"')
 EDGE = re.compile(r"^\s*(\d+) -> (\d+)")
 
 
 def main() -> None:
     domain, lines = sys.argv[1], sys.stdin.read().splitlines()
     nodes = filter(None, map(NODE.match, lines))
-    names = {node[1]: re.sub(rf"_{domain}_\w+", "", node[2]) for node in nodes}
+    names = {node[1]: re.sub(rf"_{domain}_[\w-]+", "", node[2]) for node in nodes}
     edges = {(names[edge[1]], names[edge[2]]) for edge in filter(None, map(EDGE.match, lines))}
     print("digraph { rankdir=LR; ranksep=0.35; nodesep=0.12;")
     print('edge [color="#999999", arrowsize=0.6];')

@@ -93,8 +93,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     from dwp.plan import plan, usable_cores
 
     cores = arguments.cores or [usable_cores()]
-    for name, numbers in (("--cores", cores), ("--gpus", [arguments.gpus or 1])):
-        if min(numbers) < 1:
+    for name, numbers in (("--cores", cores), ("--gpus", [arguments.gpus])):
+        if numbers != [None] and min(numbers) < 1:
             raise UserError(f"{name}: expected at least 1, found {min(numbers)}")
     print(plan(arguments.config, cores, arguments.gpus))
 

@@ -25,7 +25,7 @@ from safetensors import safe_open
 
 from dwp.calibration import IMAGES, Seconds, Work, calibrate
 from dwp.data import data_folder, load_dataset
-from dwp.data.choice import choose, dataset_of, describe
+from dwp.data.choice import choose, dataset_of
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.legacy import load_released_kernels, load_released_vae, release_folder
@@ -62,8 +62,6 @@ _FREE = (
     "learning_rate",
     "log_variance",
     "kl_temperature",
-    "shift",
-    "warp",
     "validation",
     "evaluate_every",
 )
@@ -443,7 +441,7 @@ def describe_data(
                 f"snakemake --cores 1 {path} --configfile CONFIG"
             ) from error
         images = choose(choice, train, test)
-        path = folder / f"{describe(choice).replace('/', '_')}.safetensors"
+        path = folder / f"{domain}-{role}.safetensors"
         images.save(path, {})
     return {
         "train": len(images.train_images),

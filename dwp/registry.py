@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +47,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
 
 @functools.cache
 def _imported(file: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location(file, file)
+    module = sys.modules[file] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

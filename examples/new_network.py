@@ -25,7 +25,7 @@ class Strided(nn.Module):
     image_shape: ClassVar = (1, 28, 28)
     kernel_sizes: ClassVar = {"body.0": 7, "body.3": 5}
 
-    def __init__(self, filters: Sequence[int], classes: int = 10) -> None:
+    def __init__(self, filters: Sequence[int], classes: int) -> None:
         super().__init__()
         first, second = filters
         self.body = nn.Sequential(
@@ -49,6 +49,6 @@ class Strided(nn.Module):
 
 
 if __name__ == "__main__":
-    net = Strided([8, 16])
+    net = Strided([8, 16], classes=10)
     images = torch.rand(2, *Strided.image_shape)
     print(tuple(net.features(images).shape), tuple(net(images).shape))

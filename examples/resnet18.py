@@ -20,6 +20,7 @@ import dwp
 import dwp.data.images
 from dwp.data import data_folder, load_dataset, registered, stratified_subset
 from dwp.data.tensors import to_unit
+from dwp.errors import one_line_errors
 from dwp.evaluation.metrics import classification_metrics
 from dwp.kernels import collect, norms
 from dwp.nn.bayesian import bayesian_layers
@@ -32,6 +33,7 @@ from torchvision.models import resnet18  # after dwp.data.images: then any build
 _BATCH = 32
 
 
+@one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", default="glyphs", help="data set of the kernels")

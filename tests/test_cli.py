@@ -208,6 +208,7 @@ ERRORS = {
         "convert {}/empty {}/made.safetensors",
         "vae_params.torch: no such file",
     ),
+    "no GPU to plan with": ("plan {}/config.yaml --gpus 0", "--gpus: expected at least 1, found 0"),
     "a file to convert": ("convert {}/kernels.npy {}/made.safetensors", "no such file"),
 }
 

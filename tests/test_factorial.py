@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dwp.errors import UserError
 from dwp.evaluation.factorial import EFFECTS, METRICS, effects, factorial
 from dwp.evaluation.statistics import holm, summarise
 from dwp.plots.factorial import effects_text, factorial_text
@@ -69,7 +70,7 @@ def test_init_and_prior_add_up_and_have_intervals_over_splits():
 def test_parts_need_all_four_cells():
     table = runs()
     table = table[(table["prior"] != "dwp") | (table["init"] != "xavier")]
-    with pytest.raises(ValueError, match="'dwp' and the init 'xavier'"):
+    with pytest.raises(UserError, match="'dwp' and the init 'xavier'"):
         effects(table, FULL, REFERENCE)
 
 

@@ -56,8 +56,11 @@ def test_a_convolution_and_an_elu_equal_torch(name):
 def test_a_convolution_in_half_precision_equals_torch_up_to_rounding(name, units, monkeypatch):
     monkeypatch.setattr("dwp.priors.frozen.has_matrix_units", lambda: units)
     layer, size = copy.deepcopy(CONVOLUTIONS[name])
-    head = nn.Conv2d(4, 2, 1)
-    maps = torch.randn(6, layer.in_channels, size, size).requires_grad_()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        layer.reset_parameters()
+        head = nn.Conv2d(4, 2, 1)
+        maps = torch.randn(6, layer.in_channels, size, size).requires_grad_()
     stacks = (
         frozen_stack([layer, nn.ELU()], [head], size, torch.bfloat16),
         lambda maps: head(nn.functional.elu(layer(maps))),

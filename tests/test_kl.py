@@ -108,6 +108,20 @@ def test_entropy_of_a_variance_below_the_smallest_number():
     assert narrow.entropy().item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    "posterior",
+    [
+        GaussianKernels(torch.ones(1, 2, 2), torch.full((1, 2, 2), -110.0)),
+        MultiplicativeKernels(torch.zeros(1, 2, 2), torch.full((1, 2, 2), -2.0)),
+    ],
+)
+def test_samples_of_a_variance_of_zero_have_a_gradient(posterior):
+    inputs = [value.requires_grad_() for value in vars(posterior).values()]
+    sample = posterior.sample(generator("sample"))
+    torch.testing.assert_close(sample, posterior.mean)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(sample.sum(), inputs))
+
+
 @pytest.mark.parametrize("kind", POSTERIORS)
 def test_posterior_selection(kind):
     posterior = make_posterior(kind, shape=(2, 4, 3, 3))
@@ -503,6 +517,15 @@ def test_chunks_change_nothing(bound, small_vae, monkeypatch):
     small_vae.requires_grad_(True)  # and the ordinary way gives the same
     plain = kl_divergence(posterior, small_vae, generator("n"), estimation(bound, 4))
     torch.testing.assert_close(plain.detach(), results[0][0])
+
+
+def test_importance_sampling_does_not_depend_on_chunks(small_vae, monkeypatch):
+    kernels = small_vae.sample(30, generator("kernels"))
+    results = []
+    for chunk in (7, 1000):
+        monkeypatch.setitem(vae._CHUNK, "cpu", chunk)
+        results.append(small_vae.importance_log_prob(kernels, 3, generator("codes")))
+    torch.testing.assert_close(*results)
 
 
 # A layer's KL

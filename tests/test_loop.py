@@ -321,6 +321,7 @@ def test_event_files_of_runs_that_train_together(tmp_path, monkeypatch):
         "both/split 0": {"loss": {1: 0.5, 2: 1.5}},
         "both/split 1": {"loss": {1: 1.5, 2: 2.5}},
     }
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
 
 
 def test_event_files_without_the_package(tmp_path, monkeypatch):

@@ -334,6 +334,21 @@ def test_variants_cost_what_their_settings_do():
     assert (len(nets), len(tests)) == (2, 1)
 
 
+def test_settings_that_only_variants_have_are_measured():
+    config = tiny_config()
+    config["domains"]["demo"]["classification"].update(train_sizes=[20], vary={"shift": [0.0, 1.0]})
+    works = []
+
+    def lookup(work):
+        works.append(work.get("settings", {}).get("shift"))
+        return 0, 0
+
+    found = Costs(config, [], lookup, DATA)
+    for variant in ("base", "shift-1.0"):
+        seconds(found, f"classification/dwp/dwp/{variant}/n20/split0/seed0/weights.safetensors")
+    assert 1.0 in works
+
+
 def test_members_and_penalties_are_part_of_what_is_measured():
     config = tiny_config()
     priors = config["domains"]["demo"]["priors"]

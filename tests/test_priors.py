@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import sys
 
 import pytest
 import torch
@@ -507,6 +508,13 @@ def test_file_round_trip(tmp_path, kind):
         assert torch.equal(prior.log_prob(kernels), loaded.log_prob(kernels))
     if kind == "vae":
         assert torch.equal(prior.loss(kernels, generator(1)), loaded.loss(kernels, generator(1)))
+
+
+def test_a_prior_whose_package_is_missing_says_so(tmp_path, monkeypatch):
+    make("flow").save(tmp_path / "flow.safetensors")
+    monkeypatch.setitem(sys.modules, "zuko.flows", None)
+    with pytest.raises(UserError, match="a 'flow' prior needs a package; install it"):
+        load_prior(tmp_path / "flow.safetensors")
 
 
 def test_kinds_name_their_classes():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from dwp.errors import UserError
 from dwp.evaluation.statistics import paired_tests, split_means, summarise, with_holm
 
 METRICS = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece")
@@ -31,7 +32,7 @@ def factorial(
         reference's init with the prior of the row. NaN where a row is its own reference.
 
     Raises:
-        ValueError: no run has the reference's prior, or none its init.
+        UserError: no run has the reference's prior, or none its init.
     """
     cell = [*by, "prior", "init"]
     table = summarise(runs, cell)
@@ -72,7 +73,7 @@ def effects(
         A row per combination of `by` and `effect`: the columns of `summarise`, over splits.
 
     Raises:
-        ValueError: one of the four cells has no runs.
+        UserError: one of the four cells has no runs.
     """
     cell = ["prior", "init"]
     means = split_means(runs, [*by, *cell], "value")
@@ -81,7 +82,7 @@ def effects(
         for init in (full["init"], reference["init"]):
             chosen = means[(means["prior"] == prior) & (means["init"] == init)]
             if chosen.empty:
-                raise ValueError(f"no run has the prior '{prior}' and the init '{init}'")
+                raise UserError(f"no run has the prior '{prior}' and the init '{init}'")
             of[prior, init] = chosen.set_index([*by, "split"])["value"]
     both = of[full["prior"], full["init"]]
     neither = of[reference["prior"], reference["init"]]

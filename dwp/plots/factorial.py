@@ -39,7 +39,7 @@ def factorial_figure(table: pd.DataFrame, vary: Sequence[str] = ()) -> Figure:
         vary: settings whose combinations have rows of their own.
 
     Raises:
-        ValueError: several domains, or a metric without rows.
+        UserError: several domains, or a metric without rows.
     """
     for metric in METRICS:
         rows_of_metric(table, metric, alone=["domain"])

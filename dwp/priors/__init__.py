@@ -80,6 +80,10 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
                 expected = kind(**settings["arguments"]).state_dict()
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except ImportError as error:
+        raise UserError(
+            f"{path}: a '{settings['kind']}' prior needs a package; install it ({error})"
+        ) from None
     except Exception as error:  # the arguments are whatever the file says
         raise UserError(
             f"{path}: expected the arguments of a '{settings['kind']}' prior, found "

@@ -52,7 +52,7 @@ def frozen_stack(
         dtype: of the products and of the maps between them; None: that of the weights. In
             `torch.bfloat16` convolutions are dense products of rows, zeros included, if the
             processor has matrix units, which do such products many times faster (AMX); without
-            them transposed ones to 7 or more pixels stay in the weights' precision.
+            them transposed ones to 7 pixels and all of 8 places stay in the weights' precision.
 
     Returns:
         A function from maps (n, in, size, size) to maps (n, out, size', size'), differentiable
@@ -149,7 +149,7 @@ def _convolution(
     if many and not by_rows:
         if places not in POINTS:
             raise NotImplementedError
-        if full and places > 5:  # its maps are differences of larger numbers
+        if places > (5 if full else 7):  # its maps are differences of larger numbers
             dtype = None
         return _toom_cook(weight, bias, size, padding, full, dtype), result
     dense = _by_rows if by_rows else _all_at_once

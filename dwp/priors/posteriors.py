@@ -26,6 +26,11 @@ class GaussianKernels:
         return self.log_variance.exp()
 
     @property
+    def deviation(self) -> Tensor:
+        """The standard deviation (..., k, k), with a finite gradient where the variance is 0."""
+        return (0.5 * self.log_variance).exp()
+
+    @property
     def log_of_variance(self) -> Tensor:
         """The logarithm of the variance (..., k, k), finite where the variance itself is 0."""
         return self.log_variance
@@ -37,7 +42,7 @@ class GaussianKernels:
     def sample(self, generator: Source) -> Tensor:
         """Draw every kernel once (..., k, k), differentiably; see `dwp.seeds.standard_normal`."""
         noise = standard_normal(self.mean.shape, generator, self.mean)
-        return self.mean + self.variance.sqrt() * noise
+        return self.mean + self.deviation * noise
 
     def select(self, indices: Tensor) -> "GaussianKernels":
         """Return the posterior of kernels `indices` (m,) of the flattened leading shape."""
@@ -83,6 +88,11 @@ class MultiplicativeKernels(GaussianKernels):
     def variance(self) -> Tensor:
         """The variance alpha * mean^2 (..., k, k)."""
         return self.log_alpha.exp() * self.mean.square()
+
+    @property
+    def deviation(self) -> Tensor:
+        """The standard deviation sqrt(alpha) * |mean| (..., k, k)."""
+        return (0.5 * self.log_alpha).exp() * self.mean.abs()
 
     @property
     def log_of_variance(self) -> Tensor:

@@ -176,11 +176,16 @@ class KernelVAE(KernelPrior):
 
         As `loss` with that bound, one code at a time: for many samples, without gradients.
         """
-        moments = self.encode(kernels)
+        parts = kernels.split(_chunk(kernels))
+        moments = [self.encode(part) for part in parts]
         total = torch.full_like(kernels[:, 0, 0], -math.inf)
         for _ in range(samples):
-            log_weights = self._log_weights(kernels, *moments, self._noise(kernels, 1, generator))
-            total = torch.logaddexp(total, log_weights[:, 0])
+            noise = self._noise(kernels, 1, generator).split(_chunk(kernels))
+            log_weights = [
+                self._log_weights(part, *its_moments, draws)
+                for part, its_moments, draws in zip(parts, moments, noise, strict=True)
+            ]
+            total = torch.logaddexp(total, torch.cat(log_weights)[:, 0])
         return total - math.log(samples)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -72,7 +72,7 @@ class Watched:
         several = len(set(self._names)) > 1
         self._writers = {
             name: _writer(Path(folder, label, name if several else ""), first)
-            for name in (self._names if folder else [])
+            for name in (dict.fromkeys(self._names) if folder else [])
         }
 
     def __iter__(self) -> Iterator[Any]:

@@ -23,7 +23,7 @@ def net_operations(network, *filters):
         found[kind] += 2 * products
 
     with torch.device("meta"):
-        net = build_network(network, filters=filters).eval()
+        net = build_network(network, filters=filters, classes=10).eval()
         for layer in net.modules():
             for kind in found:
                 if isinstance(layer, kind):
@@ -36,7 +36,7 @@ def net_operations(network, *filters):
 def net_kernels(network, *filters):
     """How many kernels a net has."""
     with torch.device("meta"):
-        net = build_network(network, filters=filters)
+        net = build_network(network, filters=filters, classes=10)
     layers = (net.get_submodule(name) for name in net.kernel_sizes)
     return sum(layer.weight.shape[:2].numel() for layer in layers)
 

@@ -53,8 +53,9 @@ def main() -> None:
             "prior": prior_settings(section, arguments.prior, arguments.layer),
         },
     )
-    prior.save(arguments.folder / f"{arguments.name}.safetensors")
+    # the card first: a prior that is there is looked for with its card
     write_text(arguments.folder / f"{arguments.name}.md", card)
+    prior.save(arguments.folder / f"{arguments.name}.safetensors")
 
 
 def _known(what: str, found: str, known: Iterable[str]) -> None:

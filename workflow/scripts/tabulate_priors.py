@@ -15,7 +15,7 @@ _TERMS = ("elbo", "log_likelihood", "kl", "log_prob")
 @one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scores", nargs="*", required=True, help=".../PRIOR/LAYER.json")
+    parser.add_argument("--scores", nargs="+", required=True, help=".../PRIOR/LAYER.json")
     parser.add_argument("--domain", required=True)
     parser.add_argument("--output", required=True, help="CSV; a .md and a .html go beside it")
     arguments = parser.parse_args()
