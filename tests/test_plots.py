@@ -55,7 +55,7 @@ def cells() -> pd.DataFrame:
 
 def history(splits=(0, 1)) -> pd.DataFrame:
     rows = [
-        (prior, init, 50, split, 0, step, "valid_nll", 2.0 / (1 + step) + 0.1 * split)
+        (prior, init, 50, split, 0, step, "validation_nll", 2.0 / (1 + step) + 0.1 * split)
         for prior in ("dwp", "log-uniform")
         for init in ("dwp", "xavier")
         for split in splits
@@ -131,7 +131,7 @@ def figures() -> dict[str, Figure]:
         "fewshot-two": fewshot(summary(("dwp", "xavier")), "ensemble_accuracy"),
         "fewshot-varied": fewshot(varied(summary()), "ensemble_accuracy", PAPER, VARIED),
         "factorial": factorial_figure(cells()),
-        "history": against_steps(history(), "valid_nll"),
+        "history": against_steps(history(), "validation_nll"),
         "steps": curves(from_inits("step", STEPS), "test_accuracy", "step"),
         "scales": curves(
             from_inits("scale", SCALES), "test_accuracy", "scale", authors("scale", SCALES)
@@ -273,7 +273,7 @@ def test_variants_have_panels_of_their_own_in_the_order_of_the_config(drawn):
     assert len({panel.get_subplotspec().rowspan.start for panel in panels}) == 2
     assert [panel.get_ylabel() != "" for panel in panels] == [True, False, False] * 2
 
-    steps = against_steps(varied(history()), "valid_nll", VARIED)
+    steps = against_steps(varied(history()), "validation_nll", VARIED)
     inits = [panel.get_title().splitlines()[0] for panel in steps.axes]
     assert inits == ["DWP initialisation", "Xavier initialisation"] * 6  # a row of each variant
     assert len({panel.get_subplotspec().rowspan.start for panel in steps.axes}) == 6
@@ -333,7 +333,7 @@ def test_figures_refuse_what_they_would_mix_up():
     with pytest.raises(UserError, match="ece"):
         factorial_figure(cells()[cells()["metric"] != "ensemble_ece"])
     with pytest.raises(UserError, match="'n'"):
-        against_steps(pd.concat([history(), history().assign(n=100)]), "valid_nll")
+        against_steps(pd.concat([history(), history().assign(n=100)]), "validation_nll")
 
 
 def test_the_authors_curves_are_not_cut_off_above():
@@ -380,7 +380,7 @@ def test_history_is_the_mean_with_a_band(drawn):
 
 
 def test_history_of_one_split_has_no_band():
-    figure = against_steps(history(splits=(0,)), "valid_nll")
+    figure = against_steps(history(splits=(0,)), "validation_nll")
     assert not any(band.get_paths() for band in figure.axes[0].collections)
 
 

@@ -76,7 +76,7 @@ def effects(
         UserError: one of the four cells has no runs.
     """
     cell = ["prior", "init"]
-    means = split_means(runs, [*by, *cell], "value")
+    means = split_means(runs, [*by, *cell])
     of = {}
     for prior in (full["prior"], reference["prior"]):
         for init in (full["init"], reference["init"]):

@@ -82,19 +82,19 @@ def read_runs(
     return table
 
 
-def split_means(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+def split_means(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Average the seeds of each split: the columns `by`, `split` and `value`."""
-    groups = runs.groupby([*by, "split"], dropna=False, observed=True)[value]
+    groups = runs.groupby([*by, "split"], dropna=False, observed=True)["value"]
     return groups.mean(skipna=False).reset_index()
 
 
-def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+def summarise(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Mean and spread over data splits.
 
     Args:
-        runs: a tidy table with the columns `by`, `split` and `value`.
+        runs: a tidy table with the columns `by`, `split` and `value`; NaN (a failed run) makes
+            its group's numbers NaN.
         by: columns whose combinations make the groups.
-        value: column to summarise. NaN (a failed run) makes its group's numbers NaN.
 
     Returns:
         One row per group, in order of `by`: the columns `by`, `mean`, `splits` (how many), `std`
@@ -102,7 +102,7 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
         interval of the mean). `std` and `interval` are NaN for one split.
     """
     by = list(by)
-    groups = split_means(runs, by, value).groupby(by, dropna=False, observed=True)[value]
+    groups = split_means(runs, by).groupby(by, dropna=False, observed=True)["value"]
     table = pd.DataFrame(
         {
             "mean": groups.mean(skipna=False),
@@ -192,7 +192,6 @@ def paired_tests(
     runs: pd.DataFrame,
     reference: Mapping[str, str],
     match: Sequence[str] = ("domain", "init", "n", "metric"),
-    value: str = "value",
 ) -> pd.DataFrame:
     """Paired t-test of each method against the reference, over the splits that both have.
 
@@ -201,7 +200,6 @@ def paired_tests(
         reference: the columns that tell methods apart, with the reference's values: the prior
             in `{"prior": "dwp"}`.
         match: columns that must agree for two runs to be compared.
-        value: column to compare.
 
     Returns:
         One row per method and combination of `match` that shares a split with the reference:
@@ -215,7 +213,7 @@ def paired_tests(
         UserError: no run has the reference method.
     """
     match, compared = list(match), list(reference)
-    means = split_means(runs, [*match, *compared], value)
+    means = split_means(runs, [*match, *compared])
     is_reference = (means[compared] == pd.Series(reference)).all(axis=1)
     told = ", ".join(compared), ", ".join(reference.values())
     if not is_reference.any():
@@ -227,10 +225,10 @@ def paired_tests(
     )
     rows = []
     for key, group in pairs.groupby([*match, *compared], dropna=False, observed=True):
-        differences = group[value] - group[f"{value}_reference"]
+        differences = group["value"] - group["value_reference"]
         interval = p = np.nan
         # equal differences, but for rounding, have no spread to hold their mean against
-        if len(group) > 1 and np.ptp(differences) > _ROUNDING * group[value].abs().max():
+        if len(group) > 1 and np.ptp(differences) > _ROUNDING * group["value"].abs().max():
             test = stats.ttest_1samp(differences, 0.0)
             limits = test.confidence_interval(CONFIDENCE)
             interval, p = (limits.high - limits.low) / 2, test.pvalue

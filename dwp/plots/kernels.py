@@ -12,7 +12,6 @@ from torch import Tensor
 from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, look, styled
 
 COLOURS = "RdBu_r"
-Scale = Literal["tile", "block"]
 
 _BLOCKS_PER_ROW = 4
 _TILE_PIXELS = 48
@@ -23,7 +22,6 @@ def kernels_beside_samples(
     real: Tensor | None,
     samples: Mapping[str, Tensor],
     tiles: int = 6,
-    scale: Scale = "tile",
 ) -> Figure:
     """Draw real kernels and samples of priors: one titled block of square tiles per source.
 
@@ -34,12 +32,9 @@ def kernels_beside_samples(
         samples: (m, k, k) per prior's name. The first `tiles`^2 kernels of each are drawn, so
             shuffle before if their order matters.
         tiles: tiles per side of a block.
-        scale: "tile" divides each kernel by its own largest magnitude, which shows shapes best
-            but not that one kernel is larger than another; "block" divides all kernels of a
-            block by the largest magnitude among those drawn.
 
     Raises:
-        ValueError: nothing to draw, or an unknown scale.
+        ValueError: nothing to draw.
     """
     blocks = {} if real is None else {"real kernels": real}
     blocks |= {look(prior).label: kernels for prior, kernels in samples.items()}
@@ -57,7 +52,7 @@ def kernels_beside_samples(
         square = torch.full((tiles**2, *kernels.shape[1:]), torch.nan)
         drawn = kernels[: tiles**2]
         square[: len(drawn)] = drawn.detach().float().cpu()
-        image = mosaic(square.unflatten(0, (tiles, tiles)), scale)
+        image = mosaic(square.unflatten(0, (tiles, tiles)))
         panel.imshow(image, cmap=COLOURS, vmin=-1, vmax=1, interpolation="none")
         panel.set_title(title, pad=2)
     return figure
@@ -102,12 +97,13 @@ def kernels_beside_reconstructions(
     return figure
 
 
-def mosaic(kernels: Tensor, scale: Scale = "tile") -> np.ndarray:
+def mosaic(kernels: Tensor, scale: Literal["tile", "block"] = "tile") -> np.ndarray:
     """Lay kernels out as one image with gaps.
 
     Args:
         kernels: (rows, columns, height, width) of a tile; NaN stays empty.
-        scale: see `kernels_beside_samples`.
+        scale: "tile" divides each kernel by its own largest magnitude, which shows shapes best but
+            not that one kernel is larger than another; "block" divides all by the largest of all.
 
     Returns:
         (height, width), values in [-1, 1], NaN in the gaps. Each tile is centred in its cell.

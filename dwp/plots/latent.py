@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dwp.plots.kernels import COLOURS, Scale, mosaic
+from dwp.plots.kernels import COLOURS, mosaic
 from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, styled
 
 
@@ -14,7 +14,6 @@ def latent_space(
     grid: Tensor,
     extent: tuple[float, float, float, float],
     codes: Tensor | None = None,
-    scale: Scale = "tile",
 ) -> Figure:
     """Pin decoded kernels on the two-dimensional latent plane.
 
@@ -25,7 +24,6 @@ def latent_space(
             outermost tiles' centres.
         codes: (m, 2), codes of real kernels, drawn beside in the same part of the plane (those
             outside are not shown).
-        scale: of the tiles' colours, see `kernels_beside_samples`.
     """
     left, right, bottom, top = extent
     rows, columns = grid.shape[:2]
@@ -37,7 +35,7 @@ def latent_space(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, 1 if codes is None else 2, squeeze=False)[0]
     # The mosaic's first row is at the top of an image, the plane's lowest row at the bottom.
-    image = mosaic(grid.flip(0), scale)
+    image = mosaic(grid.flip(0))
     axes[0].imshow(image, COLOURS, vmin=-1, vmax=1, interpolation="none", extent=edges)
     axes[0].set_title("decoded kernels")
     if codes is not None:
@@ -55,9 +53,7 @@ def latent_space(
 
 
 @styled
-def latent_traversal(
-    grid: Tensor, values: Sequence[float], codes: Tensor | None = None, scale: Scale = "block"
-) -> Figure:
+def latent_traversal(grid: Tensor, values: Sequence[float], codes: Tensor | None = None) -> Figure:
     """Draw kernels decoded along each latent coordinate, the others at zero: a row each.
 
     Args:
@@ -65,7 +61,6 @@ def latent_traversal(
         values: v values of the coordinate, evenly spaced.
         codes: (m, latent), codes of real kernels: the deviation of each coordinate among them is
             told beside its row. Near 0 the coordinate is not used, near 1 it is.
-        scale: of the tiles' colours, see `kernels_beside_samples`.
     """
     rows, columns = grid.shape[:2]
     names = [f"$z_{{{row + 1}}}$" for row in range(rows)]
@@ -74,7 +69,7 @@ def latent_traversal(
         names = [f"{name} (sd {sd:.2f})" for name, sd in zip(names, deviations, strict=True)]
     figure = Figure(figsize=(DOUBLE_COLUMN, 0.3 + 0.69 * rows), layout="constrained")
     panel = figure.subplots()
-    image = mosaic(grid, scale)
+    image = mosaic(grid, "block")
     panel.imshow(image, COLOURS, vmin=-1, vmax=1, interpolation="none")
     height, width = image.shape[0] / rows, image.shape[1] / columns
     panel.set_xticks(

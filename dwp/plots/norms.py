@@ -6,11 +6,11 @@ from torch import Tensor
 
 from dwp.plots.style import SINGLE_COLUMN, look, styled
 
+_BARS = 60
+
 
 @styled
-def norm_histogram(
-    norms: Tensor, cut: float, kept: int, collected: int | None, bins: int = 60
-) -> Figure:
+def norm_histogram(norms: Tensor, cut: float, kept: int, collected: int | None) -> Figure:
     """Draw how many kernels have which norm, with a logarithmic count, and the pruning cut.
 
     Args:
@@ -20,12 +20,11 @@ def norm_histogram(
         kept: how many kernels were kept.
         collected: how many there were before pruning; None: nobody knows, the norms are of the kept
             ones and `cut` is the least of them.
-        bins: number of bars.
     """
     values = norms.detach().cpu().double().numpy()
     figure = Figure(figsize=(SINGLE_COLUMN, 2.1), layout="constrained")
     axes = figure.subplots()
-    edges = np.linspace(0.0, max(values.max(), cut) * 1.001, bins + 1)
+    edges = np.linspace(0.0, max(values.max(), cut) * 1.001, _BARS + 1)
     axes.hist(
         values,
         edges,

@@ -80,7 +80,6 @@ _SPARE_COLOURS = ("#6a3d9a", "#b2df8a", "#8c1d40", "#17becf", "#bcbd22", "#1b2a6
 _SPARE_MARKERS = ("p", "h", "*", "d", "8")
 
 _WORDS = {
-    "valid": "validation",
     "nll": "NLL (nats)",
     "kl": "KL",
     "elbo": "ELBO (nats)",
