@@ -85,7 +85,6 @@ def train_from(
 
     @torch.no_grad()
     def look(step: int) -> list[dict[str, float]]:
-        net.eval()
         if drawing:
             draws = generator("convergence", "look", seed, step, device=device)
             bounds = torch.cat([net.elbo(some, draws) for some in tests.split(500)])
@@ -96,7 +95,6 @@ def train_from(
                 net.drawn[settings["sample_steps"].index(step)] = pixels
         else:
             found = {"test_accuracy": accuracy(net, tests, truth)}
-        net.train()
         return [found]
 
     first = {"step": 0, **look(0)[0]}
