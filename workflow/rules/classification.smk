@@ -13,9 +13,9 @@ for domain, first, runs in run_jobs():
             init=run_init,
             penalty=run_penalty,
         output:
-            run_files("weights.safetensors", runs),
-            run_files("history.csv", runs),
-            run_files("metrics.json", runs),
+            files_of(RUN, "weights.safetensors", runs),
+            files_of(RUN, "history.csv", runs),
+            files_of(RUN, "metrics.json", runs),
         log:
             f"{RUN_LOG}/{first}.log",
         benchmark:
@@ -29,7 +29,7 @@ for domain, first, runs in run_jobs():
             priors=lambda w: layer_files(run_priors(w)),
             init=lambda w: layer_files(run_init(w)),
             penalty=lambda w: layer_files(run_penalty(w)),
-            folder=run_folder,
+            folder=lambda w: fill(RUN, **w),
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, runs=runs: as_json(runs),
             # nor is what a run that has ended well does not depend on

@@ -8,7 +8,6 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-import dwp.settings
 import torch
 from jsonschema import ValidationError
 from snakemake.exceptions import WorkflowError
@@ -33,8 +32,12 @@ from dwp.settings import (
     check_size,
     describe_refusal,
     ignored_settings,
+    kernel_settings,
+    prior_place,
+    prior_settings,
     read_config,
     settings_of_prior,
+    source_settings,
 )
 from dwp.variants import GRID, as_text, combinations, variant_name, variants
 
@@ -128,16 +131,8 @@ def without(section, *keys):
 # Settings: each stage's own slice of the config, so that nothing else makes it run again.
 
 
-def source_settings(domain):
-    return dwp.settings.source_settings(config["domains"][domain])
-
-
 def kernel_layers(domain):
     return config["domains"][domain]["kernels"]["layers"]
-
-
-def kernel_settings(domain, layer):
-    return dwp.settings.kernel_settings(config["domains"][domain], layer)
 
 
 def kernel_size(domain, layer):
@@ -146,10 +141,6 @@ def kernel_size(domain, layer):
 
 def prior_section(domain, prior):
     return config["domains"][domain]["priors"][prior]
-
-
-def prior_settings(domain, prior, layer):
-    return dwp.settings.prior_settings(config["domains"][domain], prior, layer)
 
 
 def is_deterministic(domain, prior):
@@ -218,8 +209,7 @@ def kernel_file(domain, layer):
 
 
 def prior_file(domain, prior, layer):
-    section = prior_section(domain, prior)
-    place = dwp.settings.prior_place(section, layer)
+    place = prior_place(prior_section(domain, prior), layer)
     return f"{RESULTS}/{domain}/priors/{place}/{prior}/{layer}.safetensors"
 
 
@@ -325,16 +315,11 @@ def chunks(items, size):
 
 
 def source_jobs():
-    """The domain and the seeds of every job that trains source nets."""
+    """The domain, the name and the places (seed) of every job's source nets."""
     for domain, section in config["domains"].items():
         section = section.get("source_nets", {"count": 0, "runs_per_job": 1})
         for seeds in chunks(range(section["count"]), section["runs_per_job"]):
-            yield domain, list(seeds)
-
-
-def source_files(name, seeds):
-    """A file of every net of a job."""
-    return expand(f"{SOURCE_NET}/{name}", seed=seeds, allow_missing=True)
+            yield domain, seeds[0], [{"seed": seed} for seed in seeds]
 
 
 def source_grid(w):
@@ -349,18 +334,6 @@ def run_jobs():
         places = [dict(zip(axes, p)) for p in itertools.product(*axes.values())]
         for runs in chunks(places, section["runs_per_job"]):
             yield domain, "_".join(f"{k}{v}" for k, v in runs[0].items()), runs
-
-
-def run_files(name, runs):
-    """A file of every run of a job."""
-    rest = {place: f"{{{place}}}" for place in ("domain", "prior", "init", "variant")}
-    return [f"{RUN}/{name}".format(**rest, **run) for run in runs]
-
-
-def run_folder(w):
-    """The folder of a run of one prior, init and variant, its other places in braces."""
-    rest = {place: f"{{{place}}}" for place in ("n", "split", "seed")}
-    return RUN.format(**w, **rest)
 
 
 def fill(pattern, **places):

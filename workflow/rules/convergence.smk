@@ -1,15 +1,15 @@
-for domain, experiment, kind, seeds in convergence_jobs():
+for domain, experiment, kind, first, runs in convergence_jobs():
 
     rule:
         name:
-            f"convergence_{domain}_{experiment}_{seeds[0]}"
+            f"convergence_{domain}_{experiment}_{first}"
         input:
             data=f"{RESULTS}/{{domain}}/data/target.safetensors",
             checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
             init=lambda w: sorted(set(convergence_init(w).values())),
         output:
             [
-                files_of(CONVERGENCE, name, [{"seed": seed} for seed in seeds])
+                files_of(CONVERGENCE, name, runs)
                 for name in (
                     "weights.safetensors",
                     "history.csv",
@@ -17,22 +17,20 @@ for domain, experiment, kind, seeds in convergence_jobs():
                 )
             ],
         log:
-            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{seeds[0]}.log",
+            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{first}.log",
         benchmark:
-            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{seeds[0]}.tsv"
+            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{first}.tsv"
         wildcard_constraints:
             domain=domain,
             experiment=experiment,
         resources:
             gpu=GPU,
-            runtime=lambda w, attempt, seeds=seeds: convergence_minutes(
-                w, seeds, attempt
-            ),
+            runtime=lambda w, attempt, runs=runs: convergence_minutes(w, runs, attempt),
         params:
             init=lambda w: " ".join(f"{k}={v}" for k, v in convergence_init(w).items()),
-            folder=lambda w: fill(CONVERGENCE, **dict(w)),
+            folder=lambda w: fill(CONVERGENCE, **w),
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
-            runs=lambda w, output, seeds=seeds: as_json([{"seed": s} for s in seeds]),
+            runs=lambda w, output, runs=runs: as_json(runs),
             settings=lambda w: as_json(convergence_settings(w)),
             code=lambda w: code(
                 "train_convergence.py", *trained_places(w), *init_places(w)

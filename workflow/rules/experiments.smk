@@ -73,11 +73,12 @@ def convergence_init(w):
 
 
 def convergence_jobs():
-    """The domain, the experiment, its kind and the seeds of every job's runs of one init."""
+    """The domain, the experiment, its kind, the name and the places (seed) of every job's runs of one init."""
     for domain in domains_with("convergence"):
         for experiment, section in experiments(domain).items():
             for seeds in chunks(section["seeds"], section["runs_per_job"]):
-                yield domain, experiment, section["kind"], seeds
+                runs = [{"seed": seed} for seed in seeds]
+                yield domain, experiment, section["kind"], seeds[0], runs
 
 
 def convergence_results(domain):

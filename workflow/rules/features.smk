@@ -24,7 +24,7 @@ for domain, first, runs in feature_jobs():
             ),
         params:
             init=lambda w: layer_files(run_init(w)),
-            folder=lambda w: fill(FEATURES, domain=w.domain, init=w.init),
+            folder=lambda w: fill(FEATURES, **w),
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
             runs=lambda w, output, runs=runs: as_json(runs),
             settings=lambda w: as_json(feature_settings(w.domain)),

@@ -12,7 +12,9 @@ rule kernels:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: minutes(0, attempt),
     params:
-        settings=lambda w: as_json(kernel_settings(w.domain, w.layer)),
+        settings=lambda w: as_json(
+            kernel_settings(config["domains"][w.domain], w.layer)
+        ),
         code=code("build_kernels.py"),
     shell:
         "python $SCRIPTS/build_kernels.py --nets {input} --layer {wildcards.layer}"

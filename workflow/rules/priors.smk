@@ -20,7 +20,9 @@ rule prior:
             else ""
         ),
         kernel_size=lambda w: kernel_size(w.domain, w.layer),
-        settings=lambda w: as_json(prior_settings(w.domain, w.prior, w.layer)),
+        settings=lambda w: as_json(
+            prior_settings(config["domains"][w.domain], w.prior, w.layer)
+        ),
         code=lambda w: code("fit_prior.py", *fitting_places(w)),
     shell:
         "python $SCRIPTS/fit_prior.py {params.kernels} {params.reconstructed_by}"

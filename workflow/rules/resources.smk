@@ -41,11 +41,11 @@ def net_kernels(network, *filters):
     return sum(layer.weight.shape[:2].numel() for layer in layers)
 
 
-def source_minutes(domain, seeds, attempt):
-    settings = source_settings(domain)
+def source_minutes(domain, runs, attempt):
+    settings = source_settings(config["domains"][domain])
     image = sum(net_operations(settings["network"], *settings["filters"]))
     images = 3 * settings["epochs"] * MOST_IMAGES  # a gradient is two passes more
-    return minutes(len(seeds) * images * image, attempt)
+    return minutes(len(runs) * images * image, attempt)
 
 
 def prior_minutes(w, attempt):
@@ -90,10 +90,10 @@ def feature_minutes(domain, runs, attempt):
     return minutes(total, attempt)
 
 
-def convergence_minutes(w, seeds, attempt):
+def convergence_minutes(w, runs, attempt):
     """An image VAE has the kernels of MNIST's net, at fewer places."""
     settings = convergence_settings(w)
     image = sum(net_operations(settings.get("network", "mnist"), *settings["filters"]))
     looks = (1 + settings["steps"] / settings["evaluate_every"]) * MOST_TESTS
     images = 3 * settings["steps"] * settings["batch_size"] + looks
-    return minutes(len(seeds) * images * image, attempt)
+    return minutes(len(runs) * images * image, attempt)

@@ -1,31 +1,31 @@
-for domain, seeds in source_jobs():
+for domain, first, runs in source_jobs():
 
     rule:
         name:
-            f"source_nets_{domain}_{seeds[0]}"
+            f"source_nets_{domain}_{first}"
         input:
             data=f"{RESULTS}/{{domain}}/data/source.safetensors",
             checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
         output:
-            source_files("weights.safetensors", seeds),
-            source_files("history.csv", seeds),
-            source_files("metrics.json", seeds),
+            files_of(SOURCE_NET, "weights.safetensors", runs),
+            files_of(SOURCE_NET, "history.csv", runs),
+            files_of(SOURCE_NET, "metrics.json", runs),
         log:
-            f"{LOGS}/{{domain}}/source/{seeds[0]}.log",
+            f"{LOGS}/{{domain}}/source/{first}.log",
         benchmark:
-            f"{LOGS}/{{domain}}/source/{seeds[0]}.tsv"
+            f"{LOGS}/{{domain}}/source/{first}.tsv"
         wildcard_constraints:
             domain=domain,
         resources:
             gpu=GPU,
-            runtime=lambda w, attempt, seeds=seeds: source_minutes(
-                w.domain, seeds, attempt
+            runtime=lambda w, attempt, runs=runs: source_minutes(
+                w.domain, runs, attempt
             ),
         params:
-            folder=lambda w: fill(SOURCE_NET, domain=w.domain),
+            folder=lambda w: fill(SOURCE_NET, **w),
             # what depends on `output` is no part of what Snakemake compares with earlier jobs
-            runs=lambda w, output, seeds=seeds: as_json([{"seed": s} for s in seeds]),
-            settings=lambda w: as_json(source_settings(w.domain)),
+            runs=lambda w, output, runs=runs: as_json(runs),
+            settings=lambda w: as_json(source_settings(config["domains"][w.domain])),
             code=lambda w: code("train_source.py", net_place(w.domain)),
         shell:
             "python $SCRIPTS/train_source.py --data {input.data} --settings {params.settings:q}"
