@@ -12,6 +12,7 @@ from dwp.plots.style import (
     SINGLE_COLUMN,
     in_order,
     legend_below,
+    legend_handles,
     limit_fractions,
     look,
     metric_label,
@@ -72,7 +73,7 @@ def curves(runs: pd.DataFrame, metric: str, x: str, paper: pd.DataFrame | None =
         axes.set_xlabel("optimisation step")
     axes.set_ylabel(metric_label(metric))
     limit_fractions(axes, metric)
-    handles = [Line2D([], [], color=look(init).colour, label=look(init).label) for init in inits]
+    handles = legend_handles(inits, marker="")
     if not paper.empty:
         handles.append(Line2D([], [], color="0.4", label="authors", **_AUTHORS))
     legend_below(figure, handles)

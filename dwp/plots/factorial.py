@@ -13,6 +13,7 @@ from dwp.plots.style import (
     DOUBLE_COLUMN,
     in_order,
     legend_below,
+    legend_handles,
     limit_fractions,
     look,
     metric_label,
@@ -78,10 +79,7 @@ def factorial_figure(table: pd.DataFrame, vary: Sequence[str] = ()) -> Figure:
     panels[0, 0].set_yticks(middle, [look(prior).label for prior in priors])
     panels[0, 0].set_ylim(len(priors) - 0.5, -0.5)
     marks = {"markeredgewidth": 0, "linestyle": "none"}
-    handles = [
-        Line2D([], [], color=colour, marker=marker, label=label, **marks)
-        for colour, marker, label in map(look, inits)
-    ]
+    handles = legend_handles(inits, **marks)
     handles += [
         Line2D([], [], color=_paler("#444444", depth[n]), marker="o", label=f"n = {n:,}", **marks)
         for n in counts

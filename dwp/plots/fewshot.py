@@ -12,6 +12,7 @@ from dwp.evaluation.statistics import authors_at
 from dwp.plots.style import (
     in_order,
     legend_below,
+    legend_handles,
     limit_fractions,
     look,
     metric_label,
@@ -20,6 +21,12 @@ from dwp.plots.style import (
     styled,
 )
 
+_AUTHORS = {
+    "markerfacecolor": "white",
+    "markeredgewidth": 0.8,
+    "linestyle": (0, (3, 2)),
+    "linewidth": 0.7,
+}
 _STEP = 0.024  # sideways step from prior to prior, as a share of the panel's width
 _LARGEST_SPREAD = 0.6  # of all priors together, as a share of the gap between neighbouring n's
 
@@ -70,10 +77,7 @@ def fewshot(
                 of_paper["accuracy"],
                 color=colour,
                 marker=marker,
-                markerfacecolor="white",
-                markeredgewidth=0.8,
-                linestyle=(0, (3, 2)),
-                linewidth=0.7,
+                **_AUTHORS,
             )
             ours = part[part["prior"] == prior].sort_values("n")
             panel.errorbar(
@@ -91,7 +95,10 @@ def fewshot(
         panel.xaxis.set_minor_locator(NullLocator())
         panel.set_xlabel("training examples")
     limit_fractions(drawn[0][0], metric)
-    legend_below(figure, _handles(priors, with_authors=with_authors))
+    handles = legend_handles(priors, markeredgewidth=0)
+    if with_authors:
+        handles.append(Line2D([], [], color="0.4", marker="o", label="authors", **_AUTHORS))
+    legend_below(figure, handles)
     return figure
 
 
@@ -107,25 +114,3 @@ def _authors(rows: pd.DataFrame, metric: str, paper: pd.DataFrame | None) -> pd.
     if "domain" in rows:
         keep &= paper["dataset"].isin(rows["domain"])
     return paper[keep]
-
-
-def _handles(priors: list[str], with_authors: bool) -> list[Line2D]:
-    handles = [
-        Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=label)
-        for colour, marker, label in map(look, priors)
-    ]
-    if with_authors:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color="0.4",
-                marker="o",
-                markerfacecolor="white",
-                markeredgewidth=0.8,
-                linestyle=(0, (3, 2)),
-                linewidth=0.7,
-                label="authors",
-            )
-        )
-    return handles

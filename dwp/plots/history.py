@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from dwp.evaluation.statistics import summarise
 from dwp.plots.style import (
     in_order,
     legend_below,
+    legend_handles,
     limit_fractions,
     look,
     metric_label,
@@ -54,6 +54,5 @@ def against_steps(history: pd.DataFrame, metric: str, vary: Sequence[str] = ()) 
         panel.xaxis.get_major_locator().set_params(nbins=5, integer=True)
         panel.set_xlabel("optimisation step")
     limit_fractions(drawn[0][0], metric)
-    looks = map(look, priors)
-    legend_below(figure, [Line2D([], [], color=one.colour, label=one.label) for one in looks])
+    legend_below(figure, legend_handles(priors, marker=""))
     return figure

@@ -2,9 +2,8 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from dwp.plots.style import DOUBLE_COLUMN, in_order, legend_below, look, styled
+from dwp.plots.style import DOUBLE_COLUMN, in_order, legend_below, legend_handles, look, styled
 
 _TITLES = {"kernels": "real kernels", "noise": "noise of the same mean square"}
 
@@ -34,9 +33,5 @@ def kl_against_width(table: pd.DataFrame) -> Figure:
         panel.set_title(title)
         panel.set_xlabel("standard deviation of every weight")
     axes[0].set_ylabel("KL (nats per kernel)")
-    handles = [
-        Line2D([], [], color=look(prior).colour, marker=look(prior).marker, label=look(prior).label)
-        for prior in priors
-    ]
-    legend_below(figure, handles)
+    legend_below(figure, legend_handles(priors))
     return figure

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dwp.errors import UserError
 from dwp.files import atomic
@@ -113,11 +114,6 @@ def metric_label(metric: str) -> str:
     return f"{text} (nats)" if "KL" in text else text
 
 
-def init_label(init: str) -> str:
-    """Panel title of an initialisation."""
-    return {"dwp": "DWP", "xavier": "Xavier"}.get(init, init) + " initialisation"
-
-
 def rows_of_metric(frame: pd.DataFrame, metric: str, alone: Iterable[str]) -> pd.DataFrame:
     """The rows of one metric.
 
@@ -165,7 +161,7 @@ def panels(
         unused.remove()
     for number, ((*values, init), _) in enumerate(parts):
         settings = [f"{n.replace('_', ' ')} {v}" for n, v in zip(vary, values, strict=True)]
-        axes[number].set_title("\n".join([init_label(init), *settings]))
+        axes[number].set_title("\n".join([f"{look(init).label} initialisation", *settings]))
         if number % columns == 0:
             axes[number].set_ylabel(label)
     return figure, [(panel, part) for panel, (_, part) in zip(axes, parts, strict=False)]
@@ -178,7 +174,15 @@ def limit_fractions(axes: Axes, metric: str, axis: str = "y") -> None:
         axes.set(**{f"{axis}lim": (max(low, 0.0), min(high, 1.0))})
 
 
-def legend_below(figure: Figure, handles: list[Any]) -> None:
+def legend_handles(priors: Iterable[str], **options: Any) -> list[Line2D]:
+    """Entries of a legend in the looks of priors; `options` are those of the lines."""
+    return [
+        Line2D([], [], **{"color": colour, "marker": marker, "label": label, **options})
+        for colour, marker, label in map(look, priors)
+    ]
+
+
+def legend_below(figure: Figure, handles: list[Line2D]) -> None:
     """Put a legend under the panels, as many columns as fit, and make the figure taller for it."""
     for columns in range(min(4, len(handles)), 0, -1):
         legend = figure.legend(
