@@ -90,7 +90,7 @@ def checksum_file(path: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
-def checked(path: str | os.PathLike) -> Iterator[Path]:
+def _checked(path: str | os.PathLike) -> Iterator[Path]:
     """As `atomic`, and write the checksum of the file beside it: for JSON and CSV."""
     path, mark = Path(path), checksum_file(path)
     with atomic(path) as temporary:
@@ -134,7 +134,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, content: Any) -> None:
     """Write `content` to `path` atomically as indented JSON (no NaN: use None), with a checksum."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    with checked(path) as temporary:
+    with _checked(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -145,6 +145,12 @@ def read_json(path: str | os.PathLike) -> Record:
         kind = type(content).__name__
         raise UserError(f"{path}: expected a JSON object, found {kind}; make the file again")
     return content
+
+
+def write_csv(path: str | os.PathLike, frame: "pd.DataFrame") -> None:
+    """Write a table atomically as CSV with a checksum, in full precision, without the index."""
+    with _checked(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":

@@ -25,10 +25,10 @@ from dwp.files import (
     read_csv,
     read_json,
     save_tensors,
+    write_csv,
     write_json,
     write_text,
 )
-from dwp.plots.tables import to_csv
 from dwp.seeds import derive_seed, generator
 
 TENSORS = {
@@ -265,12 +265,19 @@ def test_damaged_tensors_are_never_taken(tmp_path, monkeypatch, library):
         assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
+def test_csv_keeps_full_precision(tmp_path):
+    frame = pd.DataFrame({"prior": ["dwp"], "value": [1 / 3]})
+    write_csv(tmp_path / "table.csv", frame)
+    assert pd.read_csv(tmp_path / "table.csv").equals(frame)
+    assert b"\r" not in (tmp_path / "table.csv").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["table.csv", "scores.json"])
 def test_damaged_tables_and_scores_are_found(tmp_path, name):
     path = tmp_path / name
     read = {"table.csv": read_csv, "scores.json": read_json}[name]
     if name == "table.csv":
-        to_csv(pd.DataFrame({"n": [50], "value": [1 / 3]}), path)
+        write_csv(path, pd.DataFrame({"n": [50], "value": [1 / 3]}))
     else:
         write_json(path, {"n": 50, "value": 1 / 3})
     for content in damages(path):

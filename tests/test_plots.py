@@ -25,7 +25,7 @@ from dwp.plots.kl import kl_against_width
 from dwp.plots.latent import latent_space, latent_traversal
 from dwp.plots.norms import norm_histogram
 from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, in_order, look, metric_label, save
-from dwp.plots.tables import to_be_read, to_csv, to_markdown
+from dwp.plots.tables import to_be_read, to_markdown
 
 PRIORS = [
     *("dwp", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"),
@@ -545,17 +545,10 @@ def test_markdown_table(tmp_path):
 
 def test_html_table(tmp_path):
     frame = pd.DataFrame({"prior": ["a|b", "<dwp>"], "mean_nll": [0.86749, np.nan]})
-    to_be_read(frame, tmp_path / "table.md")
+    to_be_read(frame, tmp_path / "table.csv")
     page = (tmp_path / "table.html").read_text(encoding="utf-8")
     assert '<tr><th>prior</th><th class="number">mean nll</th></tr>' in page
     assert '<tr><td>a|b</td><td class="number">0.867</td></tr>' in page
     assert '<tr><td>&lt;dwp&gt;</td><td class="number">–</td></tr>' in page
     assert "http" not in page
     assert (tmp_path / "table.md").exists()
-
-
-def test_csv_keeps_full_precision(tmp_path):
-    frame = pd.DataFrame({"prior": ["dwp"], "value": [1 / 3]})
-    to_csv(frame, tmp_path / "table.csv")
-    assert pd.read_csv(tmp_path / "table.csv").equals(frame)
-    assert b"\r" not in (tmp_path / "table.csv").read_bytes()

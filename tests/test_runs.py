@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from dwp.errors import UserError
-from dwp.files import read_csv, write_text
-from dwp.plots.tables import to_csv
+from dwp.files import read_csv, write_csv, write_text
 from dwp.runs import CHECKPOINT, kept, naming
 
 NAMES = ["first", "second"]
@@ -99,7 +98,7 @@ def test_a_damaged_file_is_made_anew_where_it_was_deleted(tmp_path):
 
 def test_checksums_stand_beside_the_files(tmp_path):
     with kept(tmp_path, ["history.csv"], {}) as place:
-        to_csv(pd.DataFrame({"step": [1]}), place / "history.csv")
+        write_csv(place / "history.csv", pd.DataFrame({"step": [1]}))
     (tmp_path / "history.csv").write_text("step\n2\n")
     with pytest.raises(UserError, match="damaged"):
         read_csv(tmp_path / "history.csv")

@@ -30,7 +30,7 @@ def read_table(
     numbers: Sequence[str] = (),
     texts: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Read a table written by `dwp.plots.tables.to_csv`, or one like it.
+    """Read a table written by `dwp.files.write_csv`, or one like it.
 
     Args:
         path: the CSV file.
@@ -64,7 +64,7 @@ def read_runs(
     settings: Mapping[str, Sequence[str]],
     numbers: Sequence[str] = ("value",),
 ) -> pd.DataFrame:
-    """Read a table of runs or a summary of one, written by `dwp.plots.tables.to_csv`.
+    """Read a table of runs or a summary of one, written by `dwp.files.write_csv`.
 
     Args:
         path: the CSV file.

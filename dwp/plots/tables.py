@@ -1,4 +1,4 @@
-"""Tables as Markdown and HTML, to be read, and as CSV, to be computed with."""
+"""Tables as Markdown and HTML, to be read."""
 
 import html
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
-from dwp.files import checked, write_text
+from dwp.files import write_text
 
 _MISSING = "–"
 
@@ -102,15 +102,9 @@ def to_html(frame: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def to_be_read(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a table as Markdown to `path`, which ends in .md, and as a page of HTML beside it."""
-    to_markdown(frame, path)
+    """Write a table as Markdown and as a page of HTML, to `path` with these endings for its own."""
+    to_markdown(frame, Path(path).with_suffix(".md"))
     to_html(frame, Path(path).with_suffix(".html"))
-
-
-def to_csv(frame: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a table atomically as CSV with a checksum, in full precision, without the index."""
-    with checked(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _piped(cell: str) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from dwp.devices import choose_device
 from dwp.errors import deadline_after, one_line_errors
-from dwp.files import checked, digest
+from dwp.files import digest, write_csv
 from dwp.kernels import load_kernels
 from dwp.priors import load_vae
 from dwp.records import json_option
@@ -56,8 +56,7 @@ def main() -> None:
         label=" ".join((*place.parts[-5:-3], place.parent.name, place.stem)),
     )
     prior.save(arguments.prior)
-    with checked(arguments.history) as path:
-        pd.DataFrame(records, columns=["step", "loss"]).to_csv(path, index=False)
+    write_csv(arguments.history, pd.DataFrame(records, columns=["step", "loss"]))
     checkpoint.unlink(missing_ok=True)
 
 

@@ -5,7 +5,8 @@ import argparse
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import read_authors, steps_to_levels
 from dwp.evaluation.statistics import read_table
-from dwp.plots.tables import to_be_read, to_csv
+from dwp.files import write_csv
+from dwp.plots.tables import to_be_read
 
 
 @one_line_errors
@@ -25,8 +26,8 @@ def main() -> None:
     history = read_table(arguments.history, ["init", "seed"], ["step", "value"])
     ours = steps_to_levels(history, levels)
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
-    to_csv(table, arguments.output)
-    to_be_read(table, arguments.output.removesuffix(".csv") + ".md")
+    write_csv(arguments.output, table)
+    to_be_read(table, arguments.output)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import argparse
 from dwp.errors import one_line_errors
 from dwp.evaluation.seeds import over_seeds, read_authors
 from dwp.evaluation.statistics import read_table
-from dwp.plots.tables import to_be_read, to_csv
+from dwp.files import write_csv
+from dwp.plots.tables import to_be_read
 
 
 @one_line_errors
@@ -25,7 +26,7 @@ def main() -> None:
     paper = read_authors(arguments.paper, arguments.dataset, "scale")
     paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
     summary = summary.merge(paper, "left", ["init", "scale", "metric"])
-    to_csv(summary, arguments.summary)
+    write_csv(arguments.summary, summary)
     accuracy = summary[summary["metric"] == "test_accuracy"]
     to_be_read(accuracy.drop(columns=["domain", "metric"]), arguments.table)
 

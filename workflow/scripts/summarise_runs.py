@@ -14,7 +14,8 @@ from dwp.evaluation.statistics import (
     summarise,
     with_holm,
 )
-from dwp.plots.tables import to_be_read, to_csv
+from dwp.files import write_csv
+from dwp.plots.tables import to_be_read
 from dwp.records import json_option
 
 _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_auroc")
@@ -57,8 +58,8 @@ def main() -> None:
         paired_tests(runs, reference, [name for name in by if name not in reference])
         for reference in compared
     ]
-    to_csv(summary, arguments.summary)
-    to_csv(with_holm(pd.concat(tests)), arguments.tests)
+    write_csv(arguments.summary, summary)
+    write_csv(arguments.tests, with_holm(pd.concat(tests)))
 
     accuracy = summary[summary["metric"] == "ensemble_accuracy"]
     apart = [name for name in by if name not in ("domain", "prior", "n", "metric")]
@@ -72,8 +73,8 @@ def main() -> None:
             for place, rows in places
         ]
     )
-    to_csv(comparison, arguments.comparison)
-    to_be_read(comparison, arguments.comparison.removesuffix(".csv") + ".md")
+    write_csv(arguments.comparison, comparison)
+    to_be_read(comparison, arguments.comparison)
 
     main_rows = summary[summary["metric"].isin(_REPORTED)]
     wide = main_rows.pivot(

@@ -5,8 +5,9 @@ import argparse
 from dwp.errors import one_line_errors
 from dwp.evaluation.factorial import METRICS, effects, factorial
 from dwp.evaluation.statistics import read_chosen
+from dwp.files import write_csv
 from dwp.plots.factorial import effects_text, factorial_text
-from dwp.plots.tables import to_be_read, to_csv
+from dwp.plots.tables import to_be_read
 from dwp.records import json_option
 
 
@@ -25,8 +26,8 @@ def main() -> None:
     parser.add_argument(
         "--reference", type=json_option("--reference"), required=True, help="prior and init"
     )
-    parser.add_argument("--cells", required=True, help="CSV; a .md is written beside it")
-    parser.add_argument("--effects", required=True, help="CSV; a .md is written beside it")
+    parser.add_argument("--cells", required=True, help="CSV; a .md and a .html go beside it")
+    parser.add_argument("--effects", required=True, help="CSV; a .md and a .html go beside it")
     arguments = parser.parse_args()
 
     vary, tune = arguments.vary, arguments.tune
@@ -39,8 +40,8 @@ def main() -> None:
         (cells, factorial_text(cells, by), arguments.cells),
         (parts, effects_text(parts, by), arguments.effects),
     ):
-        to_csv(table, path)
-        to_be_read(text, path.removesuffix(".csv") + ".md")
+        write_csv(path, table)
+        to_be_read(text, path)
 
 
 if __name__ == "__main__":

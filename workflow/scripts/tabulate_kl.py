@@ -7,8 +7,8 @@ import torch
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.study import kl_by_width
+from dwp.files import write_csv
 from dwp.kernels import load_kernels
-from dwp.plots.tables import to_csv
 from dwp.priors import load_prior
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     torch.set_num_threads(1)
     kernels = load_kernels(arguments.kernels, "test")
     priors = {Path(path).parent.name: load_prior(path) for path in arguments.priors}
-    to_csv(kl_by_width(priors, kernels), arguments.output)
+    write_csv(arguments.output, kl_by_width(priors, kernels))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from dwp.errors import one_line_errors
-from dwp.files import read_json
-from dwp.plots.tables import to_be_read, to_csv
+from dwp.files import read_json, write_csv
+from dwp.plots.tables import to_be_read
 
 _TERMS = ("elbo", "log_likelihood", "kl", "log_prob")
 
@@ -33,8 +33,8 @@ def main() -> None:
             row |= {f"{of}_{quantile}": value for quantile, value in score[of].items()}
         rows.append(row)
     table = pd.DataFrame(rows).sort_values(["layer", "log_prob"], ascending=[True, False])
-    to_csv(table, arguments.output)
-    to_be_read(table, arguments.output.removesuffix(".csv") + ".md")
+    write_csv(arguments.output, table)
+    to_be_read(table, arguments.output)
 
 
 if __name__ == "__main__":

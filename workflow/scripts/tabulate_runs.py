@@ -10,8 +10,7 @@ import pandas as pd
 
 from dwp.errors import one_line_errors
 from dwp.evaluation.statistics import read_table
-from dwp.files import read_json
-from dwp.plots.tables import to_csv
+from dwp.files import read_json, write_csv
 from dwp.records import json_option
 from dwp.runs import run_folder
 
@@ -49,9 +48,9 @@ def main() -> None:
                 content |= read_json(f"{folder}/metrics.json")
                 metrics += [{**row, "metric": name, "value": v} for name, v in content.items()]
     if arguments.metrics:
-        to_csv(pd.DataFrame(metrics), arguments.metrics)
+        write_csv(arguments.metrics, pd.DataFrame(metrics))
     if arguments.history:
-        to_csv(pd.concat(histories), arguments.history)
+        write_csv(arguments.history, pd.concat(histories))
 
 
 if __name__ == "__main__":

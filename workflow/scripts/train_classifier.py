@@ -10,7 +10,7 @@ from dwp.commands import train_unfinished, training_options
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
-from dwp.files import checked, save_tensors
+from dwp.files import save_tensors, write_csv
 from dwp.nn.networks import network_class
 from dwp.priors import load_priors
 from dwp.training.classification import train_classifiers
@@ -55,8 +55,7 @@ def main() -> None:
                 for name, value in record.items()
                 if name != "step"
             ]
-            with checked(run.folder / "history.csv") as path:
-                pd.DataFrame(rows).to_csv(path, index=False)
+            write_csv(run.folder / "history.csv", pd.DataFrame(rows))
 
     names = ("weights.safetensors", "history.csv")
     groups = _groups(arguments.runs, device)

@@ -7,7 +7,7 @@ from dwp.commands import train_unfinished, training_options
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
-from dwp.files import checked, save_tensors
+from dwp.files import save_tensors, write_csv
 from dwp.priors import load_priors
 from dwp.training.convergence import train_from
 
@@ -28,8 +28,8 @@ def main() -> None:
         )
         weights = run.folder / "weights.safetensors"
         save_tensors(weights, net.state_dict(), kind="convergence", settings=run.settings)
-        with checked(run.folder / "history.csv") as path:
-            pd.DataFrame(records).melt("step", var_name="metric").to_csv(path, index=False)
+        history = pd.DataFrame(records).melt("step", var_name="metric")
+        write_csv(run.folder / "history.csv", history)
         if drawing:
             samples = run.folder / "samples.safetensors"
             save_tensors(samples, {"images": drawn}, kind="samples", settings=run.settings)

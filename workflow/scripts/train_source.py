@@ -7,7 +7,7 @@ from dwp.commands import train_unfinished, training_options
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
-from dwp.files import checked, save_tensors, write_json
+from dwp.files import save_tensors, write_csv, write_json
 from dwp.nn.networks import network_class
 from dwp.training.source import nets_together, train_source_nets
 
@@ -29,8 +29,7 @@ def main() -> None:
         for run, (net, records, metrics) in zip(runs, trained, strict=True):
             weights = run.folder / "weights.safetensors"
             save_tensors(weights, net.state_dict(), kind="source net", settings=run.settings)
-            with checked(run.folder / "history.csv") as path:
-                pd.DataFrame(records).to_csv(path, index=False)
+            write_csv(run.folder / "history.csv", pd.DataFrame(records))
             write_json(run.folder / "metrics.json", metrics)
 
     names = ("weights.safetensors", "history.csv", "metrics.json")
