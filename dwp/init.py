@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dwp.nn.matching import Priors, match_priors
+from dwp.nn.networks import initialise_xavier
 
 
 @torch.no_grad()
@@ -48,3 +49,10 @@ def from_prior_(
         kernels = of_layer.initial(weight.shape[:2].numel(), generator)  # (out * in, k, k)
         weight.copy_(kernels.view(weight.shape))
     return net
+
+
+def initialise(net: nn.Module, init: Priors | None, generator: torch.Generator) -> None:
+    """Set all weights of a net Xavier-normal, then kernels to those of `init`, if not None."""
+    initialise_xavier(net, generator)
+    if init is not None:
+        from_prior_(net, init, generator)

@@ -447,7 +447,7 @@ def describe_data(
         "train": len(images.train_images),
         "test": len(images.test_images),
         "shape": list(images.train_images.shape[1:]),
-        "classes": int(images.train_targets.max()) + 1,
+        "classes": images.classes,
         "file": str(path),
         "seconds": time.perf_counter() - start,
     }

@@ -811,16 +811,16 @@ def test_a_tolerated_run_that_diverges_counts_as_failed_and_leaves_the_others(
     stripes.save(tmp_path / "target.safetensors", {})
     options = {"n": 12, "priors": None, "init": None}
     alone = train_classifiers(stripes, SETTINGS, [(1, 0)], **options)
-    xavier = classification.initialise_xavier
+    initialise = classification.initialise
 
-    def overflow(net, start):
-        xavier(net, start)
+    def overflow(net, **start):
+        initialise(net, **start)
         if not started:
             net.get_submodule("conv1").weight.data.fill_(1e38)
         started.append(net)
 
     started = []
-    monkeypatch.setattr(classification, "initialise_xavier", overflow)
+    monkeypatch.setattr(classification, "initialise", overflow)
     with pytest.raises(UserError, match=r"split 0, seed 0: the loss is (nan|inf) at step 1 "):
         train_classifiers(stripes, SETTINGS, [(0, 0), (1, 0)], **options)
     started.clear()

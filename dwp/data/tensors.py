@@ -56,6 +56,11 @@ class ImageTensors:
                 )
         return cls(**{field.name: tensors[field.name] for field in fields(cls)})
 
+    @property
+    def classes(self) -> int:
+        """The number of classes, by the training targets."""
+        return int(self.train_targets.max()) + 1
+
     def to(self, device: str) -> "ImageTensors":
         """Return the data set on a device, without a copy of what is there already."""
         return type(self)(**{name: tensor.to(device) for name, tensor in vars(self).items()})

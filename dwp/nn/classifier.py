@@ -50,3 +50,8 @@ def build_member(
         codes = "codes" if settings.get("posterior") == "codes" else None
         bayesianize(net, priors, posterior=codes, log_variance=settings["log_variance"])
     return net
+
+
+def member_places(run: tuple[int, int], members: int) -> list[tuple[int, ...]]:
+    """Return what the seeds of a run's members are made of; the first is the run by itself."""
+    return [run, *((*run, member) for member in range(1, members))]

@@ -12,11 +12,10 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
-from dwp.init import from_prior_
+from dwp.init import initialise
 from dwp.nn.bayesian import BayesianConv2d, kl
-from dwp.nn.classifier import build_member
+from dwp.nn.classifier import build_member, member_places
 from dwp.nn.dropout import Dropout
-from dwp.nn.networks import initialise_xavier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
 from dwp.priors import Estimation, KernelPrior
@@ -136,13 +135,13 @@ def train_classifiers(
         UserError: the training set is too small, or a loss is not finite (unless `tolerant`).
         OutOfTime: the deadline has passed.
     """
-    classes = int(target.train_targets.max()) + 1
     members = settings.get("members", 1)
-    places = [(*run, *([member] if member else [])) for run in runs for member in range(members)]
+    places = [place for run in runs for place in member_places(run, members)]
     nets, images, targets = [], [], []
     for place in places:
         start = generator("classification", "initial", *place)
-        net = build_member(settings, classes, priors, partial(_initialise, init=init, start=start))
+        begin = partial(initialise, init=init, generator=start)
+        net = build_member(settings, target.classes, priors, begin)
         nets.append(net.to(device, memory_format=torch.channels_last))
         chosen, held_out = few_shot_subset(
             target.train_targets, n, place[0], settings["validation"]
@@ -244,11 +243,3 @@ def train_classifiers(
                 parameter.data.fill_(torch.nan)
         results.append((net, told))
     return results
-
-
-def _initialise(
-    net: nn.Module, init: Mapping[str, KernelPrior] | None, start: torch.Generator
-) -> None:
-    initialise_xavier(net, start)
-    if init is not None:
-        from_prior_(net, init, start)

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
-from dwp.init import from_prior_
+from dwp.init import initialise
 from dwp.nn.image_vae import ImageVAE
-from dwp.nn.networks import build_network, initialise_xavier
+from dwp.nn.networks import build_network
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
 from dwp.training.loop import optimise
@@ -67,12 +67,8 @@ def train_from(
         drawn = torch.zeros(len(settings["sample_steps"]), _DRAWN, *images.shape[2:])
         net.register_buffer("drawn", drawn)
     else:
-        classes = int(targets.max()) + 1
-        net = build_network(settings["network"], filters=settings["filters"], classes=classes)
-    start = generator("convergence", "initial", seed)
-    initialise_xavier(net, start)
-    if init is not None:
-        from_prior_(net, init, start)
+        net = build_network(settings["network"], filters=settings["filters"], classes=data.classes)
+    initialise(net, init, generator("convergence", "initial", seed))
     net.to(device, memory_format=torch.channels_last)
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

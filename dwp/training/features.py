@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.init import from_prior_
-from dwp.nn.networks import build_network, initialise_xavier, scaled
+from dwp.init import initialise
+from dwp.nn.networks import build_network, scaled
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
 from dwp.training.loop import optimise
@@ -63,13 +63,9 @@ def train_on_features(
         The net, and `<part>_accuracy` (a fraction) and `<part>_nll` (mean nats) of the training and
         the test part.
     """
-    classes = int(data.train_targets.max()) + 1
     filters = scaled(settings["filters"], scale)
-    net = build_network(settings["network"], filters=filters, classes=classes)
-    start = generator("features", "initial", seed)
-    initialise_xavier(net, start)
-    if init is not None:
-        from_prior_(net, init, start)
+    net = build_network(settings["network"], filters=filters, classes=data.classes)
+    initialise(net, init, generator("features", "initial", seed))
     freeze_convolutions(net).to(device, memory_format=torch.channels_last)
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     targets = data.train_targets.to(device)

@@ -97,10 +97,9 @@ def train_source_nets(
         OutOfTime: the deadline has passed.
     """
     data = data.to(device)
-    runs, classes = len(seeds), int(data.train_targets.max()) + 1
-    nets = []
+    runs, nets = len(seeds), []
     for seed in seeds:
-        net = build_network(settings["network"], filters=settings["filters"], classes=classes)
+        net = build_network(settings["network"], filters=settings["filters"], classes=data.classes)
         initialise_xavier(net, generator("source", seed))
         nets.append(net.to(device, memory_format=torch.channels_last))
     stacked = stack(nets).to(memory_format=torch.channels_last)

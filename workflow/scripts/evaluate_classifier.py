@@ -10,7 +10,7 @@ from dwp.devices import choose_device, products
 from dwp.errors import one_line_errors
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.files import load_tensors, write_json
-from dwp.nn.classifier import build_classifier
+from dwp.nn.classifier import build_classifier, member_places
 from dwp.priors import load_priors
 from dwp.priors.kl import DEFAULT, Estimation
 from dwp.records import json_option
@@ -35,7 +35,6 @@ def main() -> None:
     device = choose_device(arguments.device)
 
     target = ImageTensors.load(arguments.data)
-    classes = int(target.train_targets.max()) + 1
     test = (to_unit(target.test_images), target.test_targets)
     strange = to_unit(ImageTensors.load(arguments.out_of_domain).test_images)
     priors = load_priors(arguments.priors)
@@ -43,13 +42,13 @@ def main() -> None:
         folder = run_folder(arguments.folder, place)
         with naming(" ".join(folder.parts[-6:])):
             tensors, run = load_tensors(folder / "weights.safetensors", kind="classifier")
-            net = build_classifier(run, classes, priors)
+            net = build_classifier(run, target.classes, priors)
             diverged = any(tensor.isnan().any() for tensor in tensors.values())
             net.load_state_dict({name: tensor.nan_to_num() for name, tensor in tensors.items()})
             net.to(device, memory_format=torch.channels_last)
             n, split, seed = run["n"], run["split"], run["seed"]
             members = run.get("members", 1)
-            places = [(split, seed, *([member] if member else [])) for member in range(members)]
+            places = member_places((split, seed), members)
             draws = [generator("evaluation", *place, device=device) for place in places]
             chosen, _ = few_shot_subset(target.train_targets, n, split, run["validation"])
             with products("float32", device):
