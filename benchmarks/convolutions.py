@@ -55,9 +55,8 @@ def measure(way: str, inputs: int, outputs: int, size: int, taps: int) -> str:
 
 
 def main() -> None:
-    environment = {key: str(value) for key, value in JOB_ENVIRONMENT.items()}
-    if not environment.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **environment})
+    if not JOB_ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **JOB_ENVIRONMENT})
     print("| channels, pixels, kernel | products |", " | ".join(WAYS), "|")
     print("| --- " + "| --: " * (1 + len(WAYS)) + "|")
     for layer in LAYERS:

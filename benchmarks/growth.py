@@ -91,7 +91,7 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(measure(arguments.measure[0], int(arguments.measure[1]))))
         return
-    environment = {**os.environ, **{k: str(v) for k, v in JOB_ENVIRONMENT.items()}}
+    environment = {**os.environ, **JOB_ENVIRONMENT}
     results: dict[str, list[dict]] = {}
     for axis, (values, label, _) in AXES.items():
         results[axis] = []

@@ -131,7 +131,7 @@ class Worker:
     def __init__(self, side: int, threads: int) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
         if side == 1:
-            environment |= {k: str(v) for k, v in JOB_ENVIRONMENT.items()}
+            environment |= JOB_ENVIRONMENT
         environment["OMP_NUM_THREADS"] = str(threads)
         arguments = ["--work", str(side), "--threads", str(threads)]
         self.process = subprocess.Popen(

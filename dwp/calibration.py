@@ -61,11 +61,10 @@ def calibrate(
         UserError: a measurement failed.
     """
     request = json.dumps({"works": works, "seconds": seconds})
-    environment = {k: str(v) for k, v in JOB_ENVIRONMENT.items()} | {"TQDM_DISABLE": "1"}
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "dwp.calibration"],
-            env={**os.environ, **environment},
+            env={**os.environ, **JOB_ENVIRONMENT, "TQDM_DISABLE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -29,12 +29,12 @@ XAVIER = "xavier"
 
 JOB_ENVIRONMENT = {
     # Snakemake sets them to what it grants a job, and sums depend on the number of threads
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     # glibc otherwise gives large blocks back to the system at every training step
-    "MALLOC_MMAP_THRESHOLD_": 2**33,
-    "MALLOC_TRIM_THRESHOLD_": 2**33,
-    "MALLOC_TOP_PAD_": 2**28,
-    "MALLOC_ARENA_MAX": 2,
+    "MALLOC_MMAP_THRESHOLD_": str(2**33),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**28),
+    "MALLOC_ARENA_MAX": "2",
 }
 """What makes a job of the workflow fast, and its results the same: its environment variables."""
 

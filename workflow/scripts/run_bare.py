@@ -81,8 +81,8 @@ def main() -> None:
                 command += ["--checkpoint-minutes", str(config["checkpoint_minutes"])]
             if deadline is not None:
                 command += ["--minutes", str(max(0.0, deadline - time.monotonic()) / 60)]
-        environment = {key: str(value) for key, value in JOB_ENVIRONMENT.items()}
-        status = subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+        environment = {**os.environ, **JOB_ENVIRONMENT}
+        status = subprocess.run(command, env=environment, check=False).returncode
         if status:
             raise SystemExit(status)
         write_json(mark, made)
