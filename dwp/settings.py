@@ -228,6 +228,13 @@ def check_name(place: str, name: object) -> None:
         raise UserError(f"{place}: expected a name of letters, digits, - and _; found {name!r}")
 
 
+def check_one_of(place: str, found: object, allowed: Iterable[str]) -> None:
+    """Raise `UserError`, which tells the allowed names, if what was found is none of them."""
+    allowed = list(allowed)
+    if found not in allowed:
+        raise UserError(f"{place}: expected one of {', '.join(allowed)}; found '{found}'")
+
+
 _FRACTIONAL = (
     *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
     *("kl_temperature", "dropout", "shift", "warp", "checkpoint_minutes"),
@@ -279,7 +286,7 @@ def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
         if layer not in layers:
             raise UserError(f"{place}.kernels.layers: expected {layer} as well")
     for layer, section in layers.items():
-        _one_of(f"{place}.kernels.layers.{layer}", layer, network_layers)
+        check_one_of(f"{place}.kernels.layers.{layer}", layer, network_layers)
         collected = "threshold" in section or "quantile" in section
         if collected and not ("source_nets" in domain and "test_fraction" in domain["kernels"]):
             raise UserError(
@@ -344,7 +351,7 @@ def _check_prior(
 ) -> None:
     if place.endswith(f".{XAVIER}"):
         raise UserError(f"{place}: '{XAVIER}' names an init; call the prior something else")
-    _one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
+    check_one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
     expected: set[str] = set()
     optional: set[str] = set()
     released = section.get("released", {}) if section["kind"] == "vae" else {}
@@ -370,18 +377,18 @@ def _check_prior(
     if section["kind"] == DETERMINISTIC:
         if "penalty" in section:
             with_density = [name for name, prior in priors.items() if _has_density(prior["kind"])]
-            _one_of(f"{place}.penalty", section["penalty"], with_density)
+            check_one_of(f"{place}.penalty", section["penalty"], with_density)
         return
     if "reconstructed_by" in section:
         vaes = [name for name, prior in priors.items() if prior["kind"] == "vae"]
-        _one_of(f"{place}.reconstructed_by", section["reconstructed_by"], vaes)
+        check_one_of(f"{place}.reconstructed_by", section["reconstructed_by"], vaes)
     for layer in released:
-        _one_of(f"{place}.released", layer, layers)
+        check_one_of(f"{place}.released", layer, layers)
     for layer in pretrained:
-        _one_of(f"{place}.pretrained", layer, [each for each in layers if each not in released])
+        check_one_of(f"{place}.pretrained", layer, [one for one in layers if one not in released])
     for key in sorted(expected & {"layers", "training"}):
         for layer in section[key]:
-            _one_of(f"{place}.{key}", layer, fitted)
+            check_one_of(f"{place}.{key}", layer, fitted)
         for layer in fitted:
             if layer not in section[key]:
                 raise UserError(f"{place}.{key}: expected {layer} as well")
@@ -410,7 +417,7 @@ def _check_prior(
 
 
 def _check_pretrained(place: str, name: str, kind: str, kernel_size: int) -> None:
-    _one_of(place, name, pretrained())
+    check_one_of(place, name, pretrained())
     prior = load_prior(name)
     if (prior.kind, prior.kernel_size) != (kind, kernel_size):
         raise UserError(
@@ -429,7 +436,7 @@ def _check_classification(
     section, priors = domain["classification"], domain["priors"]
     can_regularise = [name for name, prior in priors.items() if prior["kind"] != "empirical"]
     for name in section["priors"]:
-        _one_of(f"{place}.priors", name, can_regularise)
+        check_one_of(f"{place}.priors", name, can_regularise)
     _check_inits(f"{place}.inits", section["inits"], priors)
     both = sorted(set(section.get("vary", {})) & set(section.get("tune", {})))
     if both:
@@ -438,7 +445,7 @@ def _check_classification(
         run = {**section, **values}
         _check_filters(place, run["filters"], network_layers)
         for layer in run["bayesian_layers"]:
-            _one_of(f"{place}.bayesian_layers", layer, network_layers)
+            check_one_of(f"{place}.bayesian_layers", layer, network_layers)
         for name in section["priors"] if run.get("posterior") == "codes" else ():
             if priors[name]["kind"] not in ("vae", DETERMINISTIC):
                 raise UserError(
@@ -490,7 +497,7 @@ def _check_inits(place: str, inits: Iterable[str], priors: Mapping[str, Any]) ->
     improper = (DETERMINISTIC, "log-uniform")
     can_start = [name for name, prior in priors.items() if prior["kind"] not in improper]
     for name in inits:
-        _one_of(place, name, [XAVIER, *can_start])
+        check_one_of(place, name, [XAVIER, *can_start])
 
 
 def _at_most(place: str, section: Mapping[str, Any], name: str, limit: str) -> None:
@@ -498,9 +505,3 @@ def _at_most(place: str, section: Mapping[str, Any], name: str, limit: str) -> N
         raise UserError(
             f"{place}.{name}: expected at most {limit} ({section[limit]}), found {section[name]}"
         )
-
-
-def _one_of(place: str, found: object, allowed: Iterable[str]) -> None:
-    allowed = list(allowed)
-    if found not in allowed:
-        raise UserError(f"{place}: expected one of {', '.join(allowed)}; found '{found}'")

@@ -1,11 +1,10 @@
 """Put a prior that a run fitted among the pretrained ones, with a card of the run's numbers."""
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 from dwp.data.choice import describe
-from dwp.errors import UserError, one_line_errors
+from dwp.errors import one_line_errors
 from dwp.files import read_json, write_text
 from dwp.priors import load_prior
 from dwp.priors.card import model_card
@@ -13,6 +12,7 @@ from dwp.priors.pretrained import FOLDER
 from dwp.settings import (
     check_config,
     check_name,
+    check_one_of,
     kernel_settings,
     prior_settings,
     read_config,
@@ -34,10 +34,10 @@ def main() -> None:
     config = read_config(arguments.config)
     check_config(config, arguments.config)
     check_name("name", arguments.name)
-    _known("domain", arguments.domain, config["domains"])
+    check_one_of("domain", arguments.domain, config["domains"])
     section = config["domains"][arguments.domain]
-    _known("prior", arguments.prior, section["priors"])
-    _known("layer", arguments.layer, section["kernels"]["layers"])
+    check_one_of("prior", arguments.prior, section["priors"])
+    check_one_of("layer", arguments.layer, section["kernels"]["layers"])
     folder = Path(arguments.results) / config["name"] / arguments.domain
     place = f"{arguments.prior}/{arguments.layer}"
     prior = load_prior(folder / "priors" / "fitted" / f"{place}.safetensors")
@@ -56,11 +56,6 @@ def main() -> None:
     # the card first: a prior that is there is looked for with its card
     write_text(arguments.folder / f"{arguments.name}.md", card)
     prior.save(arguments.folder / f"{arguments.name}.safetensors")
-
-
-def _known(what: str, found: str, known: Iterable[str]) -> None:
-    if found not in known:
-        raise UserError(f"{what}: expected one of {', '.join(known)}; found '{found}'")
 
 
 if __name__ == "__main__":
