@@ -9,9 +9,9 @@ from typing import Any
 from dwp.errors import UserError
 
 _EXPECTED = {
-    dict: "a JSON object",
-    list: "a JSON list of objects",
-    str: "a JSON text or object",
+    dict: ("a JSON object", dict),
+    list: ("a JSON list of objects", list),
+    str: ("a JSON text or object", (str, dict)),
 }
 
 
@@ -67,14 +67,13 @@ def json_option(option: str, kind: type = dict) -> Callable[[str], Any]:
         option: its name, for messages.
         kind: dict for an object, list for a list of objects, str for a text or an object.
     """
+    expected, kinds = _EXPECTED[kind]
 
     def parse(text: str) -> Any:
         content = parse_json(text, option)
-        objects = content if kind is list else [content]
-        if not isinstance(content, (kind, dict) if kind is str else kind) or not all(
-            isinstance(part, dict) or kind is str for part in objects
-        ):
-            raise UserError(f"{option}: expected {_EXPECTED[kind]}, found {text[:100]}")
+        parts = content if kind is list else []
+        if not isinstance(content, kinds) or not all(isinstance(part, dict) for part in parts):
+            raise UserError(f"{option}: expected {expected}, found {text[:100]}")
         return content
 
     return parse

@@ -1,4 +1,7 @@
-"""Checks of a workflow's config that its schema cannot express: names that must exist."""
+"""A workflow's config: how it is read, what its schema cannot check, what each stage takes of it.
+
+Beside it the environment that the jobs run in.
+"""
 
 import json
 import math
@@ -235,10 +238,10 @@ def check_one_of(place: str, found: object, allowed: Iterable[str]) -> None:
         raise UserError(f"{place}: expected one of {', '.join(allowed)}; found '{found}'")
 
 
-_FRACTIONAL = (
+_FRACTIONAL = {
     *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
-    *("kl_temperature", "dropout", "shift", "warp", "checkpoint_minutes"),
-)
+    *("kl_temperature", "dropout", "shift", "warp", "checkpoint_minutes", "scales", "levels"),
+}
 
 
 def _check_numbers(place: str, value: object) -> None:
@@ -253,8 +256,7 @@ def _check_numbers(place: str, value: object) -> None:
         if not math.isfinite(value):
             raise UserError(f"{place}: expected a finite number, found {value}")
         names = place.split(".")[-2:]  # a number of a list stands in a place of its own
-        fractional = {*_FRACTIONAL, "scales", "levels"}
-        if not set(names) & fractional and ".layers." not in place:
+        if not set(names) & _FRACTIONAL and ".layers." not in place:
             raise UserError(f"{place}: expected an integer, found {value}")
 
 

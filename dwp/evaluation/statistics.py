@@ -335,15 +335,15 @@ def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFra
     ours = summary.rename(columns={"domain": "dataset", "n": "num_examples"})
     if ours.duplicated(keys).any():
         raise ValueError("summary: expected one row per domain, prior and n; keep one metric, init")
-    spread = [name for name in ("std",) if name in paper]
-    both = paper[[*keys, "accuracy", *spread]].merge(ours[[*keys, "mean", "interval"]], on=keys)
+    theirs = paper.filter([*keys, "accuracy", "std"])
+    both = theirs.merge(ours[[*keys, "mean", "interval"]], on=keys)
     table = both[keys].copy()
     table["ours"] = both["mean"]
     table["low"] = both["mean"] - both["interval"]
     table["high"] = both["mean"] + both["interval"]
     table["authors"] = both["accuracy"]
-    for name in spread:
-        table["authors_std"] = both[name]
+    if "std" in both:
+        table["authors_std"] = both["std"]
     table["difference"] = both["mean"] - both["accuracy"]
     inside = both["accuracy"].between(table["low"], table["high"])
     table["agree"] = np.where(both["interval"].isna(), "unknown", np.where(inside, "yes", "no"))

@@ -21,7 +21,7 @@ class KernelPrior(nn.Module):
         kind: the name in `KINDS`.
         trained: whether the prior is fitted by gradient steps on `loss` (else by `fit`).
         iterative: whether `fit` iterates, so that its time is worth planning.
-        packages: what training it needs beside torch and numpy.
+        packages: those that its training needs beside torch and numpy.
         needs_kernels: whether there is anything to fit.
         density: "exact" if `log_prob` is tractable, "bound" if only bounds of it are, None if there
             is no density to score kernels by.

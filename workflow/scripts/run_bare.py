@@ -62,7 +62,10 @@ def main() -> None:
     network, folder = section["network"], Path("results", config["name"], domain)
 
     def run(
-        program: Sequence[str], inputs: Sequence[Path], outputs: Sequence[Path], **options: str
+        program: Sequence[str],
+        inputs: Sequence[Path],
+        outputs: Sequence[Path],
+        **options: str | int | list[str],
     ) -> None:
         """Run a program (and classes it finds by name) unless it has made its outputs before."""
         script = f"workflow/scripts/{program[0]}"
