@@ -30,6 +30,8 @@ PUBLIC = {
     "dwp.data.tensors": ["ImageTensors"],
     "dwp.devices": ["products"],
     "dwp.nn.stack": ["stack", "unstack"],
+    "dwp.kernels": ["collect"],
+    "dwp.training.prior": ["fit_prior"],
 }
 PUBLIC["dwp.priors.gaussian"] = ["FullGaussian", "DiagonalGaussian"]
 """The names by their module; what they inherit is told where it is defined."""

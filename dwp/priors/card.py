@@ -66,7 +66,7 @@ in [0, 1] and few training examples: as the prior of a Bayesian layer, or to sta
 - {nets} source nets of one architecture and one data set. The scale of kernels depends on both, on
   the L2 penalty and on the range of the inputs; on other nets and images nothing was measured.
 - Density is not accuracy: compare on validation data with other priors and with a plain net that
-  starts from the same kernels.
+  starts from the same kernels. What the runs of docs/results.md show is mixed.
 - The kernels were pruned by norm: the prior describes those that a net uses.
 
 ## Licence
