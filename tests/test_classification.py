@@ -14,10 +14,12 @@ from helpers import CLASSIFICATION as SETTINGS
 from helpers import striped_images
 from torch.nn import functional as F
 
+from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import to_unit
 from dwp.errors import OUT_OF_TIME, UserError
 from dwp.evaluation.classifier import evaluate_classifier
+from dwp.evaluation.metrics import PROBABILITY_FLOOR
 from dwp.files import read_json
 from dwp.nn.bayesian import bayesian_layers, kl, prediction
 from dwp.nn.classifier import build_classifier, build_member
@@ -851,3 +853,62 @@ def test_a_tolerated_run_that_diverges_counts_as_failed_and_leaves_the_others(
     assert list(found[0]) == list(found[1])
     assert set(found[0].values()) == {None}
     assert None not in found[1].values()
+
+
+def test_reported_numbers_by_hand(monkeypatch):
+    # what the net says of images stands in their place: (samples, n, classes)
+    monkeypatch.setattr("dwp.evaluation.classifier.predict", lambda net, images, **_: images)
+    targets = torch.tensor([0, 0])
+    first = torch.tensor([[[0.9, 0.1], [0.8, 0.2]]])
+    test = torch.cat([first, torch.tensor([[[0.7, 0.3], [0.4, 0.6]]])])  # mean 0.8 and 0.6
+    strange = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.1, 0.9], [0.6, 0.4]]])  # 0.55 and 0.3
+    found = evaluate_classifier(
+        torch.nn.Identity(),
+        train=(test, targets),
+        test=(test, targets),
+        out_of_domain=strange,
+        samples=2,
+        generator=generator("none"),
+    )
+    # of the four pairs, the strange image is the more uncertain in three
+    assert found["ensemble_ood_auroc"] == pytest.approx(0.75)
+    assert found["ensemble_nll"] == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
+    assert found["sample_nll"] == pytest.approx(-(math.log(0.9) + math.log(0.8)) / 2)
+    each = [math.log(p) for p in (0.9, 0.8, 0.7, 0.4)]
+    assert found["train_nll"] == pytest.approx(-sum(each) / 4)
+
+
+def test_validation_of_a_bayesian_net_is_of_the_mean_over_its_samples(stripes):
+    settings = {"samples": 5, "evaluate_every": 4, "log_variance": -2.0}
+    net, records = train(stripes, "gaussian-diagonal", settings=settings)
+    _, held_out = few_shot_subset(stripes.train_targets, 12, 0, SETTINGS["validation"])
+    images, truth = to_unit(stripes.train_images[held_out]), stripes.train_targets[held_out]
+    draws = [generator("classification", "validation", 0, 0, 12)]
+    mean = predict(net, images, samples=5, generator=draws).mean(0)
+    assert records[-1]["validation_nll"] == pytest.approx(
+        F.nll_loss(mean.log(), truth).item(), rel=1e-5
+    )
+    assert classification._FLOOR == PROBABILITY_FLOOR
+
+
+@pytest.mark.parametrize("widths", [{"shift": 1.5}, {"warp": 0.1}])
+def test_training_sees_distorted_images(begin, widths):
+    plain, found = begin(None), begin(None, settings=widths)
+    noise = generator("classification", "noise", 0, 0)
+    expected = distort(plain.images, noise, **{"shift": 0.0, "warp": 0.0, **widths})
+    torch.testing.assert_close(found.images, expected)
+    assert not torch.allclose(found.images, plain.images, atol=0.01)
+    assert same_start(found, plain)
+
+
+def test_l2_is_a_factor_of_the_sum_of_squares(stripes, monkeypatch):
+    seen = {}
+
+    def optimise(net, objective, **_):
+        loss, terms = objective(torch.arange(12)[None])
+        seen.update(penalty=loss - terms["train_nll"], squares=l2_penalty(net))
+        return [[]]
+
+    monkeypatch.setattr(classification, "optimise", optimise)
+    train(stripes, None, settings={"l2": 0.3})
+    torch.testing.assert_close(seen["penalty"], 0.3 * seen["squares"])

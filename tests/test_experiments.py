@@ -1,6 +1,8 @@
 """Random features and convergence: what is trained, from where, and what is told of it."""
 
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,8 +22,11 @@ from dwp.nn.networks import NETWORKS, scaled
 from dwp.nn.networks.mnist import MnistNet
 from dwp.priors.empirical import Empirical
 from dwp.seeds import generator
+from dwp.training import convergence, features
 from dwp.training.convergence import train_from
 from dwp.training.features import freeze_convolutions, train_on_features, trained_state
+from dwp.training.loop import batches
+from dwp.training.source import accuracy
 
 ROOT = Path(__file__).parent.parent
 FEATURES = {
@@ -316,3 +321,83 @@ def test_the_authors_numbers(name, domain, x, experiment, least):
     assert paper["value"].between(least, 1).all()
     assert not paper.duplicated(["init", x]).any()
     assert read_authors(path, "shapes", x, experiment).empty
+
+
+def wrongly_labelled(data):
+    """The data with other classes for the test part: what is told of it cannot be of training."""
+    return replace(data, test_targets=(data.test_targets + 1) % 3)
+
+
+@pytest.mark.parametrize("network", ["mnist", "norm"])
+@pytest.mark.parametrize("most", [0, 2**30])
+def test_metrics_of_random_features_are_those_of_the_net(bars, monkeypatch, network, most):
+    monkeypatch.setitem(NETWORKS, "norm", f"{__name__}:NormNet")
+    settings = FEATURES | {"network": network, "filters": [4, 6][: 1 + (network == "mnist")]}
+    data = wrongly_labelled(bars)
+    net, found = train_on_features(data, settings, scale=1, seed=0, init=None, most_features=most)
+    net.eval()
+    for part in ("train", "test"):
+        images, targets = (getattr(data, f"{part}_{name}") for name in ("images", "targets"))
+        with torch.no_grad():
+            logits = net(images / 255)
+        right = (logits.argmax(1) == targets).double().mean().item()
+        assert found[f"{part}_accuracy"] == pytest.approx(right)
+        nll = nn.functional.cross_entropy(logits.double(), targets).item()
+        assert found[f"{part}_nll"] == pytest.approx(nll, rel=1e-4)
+    assert found["test_accuracy"] < 0.4 < found["train_accuracy"]
+
+
+def test_what_is_told_of_convergence_is_of_the_test_images(bars):
+    data = wrongly_labelled(bars)
+    net, records, _ = train_from(data, CLASSIFIER | {"steps": 20}, seed=0, init=None)
+    expected = accuracy(net, data.test_images / 255, data.test_targets)
+    assert records[-1]["test_accuracy"] == expected < 0.4
+    net, records, _ = train_from(bars, IMAGE_VAE, seed=3, init=None)
+    draws = generator("convergence", "look", 3, 6)
+    with torch.no_grad():
+        bound = net.elbo(bars.test_images / 255, draws).double().mean().item()
+    assert records[-1]["test_elbo"] == pytest.approx(bound, rel=1e-6)
+
+
+def test_looks_leave_batch_norm_in_training(bars, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "norm", f"{__name__}:NormNet")
+    settings = CLASSIFIER | {"network": "norm", "filters": [4]}
+    net, *_ = train_from(bars, settings, seed=0, init=None)
+    assert net.norm.num_batches_tracked == settings["steps"]
+
+
+@pytest.mark.parametrize("module", [convergence, features])
+def test_seeds_have_weights_batches_and_noise_of_their_own(bars, monkeypatch, module):
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def optimise(net, objective, *, n, seeds, noise=(), **_):
+        (order,), states = (next(batches(n, n, 1, *seed)) for seed in seeds), list(noise)
+        weights = [parameter.detach().flatten() for parameter in net.parameters()]
+        seen.append([torch.cat(weights), order, *(source.get_state() for source in states)])
+        raise Stop
+
+    monkeypatch.setattr(module, "optimise", optimise)
+    train = {
+        convergence: partial(train_from, bars, IMAGE_VAE),
+        features: partial(train_on_features, bars, FEATURES, scale=1),
+    }[module]
+    for seed in (0, 0, 1):
+        with pytest.raises(Stop):
+            train(seed=seed, init=None)
+    first, same, other = seen
+    assert len(first) == (3 if module is convergence else 2)
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_image_vae_is_its_layers():
+    net = ImageVAE([2, 3], latent=2)
+    act = nn.functional.leaky_relu
+    images, codes = torch.rand(4, 1, 28, 28), torch.randn(4, 2)
+    maps = act(net.encoder2(act(net.encoder1(images)))).flatten(1)
+    torch.testing.assert_close(torch.cat(net.encode(images), 1), net.code(maps))
+    maps = act(net.decoder1(act(net.start(codes)).view(4, 3, 5, 5)))
+    torch.testing.assert_close(net.decode(codes), net.decoder2(maps))

@@ -192,3 +192,8 @@ def test_thinned_norms_have_the_distribution_of_all():
     few = thin(kernel_norms, 5001)
     assert torch.equal(few, kernel_norms.sort().values[::10])
     assert torch.equal(thin(kernel_norms, 50_001), kernel_norms.sort().values)
+
+
+@pytest.mark.parametrize("quantile", [0.29, 0.57, 0.58])  # 0.29 * 100 is 28.999...
+def test_a_quantile_is_not_cut_short_by_rounding(quantile):
+    assert cut_norm(torch.arange(100.0), quantile=quantile) == round(100 * quantile)

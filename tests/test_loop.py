@@ -3,6 +3,7 @@
 import itertools
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from dwp.files import load_tensors
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.networks.mnist import MnistNet
 from dwp.seeds import generator
-from dwp.training import loop
+from dwp.training import loop, source
 from dwp.training.loop import batches, optimise
 from dwp.training.source import accuracy, l2_penalty, train_source_nets
 from dwp.training.watch import Watched
@@ -437,3 +438,26 @@ def test_xavier():
     initialise_xavier(again, generator("xavier"))
     for first, second in zip(net.parameters(), again.parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+def test_a_source_net_is_trained_on_its_loss_and_tells_both_accuracies(stripes, monkeypatch):
+    seen = {}
+
+    def watched(net, objective, **options):
+        loss, terms = objective(torch.arange(20)[None])
+        seen["loss"], seen["expected"] = loss, terms["cross_entropy"] + 0.3 * l2_penalty(net)
+        seen["batches"] = [
+            list(batches(options["n"], options["batch_size"], options["steps"], *seed))
+            for seed in options["seeds"]
+        ]
+        return optimise(net, objective, **options)
+
+    monkeypatch.setattr(source, "optimise", watched)
+    train_source_nets(stripes, {**SETTINGS, "l2": 0.3}, [1])
+    torch.testing.assert_close(seen["loss"], seen["expected"])
+    first = seen["batches"][0]
+    others = replace(stripes, test_targets=(stripes.test_targets + 1) % 3)
+    ((_, _, found),) = train_source_nets(others, {**SETTINGS, "l2": 0.3}, [2])
+    assert not all(torch.equal(a, b) for a, b in zip(first, seen["batches"][0], strict=True))
+    assert found["train_accuracy"] > 0.9
+    assert found["test_accuracy"] < 0.1

@@ -101,3 +101,12 @@ def test_auroc_tells_tiny_entropies_apart():
 def test_auroc_needs_the_same_classes():
     with pytest.raises(ValueError, match="same classes"):
         ood_auroc(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.5, 0.25, 0.25]]))
+
+
+def test_there_are_fifteen_bins_and_the_floor_is_that_of_a_float32_softmax():
+    # confidences of 0.62, right, and of 0.68, wrong, lie on two sides of 10 / 15
+    probabilities = torch.tensor([[0.62, 0.38], [0.68, 0.32]])
+    found = classification_metrics(probabilities, torch.tensor([0, 1]))
+    assert found["ece"] == pytest.approx((0.38 + 0.68) / 2)
+    wrong = classification_metrics(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
+    assert wrong["nll"] == pytest.approx(87.34, abs=0.01)

@@ -185,3 +185,25 @@ def test_training_together_is_training_alone(name, kind):
         assert list(net.state_dict()) == list(expected.state_dict())
         for key, value in expected.state_dict().items():
             torch.testing.assert_close(net.state_dict()[key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_the_papers_nets_are_their_layers():
+    def act(maps):
+        return torch.where(maps > 0, maps, 0.01 * maps)
+
+    def pool(maps):
+        return nn.functional.max_pool2d(maps, 2)
+
+    net, images = small_net("mnist"), images_of("mnist", 3)
+    maps = act(pool(net.conv2(act(pool(net.conv1(images))))))
+    torch.testing.assert_close(net(images), net.classifier(maps.flatten(1)))
+    net, images = small_net("cifar"), images_of("cifar", 3)
+    maps = act(net.conv3(act(net.conv2(act(pool(net.conv1(images)))))))
+    hidden = act(net.classifier[0](maps.flatten(1)))
+    torch.testing.assert_close(net(images), net.classifier[2](hidden))
+    net, images = small_net("cifar-batchnorm").eval(), images_of("cifar-batchnorm", 3)
+    maps = act(net.norm2(net.conv2(pool(act(net.norm1(net.conv1(images)))))))
+    maps = act(net.norm4(net.conv4(act(net.norm3(net.conv3(maps))))))
+    torch.testing.assert_close(net(images), net.classifier(maps.flatten(1)))
+    net, images = small_net("shapes"), images_of("shapes", 3)
+    torch.testing.assert_close(net(images), net.classifier(act(net.conv1(images)).flatten(1)))

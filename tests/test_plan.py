@@ -467,3 +467,19 @@ def test_fixed_costs_cancel_from_the_seconds_a_unit(monkeypatch):
     assert seconds_per_unit(run, 8.0, clock) == pytest.approx((0.3, 0.01))
     assert now[0] < 9
     assert max(calls) > 20
+
+
+def test_both_data_sets_are_read_for_a_test_and_all_kernels_are_scored(project):
+    read = {"source": 0.1, "target": 0.7}
+
+    def lookup(work):
+        return (0, read[work["data"]]) if work["work"] == "read" else (0, 0)
+
+    run = "classification/dwp/dwp/base/n20/split0/seed0/metrics.json"
+    assert seconds(Costs(tiny_config(), [], lookup, DATA), run) == pytest.approx(0.8)
+    tensors = {"train": torch.zeros(1, 7, 7), "test": torch.zeros(4000, 7, 7)}
+    path = f"{RESULTS}/kernels/collected/conv1.safetensors"
+    save_tensors(path, tensors, kind="kernels", settings={})
+    found = costs({"prior_score": (1, 0.5)})  # of 2,000 kernels, and 1,001 places beside
+    expected = 5001 / 3001 * (1 + 2 * 0.5)
+    assert seconds(found, "priors/scores/dwp/conv1.json") == pytest.approx(expected)

@@ -552,3 +552,20 @@ def test_html_table(tmp_path):
     assert '<tr><td>&lt;dwp&gt;</td><td class="number">–</td></tr>' in page
     assert "http" not in page
     assert (tmp_path / "table.md").exists()
+
+
+def half_widths(container) -> list[float]:
+    """The lengths of error bars, to one side."""
+    (bars,) = container.lines[2]
+    return [np.ptp(segment, axis=0).max() / 2 for segment in bars.get_segments()]
+
+
+def test_error_bars_are_the_intervals():
+    table = summary(priors=["dwp"])
+    table["interval"] = [0.02, 0.05]
+    (panel,) = fewshot(table, "ensemble_accuracy").axes
+    assert half_widths(panel.containers[0]) == pytest.approx([0.02, 0.05])
+    panels = factorial_figure(pd.concat([table.assign(metric=m) for m in METRICS])).axes
+    for panel in panels:
+        found = [half_widths(container) for container in panel.containers]
+        assert found == [pytest.approx([0.02]), pytest.approx([0.05])]

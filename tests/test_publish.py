@@ -99,10 +99,10 @@ def test_small_tables_and_figures_with_how_they_were_made(study):
     ],
     ids=["leads out of the folder", "nothing to publish"],
 )
-def test_what_is_refused(study, name, line):
-    (study / "config.yaml").write_text(f"name: {name}\n")
-    (study / "Snakefile").write_text("rule all:\n    input: []\n")
-    done = publish(study)
+def test_what_is_refused(tmp_path, name, line):
+    (tmp_path / "config.yaml").write_text(f"name: {name}\n")
+    (tmp_path / "Snakefile").write_text("rule all:\n    input: []\n")
+    done = publish(tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1

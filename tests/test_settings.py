@@ -12,7 +12,7 @@ from dwp.data import DATASETS
 from dwp.errors import UserError
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS
-from dwp.settings import check_settings, describe_refusal, read_config
+from dwp.settings import check_settings, describe_refusal, read_config, settings_of_prior
 from dwp.variants import NOT_OF_A_RUN
 
 ROOT = Path(__file__).parent.parent
@@ -847,3 +847,14 @@ def test_values_that_fit_no_setting_are_refused(changes, place, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_members_are_of_every_kind_of_prior_and_the_rest_of_plain_nets():
+    priors = {
+        "ensemble": {"kind": "vae", "members": 3, "layers": {}, "training": {}},
+        "plain": {"kind": "deterministic", "l2": 0.1, "members": 2, "dropout": 0.5},
+        "normal": {"kind": "standard-normal"},
+    }
+    found = {name: settings_of_prior({"priors": priors}, name) for name in priors}
+    plain = {"l2": 0.1, "members": 2, "dropout": 0.5}
+    assert found == {"ensemble": {"members": 3}, "plain": plain, "normal": {}}

@@ -371,3 +371,12 @@ def test_reading_the_paper(tmp_path):
         read_paper(path)
     with pytest.raises(UserError, match="no such file"):
         read_paper(tmp_path / "absent.csv")
+
+
+def test_a_failed_seed_shows_in_its_split_and_a_failed_split_in_its_test():
+    table = runs(("dwp", 0, 0, 0.8), ("dwp", 0, 1, math.nan), ("dwp", 1, 0, 0.9))
+    assert math.isnan(summarise(table, BY)["mean"].item())
+    values = [("dwp", split, 0, 0.5) for split in range(3)]
+    values += [("normal", split, 0, v) for split, v in enumerate([0.6, 0.8, math.nan])]
+    (row,) = paired_tests(runs(*values), DWP).to_dict("records")
+    assert all(math.isnan(row[name]) for name in ("difference", "interval", "p"))

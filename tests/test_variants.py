@@ -268,3 +268,20 @@ def test_the_text_tables_have_a_column_of_every_setting(study):
     assert rows(paper, columns) == [
         ["dwp", kernels, way, 0.8] for kernels in ("none", "512") for way in ("validation", "test")
     ]
+
+
+def test_figures_show_the_runs_that_validation_chose(study, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("dwp.plots.style.save", lambda figure, paths: drawn.append(figure))
+    options = {"summary": f"{study}/summary.csv", "vary": VARY, "tune": TUNE, "outputs": "none"}
+    script(monkeypatch, "plot_runs", metric="ensemble_nll", **options)
+    shown = [
+        sorted(container.lines[0].get_ydata()[0] for container in panel.containers)
+        for panel in drawn[0].axes
+    ]
+    # the test images would have chosen 1.1 of the DWP with all kernels
+    assert shown == [pytest.approx([2.1, 4.15]), pytest.approx([3.2, 4.15])]
+    options |= {"history": f"{study}/history.csv", "n": 50}
+    script(monkeypatch, "plot_runs", metric="validation_nll", **options)
+    ends = [sorted(line.get_ydata()[-1] for line in panel.lines) for panel in drawn[1].axes]
+    assert ends == [pytest.approx([1.1, 1.15]), pytest.approx([1.15, 1.2])]
