@@ -17,13 +17,24 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from helpers import ROOT, tiny_config
 
-from dwp.data.tensors import ImageTensors
-from dwp.files import read_json
+from dwp.data.subsets import few_shot_subset
+from dwp.data.tensors import ImageTensors, to_unit
+from dwp.evaluation.classifier import evaluate_classifier
+from dwp.files import load_tensors, read_csv, read_json
+from dwp.nn.image_vae import ImageVAE
+from dwp.nn.networks.mnist import MnistNet
+from dwp.priors import load_prior, prior_class
 from dwp.priors.vae import KernelVAE
+from dwp.seeds import generator
+from dwp.training.classification import train_classifiers
+from dwp.training.convergence import train_from
+from dwp.training.features import train_on_features
 
+SIZES = MnistNet.kernel_sizes
 TINY_PRIORS = {
     "dwp": None,
     "standard-normal": {"kind": "standard-normal"},
@@ -161,6 +172,54 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     assert "standard-normal" in (results / "tables" / "classification_summary.csv").read_text()
     assert not list(results.rglob("*.checkpoint"))
     assert finished.due() == {}
+
+
+def test_classifiers_are_trained_and_tested_on_what_the_config_says(finished):
+    results = finished.folder / "results" / "tiny" / "demo"
+    data, init = inputs_of(results)
+    tensors, run = load_tensors(
+        finished.folder / RUN.format(10, 1, "weights.safetensors"), kind="classifier"
+    )
+    priors = {layer: prior_class("standard-normal")(size) for layer, size in SIZES.items()}
+    ((net, _),) = train_classifiers(data["target"], run, [(1, 0)], n=10, priors=priors, init=init)
+    assert all(torch.equal(value, tensors[name]) for name, value in net.state_dict().items())
+    chosen, _ = few_shot_subset(data["target"].train_targets, 10, 1, run["validation"])
+    images = {role: to_unit(part.test_images) for role, part in data.items()}
+    expected = evaluate_classifier(
+        net,
+        train=(to_unit(data["target"].train_images[chosen]), data["target"].train_targets[chosen]),
+        test=(images["target"], data["target"].test_targets),
+        out_of_domain=images["source"],
+        samples=2,
+        generator=generator("evaluation", 1, 0),
+    )
+    found = read_json(finished.folder / RUN.format(10, 1, "metrics.json"))
+    assert dict(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_features_and_convergence_start_from_the_init_of_the_config(finished):
+    results = finished.folder / "results" / "tiny" / "demo"
+    data, init = inputs_of(results)
+    demo = finished.config["domains"]["demo"]
+    settings = {"network": demo["network"], **demo["features"]}
+    _, expected = train_on_features(data["target"], settings, scale=0.25, seed=0, init=init)
+    found = read_json(results / "features" / "dwp" / "scale0.25" / "seed0" / "metrics.json")
+    assert dict(found) == pytest.approx(expected, rel=1e-5)
+    init = {own: init[layer] for own, layer in ImageVAE.kernels_of.items()}
+    settings = demo["convergence"]["image-vae"]
+    _, records, _ = train_from(data["target"], settings, seed=0, init=init)
+    history = read_csv(results / "convergence" / "image-vae" / "dwp" / "seed0" / "history.csv")
+    assert history["value"].tolist() == pytest.approx([r["test_elbo"] for r in records], rel=1e-5)
+
+
+def inputs_of(results: Path) -> tuple[dict, dict]:
+    """Return a run's data sets by role, and the DWP of each layer."""
+    files = {role: results / "data" / f"{role}.safetensors" for role in ("source", "target")}
+    priors = {
+        layer: results / "priors" / "fitted" / "dwp" / f"{layer}.safetensors" for layer in SIZES
+    }
+    data = {role: ImageTensors.load(file) for role, file in files.items()}
+    return data, {layer: load_prior(file) for layer, file in priors.items()}
 
 
 class Resources(HTMLParser):
