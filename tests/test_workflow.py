@@ -398,7 +398,7 @@ def test_the_code_of_a_metric_tests_the_nets_again(project):
 
 
 def test_the_code_of_a_figure_draws_that_figure(project):
-    project.edit("dwp/plots/norms.py", "bins: int = 60", "bins: int = 50")
+    project.edit("dwp/plots/norms.py", "_BARS = 60", "_BARS = 50")
     assert project.due() == {"norms_figure": 2}
 
 
