@@ -1,8 +1,9 @@
-"""What bfloat16 changes: accuracy of source nets, and predictions of few-shot nets.
+"""What bfloat16 changes: a DWP's gradient, accuracy of source nets, predictions of few-shot nets.
 
-Trains source nets in float32 and in bfloat16 from the same seeds, and Bayesian nets under the
-standard normal prior whose test images are predicted in both. Needs MNIST and notMNIST in the
-folder of the data (`DWP_DATA`, else `data`).
+Takes the gradient of a bound of log p(w) under the DWPs that come with the package, trains source
+nets in float32 and in bfloat16 from the same seeds, and Bayesian nets under the standard normal
+prior whose test images are predicted in both. Needs MNIST and notMNIST in the folder of the data
+(`DWP_DATA`, else `data`).
 """
 
 import argparse
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+import dwp
 from dwp.data import data_folder, load_dataset
 from dwp.data.tensors import ImageTensors, to_unit
+from dwp.devices import products
 from dwp.evaluation.metrics import classification_metrics
 from dwp.files import write_json
 from dwp.nn.predict import predict
@@ -56,6 +60,28 @@ def images(name: str) -> ImageTensors:
     return ImageTensors(*(t for part in parts for t in (part.images, part.targets)))
 
 
+def gradient_changes(name: str, n: int = 2048) -> dict[str, float]:
+    """Return |gradient in bfloat16 - in float32| / |in float32| of a DWP's loss.
+
+    The median over n samples of the prior and over as much noise of their standard deviation.
+    """
+    prior = dwp.load_prior(name)
+    samples = prior.sample(n, generator("precision", "samples"))  # (n, k, k)
+    noise = torch.randn(samples.shape, generator=generator("precision", "noise")) * samples.std()
+
+    def gradient(kernels: Tensor, precision: str) -> Tensor:
+        kernels = kernels.clone().requires_grad_()
+        with products(precision, "cpu"):
+            total = prior.loss(kernels, generator("precision", "codes")).sum()
+            return torch.autograd.grad(total, kernels)[0].flatten(1)  # (n, k * k)
+
+    changes = {}
+    for what, kernels in {"samples": samples, "noise": noise}.items():
+        full, half = (gradient(kernels, precision) for precision in PRECISIONS)
+        changes[what] = float(((half - full).norm(dim=1) / full.norm(dim=1)).median())
+    return changes
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source-seeds", type=int, default=4)
@@ -64,6 +90,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
+    gradients = {name: gradient_changes(name) for name in ("mnist-5x5", "mnist-7x7")}
+    print("gradient under a DWP, relative change, median over kernels")
+    for name, changes in gradients.items():
+        print(f"  {name:9}", *(f"{what} {change:.3f}" for what, change in changes.items()))
     data = images("notmnist")
     source = {
         precision: [
@@ -95,7 +125,8 @@ def main() -> None:
         full, half = (np.array([m[name] for m in metrics[p]]) for p in PRECISIONS)
         change = half - full
         print(f"  {name:9} {full.mean():.4f} {change.mean():+.5f}, most {abs(change).max():.5f}")
-    write_json(arguments.output, {"source": source, "prediction": metrics})
+    everything = {"gradients": gradients, "source": source, "prediction": metrics}
+    write_json(arguments.output, everything)
     print(f"written: {arguments.output}")
 
 

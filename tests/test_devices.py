@@ -149,3 +149,14 @@ def test_products_of_full_width_keep_their_precision(amd, monkeypatch):
         result = torch.bmm(left, right)
     assert torch.backends.mkldnn.matmul.fp32_precision == before
     assert (result / torch.bmm(left.double(), right.double()) - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("amd", "units"), [(True, False), (True, True), (False, False)])
+def test_the_full_width_is_asked_for_where_it_keeps_the_precision(amd, units, monkeypatch):
+    monkeypatch.setattr("dwp.devices._is_amd", lambda: amd)
+    monkeypatch.setattr("dwp.devices.has_matrix_units", lambda: units)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with full_width():
+        found = torch.backends.mkldnn.matmul.fp32_precision
+    assert found == ("bf16" if amd and not units else before)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before

@@ -125,7 +125,9 @@ def test_only_the_classifier_is_trained(bars, init):
 
 def test_features_computed_once_train_as_those_of_every_step(bars):
     runs = [
-        train_on_features(bars, FEATURES, scale=1, seed=0, init=None, most_features=most)
+        train_on_features(
+            bars, FEATURES | {"epochs": 15}, scale=4, seed=0, init=None, most_features=most
+        )
         for most in (0, 2**30)
     ]
     (each, metrics), (once, metrics_once) = runs

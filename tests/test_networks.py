@@ -11,6 +11,7 @@ from dwp.nn.networks import NETWORKS, build_network, initialise_xavier, network_
 from dwp.nn.predict import predict
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
+from dwp.registry import find_class
 from dwp.seeds import generator
 from dwp.training.classification import train_classifiers
 from dwp.training.source import accuracy, l2_penalty, train_source_nets
@@ -207,3 +208,15 @@ def test_the_papers_nets_are_their_layers():
     torch.testing.assert_close(net(images), net.classifier(maps.flatten(1)))
     net, images = small_net("shapes"), images_of("shapes", 3)
     torch.testing.assert_close(net(images), net.classifier(act(net.conv1(images)).flatten(1)))
+
+
+def test_a_file_of_ones_own_may_hold_data_classes(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n\n\n"
+        "@dataclass\n"
+        "class Own:\n"
+        "    size: int = 3\n"
+    )
+    assert find_class("thing", f"{file}:Own", {}, ["size"])().size == 3

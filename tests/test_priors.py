@@ -416,6 +416,16 @@ def test_flow_follows_its_weights_to_another_type_and_into_copies():
     torch.testing.assert_close(twin.float().log_prob(kernels).double(), wide, rtol=1e-4, atol=1e-3)
 
 
+def test_layers_of_a_flow_neither_stretch_nor_squeeze_a_weight_more_than_twice():
+    prior = prior_class("flow")(5, transforms=3, hidden=8)
+    for number, parameter in enumerate(prior.parameters()):
+        parameter.data.copy_(10 * torch.randn(parameter.shape, generator=generator(number)))
+    places = 30 * torch.randn(50, 25, generator=generator("far"))
+    _, log_factor = prior.flow().transform.call_and_ladj(places)
+    # each layer moves 12 or 13 of the 25 weights
+    assert 0 < log_factor.abs().max() <= 3 * 13 * math.log(2)
+
+
 # A VAE of fixed variance
 
 
