@@ -625,6 +625,33 @@ def test_other_images_are_not_taken_for_the_reused():
         torch.testing.assert_close(mean, F.conv2d(x, net.conv1.weight, net.conv1.bias))
 
 
+def test_views_are_reused_unless_they_show_or_hold_other_numbers(monkeypatch):
+    net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(3, 1, 28, 28)
+    calls = count_convolutions(monkeypatch)
+    with torch.no_grad(), prediction(net):
+        views = images[:, :, :9, :9], images[:, :, :9, :9], images[:, :, :9, :10]
+        counts = [len(calls)]
+        for view in views:
+            net.conv1.moments(view)
+            counts.append(len(calls))
+        assert counts == [0, 2, 2, 4]
+        for view in (images, images.mT):  # the same place and shape, in another order
+            mean = net.conv1.moments(view)[0]
+            torch.testing.assert_close(mean, F.conv2d(view, net.conv1.weight, net.conv1.bias))
+        images.mul_(2)
+        mean = net.conv1.moments(images.mT)[0]
+        torch.testing.assert_close(mean, F.conv2d(images.mT, net.conv1.weight, net.conv1.bias))
+
+
+def test_predictions_in_inference_mode_are_the_same():
+    net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(3, 1, 28, 28)
+    expected = predict(net, images, samples=2, generator=generator("inference"))
+    with torch.inference_mode():
+        assert torch.equal(
+            predict(net, images, samples=2, generator=generator("inference")), expected
+        )
+
+
 def test_moments_are_not_reused_after_the_block():
     net, images = bayesianize(make_net(), None, log_variance=-3.0), randn(2, 1, 28, 28)
     with torch.no_grad():

@@ -169,8 +169,8 @@ def begin(monkeypatch, stripes):
             seen.batches = list(
                 loop.batches(settings["n"], settings["batch_size"], settings["steps"], *seed)
             )
-            hook = net.conv1.register_forward_pre_hook(
-                lambda layer, inputs: setattr(seen, "images", inputs[0])
+            hook = net.register_forward_pre_hook(
+                lambda net, inputs: setattr(seen, "images", inputs[0])
             )
             objective(torch.arange(settings["n"])[None])
             hook.remove()

@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from dwp.errors import UserError
-from dwp.nn import convolve
-from dwp.nn.convolve import ProductConv2d, by_products, use_products
+from dwp.nn import convolve, tiles
+from dwp.nn.convolve import ProductConv2d, by_products, use_fast_layers
+from dwp.nn.pool import FastMaxPool2d
 from dwp.nn.tiles import by_tiles
 
 
@@ -50,19 +51,27 @@ def test_few_channels_on_a_cpu_are_torchs():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2))
     images = torch.randn(3, 1, 8, 8)
     before = net(images)
-    use_products(net)
+    use_fast_layers(net)
     assert isinstance(net[0], ProductConv2d)
     assert torch.equal(net(images), before)
 
 
-@pytest.mark.parametrize("taps", [2, 3, 5, 7])
+@pytest.mark.parametrize(("taps", "places"), [(2, 8), (3, 8), (5, 7), (5, 8), (7, 8)])
 @pytest.mark.parametrize(("groups", "channels", "out"), [(1, 3, 4), (3, 2, 1)])
 @pytest.mark.parametrize("biased", [False, True])
-def test_tiles_are_the_convolution(taps, groups, channels, out, biased):
+def test_tiles_are_the_convolution(monkeypatch, taps, places, groups, channels, out, biased):
+    monkeypatch.setattr(tiles, "_PLACES", (places,))
     # 61 images: more than are computed at once; sizes that tiles cut unevenly
     inputs = torch.randn(61, groups * channels, 13, 9, dtype=torch.double, requires_grad=True)
     weight = torch.randn(groups * out, channels, taps, taps, dtype=torch.double, requires_grad=True)
     check(by_tiles, inputs, weight, biased, groups)
+
+
+@pytest.mark.parametrize(("outputs", "share"), [(6, 196 / 900), (7, 256 / 1225), (12, 576 / 3600)])
+def test_tiles_are_of_the_size_that_takes_fewer_products(outputs, share):
+    # of so many channels that evaluating the polynomials is next to nothing
+    found = tiles.share_of_products((10**6, 10**6, 5, 5), outputs, outputs)
+    assert found == pytest.approx(share, rel=1e-3)
 
 
 @pytest.mark.parametrize("frozen", ["inputs", "weight"])
@@ -80,7 +89,7 @@ def test_tiles_give_only_the_gradient_that_is_asked_for(frozen):
 def test_no_image_and_an_image_without_its_batch_are_torchs(shape):
     layer = nn.Conv2d(64, 128, 5)
     inputs = torch.randn(shape)
-    assert torch.equal(use_products(nn.Sequential(layer))(inputs), layer(inputs))
+    assert torch.equal(use_fast_layers(nn.Sequential(layer))(inputs), layer(inputs))
 
 
 def test_tiles_round_little():
@@ -120,7 +129,7 @@ def test_wide_convolutions_on_a_cpu_are_by_tiles(monkeypatch, layer, taken):
     monkeypatch.setattr(convolve, "by_tiles", lambda *a: calls.append(a) or by_tiles(*a))
     inputs = torch.randn(2, layer.in_channels, 12, 12)
     expected = layer(inputs)
-    found = use_products(nn.Sequential(layer))(inputs)
+    found = use_fast_layers(nn.Sequential(layer))(inputs)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert bool(calls) is taken
 
@@ -147,3 +156,39 @@ def test_second_derivatives_are_refused(convolve_by):
     outputs = convolve_by(inputs, torch.randn(3, 2, 3, 3), None, 1)
     with pytest.raises(UserError, match="second derivatives"):
         torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((2,), {}),
+        ((3,), {}),
+        ((2, 1), {}),
+        ((3,), {"padding": 1}),
+        ((2,), {"dilation": 2}),
+        ((2,), {"ceil_mode": True}),
+        (((2, 3),), {}),
+    ],
+)
+def test_max_pools_are_torchs(arguments, options, layout, kind):
+    maps = torch.randn(3, 5, 11, 8, dtype=kind)
+    maps[0, 0, 0, 0] = torch.nan
+    maps = maps.contiguous(memory_format=layout)
+    expected = nn.MaxPool2d(*arguments, **options)(maps)
+    found = FastMaxPool2d(*arguments, **options)(maps)
+    assert torch.equal(found.nan_to_num(), expected.nan_to_num())
+    assert found.isnan().sum() == 1
+    assert found.is_contiguous(memory_format=layout)
+
+
+def test_max_pools_without_gradients_are_not_by_torchs(monkeypatch):
+    maps = torch.randn(3, 5, 6, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
+    net = use_fast_layers(nn.Sequential(nn.MaxPool2d(2)))
+    expected = net(maps)
+    (gradient,) = torch.autograd.grad(expected.sum(), maps)
+    assert gradient.sum() == expected.numel()
+    monkeypatch.setattr(F, "max_pool2d", None)
+    with torch.no_grad():
+        assert torch.equal(net(maps), expected)

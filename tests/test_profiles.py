@@ -52,7 +52,7 @@ def test_the_longest_job_asks_for_no_more_than_the_config_allows(jobs):
 
 
 def test_a_net_asks_for_the_time_of_its_operations(jobs):
-    image = 2 * (49 * 64 * 22**2 + 25 * 64 * 24 * 7**2 + 24 * 9 * 10)  # two a product
+    image = 2 * (49 * 64 * 20**2 + 25 * 64 * 24 * 6**2 + 24 * 9 * 10)  # two a product
     seconds = 2 * 12 * 60_000 * 3 * image / 1e11  # two nets, 12 epochs, gradients
     asked = {int(job["runtime"]) for job in jobs["source_nets_demo_0"]}
     assert asked == {20 + math.ceil(seconds / 60)}

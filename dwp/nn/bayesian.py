@@ -107,22 +107,30 @@ class BayesianConv2d(ProductConv2d):
 
     def moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the outputs given inputs (n, in, h, w)."""
-        if self._draws is not None and self._draws.inputs.get(self) is inputs:
+        if self._draws is not None and self._draws.has_seen(self, inputs):
             return self._draws.moments[self]
         mean = self._conv_forward(inputs, self.weight, self.bias)
+        variance = convolve(self, inputs.square(), self._variances(), None, polynomials=False)
+        if variance.dtype == torch.float16:  # in which the least variance is 0
+            variance = variance.float()
+        moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
+        if self._draws is not None:
+            self._draws.moments[self] = moments
+        return moments
+
+    def _variances(self) -> Tensor:
+        """Return the weights' variances, in the layout of the weights."""
+        if self._draws is not None and self in self._draws.variances:
+            return self._draws.variances[self]
         variances = self.posterior.variance
         if variances.shape[1] == 1:
             # the outputs' layout follows the weights', which of one channel is not clear; were it
             # not that of the mean, all that follows would be slow
             layout = self.weight.size(), self.weight.stride()
             variances = variances.new_empty_strided(*layout).copy_(variances)
-        variance = convolve(self, inputs.square(), variances, None, polynomials=False)
-        if variance.dtype == torch.float16:  # in which the least variance is 0
-            variance = variance.float()
-        moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
         if self._draws is not None:
-            self._draws.inputs[self], self._draws.moments[self] = inputs, moments
-        return moments
+            self._draws.variances[self] = variances
+        return variances
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return a draw of the outputs (n, out, h', w'), or the output of the mean weights."""
@@ -330,14 +338,16 @@ class Draws:
         sample: the number of the weight sample that the pass is one of.
         calls: how often each layer was called in the pass.
         noise: of each layer, call and sample; of a layer with codes, the kernels.
-        inputs: the tensor that each layer was given last.
+        variances: of each layer's weights.
+        inputs: the tensor that each layer was given last, and the number of changes to it.
         moments: of each layer's outputs for that tensor.
     """
 
     sample: int = 0
     calls: dict[nn.Module, int] = field(default_factory=dict)
     noise: dict[tuple[nn.Module, int, int], Tensor] = field(default_factory=dict)
-    inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    variances: dict[nn.Module, Tensor] = field(default_factory=dict)
+    inputs: dict[nn.Module, tuple[Tensor, int]] = field(default_factory=dict)
     moments: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def begin(self, sample: int) -> None:
@@ -349,6 +359,17 @@ class Draws:
         """Count a call of a layer in the pass; return the key of its noise."""
         self.calls[layer] = self.calls.get(layer, 0) + 1
         return layer, self.calls[layer], self.sample
+
+    def has_seen(self, layer: nn.Module, inputs: Tensor) -> bool:
+        """Tell whether a layer was given the same numbers last, at the same place; note these."""
+        changes = 0 if inputs.is_inference() else inputs._version
+        known, before = self.inputs.get(layer, (None, 0))
+        self.inputs[layer] = inputs, changes  # kept, so that their place is not taken by others
+        return (
+            known is not None
+            and (known.data_ptr(), before) == (inputs.data_ptr(), changes)
+            and (known.shape, known.stride()) == (inputs.shape, inputs.stride())
+        )
 
 
 @contextlib.contextmanager
@@ -364,9 +385,9 @@ def prediction(
     shared makes images of different passes depend on each other, as they do under weights drawn
     once.
 
-    A Bayesian layer that is given the very same input tensor again reuses the moments of its
-    outputs: the first layer's do not depend on the weight sample. Weights must not change within
-    the block.
+    A Bayesian layer that is given the same input again, the tensor itself or a view of the same
+    part of it, reuses the moments of its outputs: the first layer's do not depend on the weight
+    sample. Weights must not change within the block.
     """
     layers = bayesian_layers(net).values()
     before = [(layer.sampling, layer.generator) for layer in layers]

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.devices import has_matrix_units
+from dwp.nn.pool import FastMaxPool2d
 from dwp.nn.tiles import by_tiles, share_of_products
 from dwp.once import differentiable_once
 
@@ -20,11 +21,14 @@ class ProductConv2d(nn.Conv2d):
         return convolve(self, inputs, weight, bias)
 
 
-def use_products(net: nn.Module) -> nn.Module:
-    """Have a net's plain convolutions computed by `convolve`, in place; return the net."""
+def use_fast_layers(net: nn.Module) -> nn.Module:
+    """Have a net's plain convolutions computed by `convolve`, in place; return the net.
+
+    And its max-pools by `dwp.nn.pool`.
+    """
+    faster = {nn.Conv2d: ProductConv2d, nn.MaxPool2d: FastMaxPool2d}
     for module in net.modules():
-        if type(module) is nn.Conv2d:
-            module.__class__ = ProductConv2d
+        module.__class__ = faster.get(type(module), type(module))
     return net
 
 

@@ -1,10 +1,12 @@
 """Convolutions on a CPU as products of polynomials, tile by tile (see `dwp.toom_cook`).
 
 A tile of 8 x 8 inputs takes 64 products a pair of channels: for 5 x 5 kernels, whose outputs it
-gives 16 of, instead of 400.
+gives 16 of, instead of 400. One of 7 x 7 takes 49 for 9 of them, and wastes less where the outputs
+are 6 x 6, say.
 """
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from dwp.devices import full_width
 from dwp.once import differentiable_once
 from dwp.toom_cook import valid_convolution
 
-_PLACES = 8  # of a tile, across and down
+_PLACES = 7, 8  # of a tile, across and down
 _AT_ONCE = 128  # tiles, whose values stay in the cache
 
 
@@ -45,17 +47,27 @@ def share_of_products(layer_shape: tuple[int, ...], height: int, width: int) -> 
         height: of the outputs.
         width: of the outputs.
     """
+    places = _best_places(layer_shape, height, width)
+    direct = height * width * math.prod(layer_shape)
+    return _products(places, layer_shape, height, width) / direct
+
+
+def _best_places(layer_shape: tuple[int, ...], height: int, width: int) -> int:
+    fitting = [places for places in _PLACES if places > layer_shape[2]]
+    return min(fitting, key=lambda places: _products(places, layer_shape, height, width))
+
+
+def _products(places: int, layer_shape: tuple[int, ...], height: int, width: int) -> int:
     outputs, inputs, taps, _ = layer_shape
-    step = _PLACES - taps + 1
+    step = places - taps + 1
     tiles = -(-height // step) * -(-width // step)
-    evaluations = _PLACES**2 * inputs + step**2 * outputs
-    direct = height * width * taps**2 * inputs * outputs
-    return tiles * _PLACES**2 * (inputs * outputs + evaluations) / direct
+    evaluations = places**2 * inputs + step**2 * outputs
+    return tiles * places**2 * (inputs * outputs + evaluations)
 
 
 @functools.cache
-def _matrices(taps: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return tuple(matrix.to(dtype) for matrix in valid_convolution(_PLACES, taps))
+def _matrices(places: int, taps: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return tuple(matrix.to(dtype) for matrix in valid_convolution(places, taps))
 
 
 class _ByTiles(torch.autograd.Function):
@@ -63,19 +75,19 @@ class _ByTiles(torch.autograd.Function):
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx, inputs: Tensor, weight: Tensor, groups: int) -> Tensor:
         tiles = _Tiles(inputs, weight, groups)
-        kernel, into, out = _matrices(tiles.taps, inputs.dtype)
+        kernel, into, out = _matrices(tiles.places, tiles.taps, inputs.dtype)
         outputs = inputs.new_empty(len(inputs), *tiles.size, len(weight))
         needs_inputs, needs_weight, _ = ctx.needs_input_grad
         blocks = []
         with full_width():
             taps = weight.unflatten(0, (groups, -1)).permute(3, 4, 0, 2, 1)  # (k, k, G, c, o)
             kernels = kernel @ taps.flatten(2).flatten(0, 1)
-            kernels = kernels.view(-1, *taps.shape[3:])  # (64 * G, c, o)
+            kernels = kernels.view(-1, *taps.shape[3:])  # (places^2 * G, c, o)
             parts = zip(inputs.split(tiles.images), outputs.split(tiles.images), strict=True)
             for block, result in parts:
                 values = into @ tiles.read(block)
-                values = values.view(len(kernels), -1, kernels.shape[1])  # (64 * G, tiles, c)
-                products = torch.bmm(values, kernels)  # (64 * G, tiles, o)
+                values = values.view(len(kernels), -1, kernels.shape[1])  # (places^2 * G, tiles, c)
+                products = torch.bmm(values, kernels)  # (places^2 * G, tiles, o)
                 result.copy_(tiles.joined(out @ products.view(len(kernel), -1), len(result)))
                 blocks.append(values if needs_weight else None)
         ctx.tiles, ctx.blocks = tiles, blocks
@@ -87,7 +99,7 @@ class _ByTiles(torch.autograd.Function):
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         tiles, kernels = ctx.tiles, ctx.kernels
-        kernel, into, out = _matrices(tiles.taps, gradient.dtype)
+        kernel, into, out = _matrices(tiles.places, tiles.taps, gradient.dtype)
         of_inputs = of_weight = None
         if kernels is not None:
             of_inputs = gradient.new_zeros(len(gradient), *tiles.padded, tiles.inputs)
@@ -96,16 +108,18 @@ class _ByTiles(torch.autograd.Function):
             for number, values in enumerate(ctx.blocks):
                 block = gradient[number * tiles.images :][: tiles.images]
                 products = out.T @ tiles.parted(block)
-                products = products.view(_PLACES**2 * tiles.groups, -1, tiles.outputs)
+                products = products.view(tiles.places**2 * tiles.groups, -1, tiles.outputs)
                 if values is not None:
-                    change = torch.bmm(values.transpose(1, 2), products)  # (64 * G, c, o)
+                    change = torch.bmm(values.transpose(1, 2), products)  # (places^2 * G, c, o)
                     of_weight = change if of_weight is None else of_weight.add_(change)
                 if kernels is not None:
-                    change = torch.bmm(products, kernels.transpose(1, 2))  # (64 * G, tiles, c)
-                    tiles.add_to(parts[number], into.T @ change.view(_PLACES**2, -1))
+                    change = torch.bmm(
+                        products, kernels.transpose(1, 2)
+                    )  # (places^2 * G, tiles, c)
+                    tiles.add_to(parts[number], into.T @ change.view(tiles.places**2, -1))
             if of_weight is not None:
                 shape = tiles.groups, *of_weight.shape[1:]
-                of_weight = kernel.T @ of_weight.view(_PLACES**2, -1)
+                of_weight = kernel.T @ of_weight.view(tiles.places**2, -1)
                 of_weight = of_weight.view(tiles.taps, tiles.taps, *shape)  # (k, k, G, c, o)
                 of_weight = of_weight.permute(2, 4, 3, 0, 1).flatten(0, 1)
         if of_inputs is not None:
@@ -120,19 +134,20 @@ class _Tiles:
     def __init__(self, inputs: Tensor, weight: Tensor, groups: int) -> None:
         self.taps, self.groups = weight.shape[2], groups
         self.inputs, self.outputs = inputs.shape[1], len(weight) // groups  # all, of a group
-        self.step = _PLACES - self.taps + 1
         self.whole = inputs.shape[2:]
-        self.size = [places - self.taps + 1 for places in self.whole]
-        self.grid = [-(-places // self.step) for places in self.size]
+        self.size = [pixels - self.taps + 1 for pixels in self.whole]
+        self.places = _best_places((self.outputs, *weight.shape[1:]), *self.size)
+        self.step = self.places - self.taps + 1
+        self.grid = [-(-pixels // self.step) for pixels in self.size]
         self.padded = [tiles * self.step + self.taps - 1 for tiles in self.grid]
         self.images = max(1, _AT_ONCE // (self.grid[0] * self.grid[1]))  # at once
 
     def read(self, block: Tensor) -> Tensor:
-        """Return the tiles of images as columns (64, G * tiles * c)."""
+        """Return the tiles of images as columns (places^2, G * tiles * c)."""
         maps = _grown(block.permute(0, 2, 3, 1), self.padded)
-        windows = maps.unfold(1, _PLACES, self.step).unfold(2, _PLACES, self.step)
-        windows = windows.unflatten(3, (self.groups, -1))  # (n, down, across, G, c, 8, 8)
-        return windows.permute(5, 6, 3, 0, 1, 2, 4).reshape(_PLACES**2, -1)
+        windows = maps.unfold(1, self.places, self.step).unfold(2, self.places, self.step)
+        windows = windows.unflatten(3, (self.groups, -1))  # (n, down, across, G, c, places, places)
+        return windows.permute(5, 6, 3, 0, 1, 2, 4).reshape(self.places**2, -1)
 
     def joined(self, results: Tensor, images: int) -> Tensor:
         """Return outputs (n, h', w', out) of the columns (step^2, G * tiles * o)."""
@@ -152,13 +167,15 @@ class _Tiles:
     def add_to(self, maps: Tensor, columns: Tensor) -> None:
         """Add columns, as of `read`, to images (n, h, w, in) at their places."""
         down, across = self.grid
-        shape = _PLACES, _PLACES, self.groups, len(maps), down, across, -1
-        parts = columns.view(shape).permute(4, 5, 3, 0, 1, 2, 6)  # (down, across, n, 8, 8, G, c)
+        shape = self.places, self.places, self.groups, len(maps), down, across, -1
+        parts = columns.view(shape).permute(
+            4, 5, 3, 0, 1, 2, 6
+        )  # (down, across, n, places, places, G, c)
         maps = maps.unflatten(3, (self.groups, -1))
         for row in range(down):
             for column in range(across):
                 top, left = row * self.step, column * self.step
-                maps[:, top : top + _PLACES, left : left + _PLACES] += parts[row, column]
+                maps[:, top : top + self.places, left : left + self.places] += parts[row, column]
 
 
 def _grown(maps: Tensor, size: list[int]) -> Tensor:
