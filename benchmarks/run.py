@@ -1,7 +1,8 @@
 """Time the library against the yardstick, alternately, and write a table and a JSON file.
 
-Each side has a process of its own: the yardstick with torch's defaults, the library in the
-environment that the workflow gives its jobs.
+For each case each side has a process of its own, since what a process did before decides where its
+memory comes from: the yardstick's with torch's defaults, the library's in the environment that the
+workflow gives its jobs.
 """
 
 import argparse
@@ -102,11 +103,11 @@ def work(side: int, threads: int) -> None:
     """Answer orders on standard input, as JSON lines: `time CASE`, `flops CASE`, `profile CASE`."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    current, step = None, None
+    step = None
     for line in sys.stdin:
         order, _, name = line.strip().partition(" ")
-        if order != "peak" and name != current:
-            current, step = name, CASES[name][side]()
+        if order != "peak" and step is None:
+            step = CASES[name][side]()
             step()
         if order == "time":
             answer = timed(step)
@@ -149,6 +150,11 @@ class Worker:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def end(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -161,14 +167,16 @@ def main() -> None:
     if arguments.work is not None:
         work(arguments.work, arguments.threads)
         return
-    workers = [Worker(side, arguments.threads) for side in (0, 1)]
-    peak = workers[1].ask("peak")
-    rows = []
+    first = Worker(1, arguments.threads)
+    peak = first.ask("peak")
+    first.end()
+    rows, profiles = [], {}
     header = f"{'yardstick':>10} {'dwp':>9} {'ratio':>6} {'target':>7} {'of peak':>8} {'target':>7}"
     print(f"{'':40} {header}")
     for name, (_, _, target) in CASES.items():
         if arguments.only not in name:
             continue
+        workers = [Worker(side, arguments.threads) for side in (0, 1)]
         flops = workers[0].ask(f"flops {name}")
         times = [[], []]
         for number in range(arguments.rounds):
@@ -176,6 +184,11 @@ def main() -> None:
                 break  # long steps vary little
             for side, worker in enumerate(workers):
                 times[side].append(worker.ask(f"time {name}"))
+        if name in PROFILED:
+            sides = zip(("yardstick", "dwp"), workers, strict=True)
+            profiles[name] = {side: worker.ask(f"profile {name}") for side, worker in sides}
+        for worker in workers:
+            worker.end()
         plain, fast = map(median, times)
         share = flops / fast / 1e9 / peak
         least = SHARE_TARGET.get(name)
@@ -203,13 +216,6 @@ def main() -> None:
     print(
         f"convolution peak: {peak:.0f} GFLOP/s in single precision, {arguments.threads} thread(s)"
     )
-    profiles = {
-        name: {
-            side: w.ask(f"profile {name}")
-            for side, w in zip(("yardstick", "dwp"), workers, strict=True)
-        }
-        for name in PROFILED
-    }
     for name, sides in profiles.items():
         for side, shares in sides.items():
             parts = ", ".join(f"{op} {share:.0%}" for op, share in shares.items())
