@@ -7,12 +7,14 @@ import re
 import textwrap
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import dwp
 from dwp.nn.bayesian import bayesianize
 
 ROOT = Path(__file__).parent.parent
+PUBLISHED = ROOT / "results" / "published"
 _spec = importlib.util.spec_from_file_location("build_api", ROOT / "docs" / "build_api.py")
 build_api = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build_api)
@@ -64,3 +66,22 @@ def test_markdown_of_a_docstring():
     assert build_api._markdown(text) == (
         "Return it.\n\nMore.\n\n**Args**\n\n- `one`: the first\n  of all.\n\n**Returns**\n\nThat."
     )
+
+
+def test_every_column_and_metric_of_a_table_is_explained():
+    told = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "tables.md").read_text()))
+    told |= {f"{start}{end}" for start in ("test", "train") for end in ("_accuracy", "_nll")}
+    told |= {f"{term}_error" for term in ("elbo", "log_likelihood", "kl", "log_prob")}
+    studies = "mnist", "mnist-factorial"  # which have tables of all kinds
+    files = [file for study in studies for file in PUBLISHED.glob(f"{study}/*/tables/*.csv")]
+    assert len(files) > 15
+    unknown = {}
+    for file in files:
+        table = pd.read_csv(file)
+        names = {*table.columns, *table.get("metric", ())}
+        names = {re.sub("^(sample|mean)_(?=.)", "ensemble_", name) for name in names}
+        names = {re.sub("^kl_conv.*", "kl_<layer>", name) for name in names}
+        names = {re.sub("^(init|prior|nearest_[a-z]+)_.*", r"\1_…", name) for name in names}
+        if names - told:
+            unknown[file.name] = names - told
+    assert unknown == {}
