@@ -7,6 +7,7 @@ python docs/build_api.py --check    fail if it is not what the docstrings give
 import argparse
 import ast
 import inspect
+import itertools
 import re
 import sys
 import textwrap
@@ -35,18 +36,37 @@ PUBLIC = {
 }
 PUBLIC["dwp.priors.gaussian"] = ["FullGaussian", "DiagonalGaussian"]
 """The names by their module; what they inherit is told where it is defined."""
+TYPES = {
+    "dwp.seeds": "Source",
+    "dwp.nn.matching": "Priors",
+    "dwp.nn.bayesian": "PosteriorKind",
+    "dwp.devices": "Precision",
+    "dwp.priors.kl": "Nature",
+}
+"""What names of types in signatures stand for, by their module."""
 
 
 def reference() -> str:
     """Return the reference in Markdown."""
     parts = [
         "# Reference\n\nMade from the docstrings by `docs/build_api.py`; edit those instead. "
-        "[The README](../README.md) shows the names at work."
+        "[The README](../README.md) shows the names at work.",
+        "In signatures\n\n" + "\n".join(_alias(*place) for place in TYPES.items()),
     ]
     for module, names in PUBLIC.items():
         parts.append(f"## {module}\n\n{_markdown(inspect.getdoc(import_module(module)))}")
         parts += [_entry(f"{module}.{name}") for name in names]
     return "\n\n".join(parts) + "\n"
+
+
+def _alias(module: str, name: str) -> str:
+    """Return a line that tells what a name of a type stands for: its value, and the text below."""
+    body = ast.parse(inspect.getsource(import_module(module))).body
+    for node, after in itertools.pairwise(body):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            text = " ".join(ast.literal_eval(after.value).split())
+            return f"- `{name}` is `{ast.unparse(node.value)}`: {text}"
+    raise LookupError(f"{module}: no {name}")
 
 
 def public_objects() -> dict[str, object]:

@@ -14,6 +14,7 @@ import torch
 from dwp.errors import UserError
 
 Precision = Literal["float32", "tfloat32", "bfloat16"]
+"""That of matrix products and convolutions; see `products`."""
 
 _taken: dict[str, int] = {}  # lock files that this process holds, by the device's UUID
 

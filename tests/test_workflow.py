@@ -38,7 +38,7 @@ SIZES = MnistNet.kernel_sizes
 TINY_PRIORS = {
     "dwp": None,
     "standard-normal": {"kind": "standard-normal"},
-    "deterministic-l2": {"kind": "deterministic", "l2": 0.001},
+    "deterministic-dwp": {"kind": "deterministic", "l2": 0.001, "penalty": "dwp"},
 }
 
 
@@ -174,14 +174,19 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     assert finished.due() == {}
 
 
-def test_classifiers_are_trained_and_tested_on_what_the_config_says(finished):
+@pytest.mark.parametrize("prior", ["standard-normal", "deterministic-dwp"])
+def test_classifiers_are_trained_and_tested_on_what_the_config_says(finished, prior):
     results = finished.folder / "results" / "tiny" / "demo"
     data, init = inputs_of(results)
-    tensors, run = load_tensors(
-        finished.folder / RUN.format(10, 1, "weights.safetensors"), kind="classifier"
-    )
-    priors = {layer: prior_class("standard-normal")(size) for layer, size in SIZES.items()}
-    ((net, _),) = train_classifiers(data["target"], run, [(1, 0)], n=10, priors=priors, init=init)
+    folder = (finished.folder / RUN.replace("standard-normal", prior).format(10, 1, "_")).parent
+    tensors, run = load_tensors(folder / "weights.safetensors", kind="classifier")
+    priors = penalty = None
+    if prior == "standard-normal":
+        priors = {layer: prior_class(prior)(size) for layer, size in SIZES.items()}
+    else:
+        penalty = init
+    beliefs = {"priors": priors, "init": init, "penalty": penalty}
+    ((net, _),) = train_classifiers(data["target"], run, [(1, 0)], n=10, **beliefs)
     assert all(torch.equal(value, tensors[name]) for name, value in net.state_dict().items())
     chosen, _ = few_shot_subset(data["target"].train_targets, 10, 1, run["validation"])
     images = {role: to_unit(part.test_images) for role, part in data.items()}
@@ -190,10 +195,10 @@ def test_classifiers_are_trained_and_tested_on_what_the_config_says(finished):
         train=(to_unit(data["target"].train_images[chosen]), data["target"].train_targets[chosen]),
         test=(images["target"], data["target"].test_targets),
         out_of_domain=images["source"],
-        samples=2,
+        samples=2 if priors else 0,
         generator=generator("evaluation", 1, 0),
     )
-    found = read_json(finished.folder / RUN.format(10, 1, "metrics.json"))
+    found = read_json(folder / "metrics.json")
     assert dict(found) == pytest.approx(expected, rel=1e-5)
 
 

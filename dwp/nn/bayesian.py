@@ -22,6 +22,7 @@ from dwp.priors.posteriors import GaussianCodes, GaussianKernels, Multiplicative
 from dwp.seeds import Source, standard_normal
 
 PosteriorKind = Literal["additive", "multiplicative"]
+"""How a Gaussian posterior is parametrised; see `BayesianConv2d`."""
 _HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 
 _LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0

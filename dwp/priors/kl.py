@@ -15,6 +15,8 @@ from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import Source
 
 Nature = Literal["exact", "estimate", "upper bound", "approximation"]
+"""What a number is that is called a KL; see `register_kl`."""
+
 _REGISTRY: dict[tuple[type, type], tuple[Callable[..., Tensor], Nature]] = {}
 
 
