@@ -73,8 +73,9 @@ def draw(results: dict[str, list[dict]]) -> Figure:
         axes.set_ylabel("seconds a step")
     panels[0].legend()
     values = [row["value"] for row in results["kernels"]]
-    panels[-1].semilogx(values, [row["bytes"] / 2**20 for row in results["kernels"]], "o-")
-    panels[-1].set_ylim(bottom=0)
+    beside = [row["bytes"] / 2**20 for row in results["kernels"]]
+    panels[-1].semilogx(values, beside, "o-")
+    panels[-1].set_ylim(0, 1.1 * max(beside))
     panels[-1].set_xticks(values, map(str, values))
     panels[-1].set_xlabel("5 x 5 kernels in the VAE term")
     panels[-1].set_ylabel("memory beside them (MiB)")
