@@ -2,7 +2,7 @@
 
 A tile of 8 x 8 inputs takes 64 products a pair of channels: for 5 x 5 kernels, whose outputs it
 gives 16 of, instead of 400. One of 7 x 7 takes 49 for 9 of them, and wastes less where the outputs
-are 6 x 6, say.
+are 6 x 6, say. Comments call the number of a tile's places across p.
 """
 
 import functools
@@ -82,12 +82,12 @@ class _ByTiles(torch.autograd.Function):
         with full_width():
             taps = weight.unflatten(0, (groups, -1)).permute(3, 4, 0, 2, 1)  # (k, k, G, c, o)
             kernels = kernel @ taps.flatten(2).flatten(0, 1)
-            kernels = kernels.view(-1, *taps.shape[3:])  # (places^2 * G, c, o)
+            kernels = kernels.view(-1, *taps.shape[3:])  # (p^2 * G, c, o)
             parts = zip(inputs.split(tiles.images), outputs.split(tiles.images), strict=True)
             for block, result in parts:
                 values = into @ tiles.read(block)
-                values = values.view(len(kernels), -1, kernels.shape[1])  # (places^2 * G, tiles, c)
-                products = torch.bmm(values, kernels)  # (places^2 * G, tiles, o)
+                values = values.view(len(kernels), -1, kernels.shape[1])  # (p^2 * G, tiles, c)
+                products = torch.bmm(values, kernels)  # (p^2 * G, tiles, o)
                 result.copy_(tiles.joined(out @ products.view(len(kernel), -1), len(result)))
                 blocks.append(values if needs_weight else None)
         ctx.tiles, ctx.blocks = tiles, blocks
@@ -110,12 +110,10 @@ class _ByTiles(torch.autograd.Function):
                 products = out.T @ tiles.parted(block)
                 products = products.view(tiles.places**2 * tiles.groups, -1, tiles.outputs)
                 if values is not None:
-                    change = torch.bmm(values.transpose(1, 2), products)  # (places^2 * G, c, o)
+                    change = torch.bmm(values.transpose(1, 2), products)  # (p^2 * G, c, o)
                     of_weight = change if of_weight is None else of_weight.add_(change)
                 if kernels is not None:
-                    change = torch.bmm(
-                        products, kernels.transpose(1, 2)
-                    )  # (places^2 * G, tiles, c)
+                    change = torch.bmm(products, kernels.transpose(1, 2))  # (p^2 * G, tiles, c)
                     tiles.add_to(parts[number], into.T @ change.view(tiles.places**2, -1))
             if of_weight is not None:
                 shape = tiles.groups, *of_weight.shape[1:]
@@ -143,10 +141,10 @@ class _Tiles:
         self.images = max(1, _AT_ONCE // (self.grid[0] * self.grid[1]))  # at once
 
     def read(self, block: Tensor) -> Tensor:
-        """Return the tiles of images as columns (places^2, G * tiles * c)."""
+        """Return the tiles of images as columns (p^2, G * tiles * c)."""
         maps = _grown(block.permute(0, 2, 3, 1), self.padded)
         windows = maps.unfold(1, self.places, self.step).unfold(2, self.places, self.step)
-        windows = windows.unflatten(3, (self.groups, -1))  # (n, down, across, G, c, places, places)
+        windows = windows.unflatten(3, (self.groups, -1))  # (n, down, across, G, c, p, p)
         return windows.permute(5, 6, 3, 0, 1, 2, 4).reshape(self.places**2, -1)
 
     def joined(self, results: Tensor, images: int) -> Tensor:
@@ -168,9 +166,7 @@ class _Tiles:
         """Add columns, as of `read`, to images (n, h, w, in) at their places."""
         down, across = self.grid
         shape = self.places, self.places, self.groups, len(maps), down, across, -1
-        parts = columns.view(shape).permute(
-            4, 5, 3, 0, 1, 2, 6
-        )  # (down, across, n, places, places, G, c)
+        parts = columns.view(shape).permute(4, 5, 3, 0, 1, 2, 6)  # (down, across, n, p, p, G, c)
         maps = maps.unflatten(3, (self.groups, -1))
         for row in range(down):
             for column in range(across):
