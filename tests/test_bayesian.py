@@ -800,3 +800,22 @@ def test_small_variances_of_wide_layers_are_exact(channels):
     _, deviation = layer.moments(images)
     exact = F.conv2d(images.double().square(), layer.posterior.variance.double()).sqrt()
     torch.testing.assert_close(deviation.double(), exact, rtol=1e-4, atol=2e-6)
+
+
+def test_what_is_shared_in_prediction_outlives_no_error_and_keeps_no_graph():
+    net = bayesianize(nn.Sequential(nn.Conv2d(1, 3, 3)), None)
+    first, wrong = randn(2, 1, 8, 8), randn(2, 5, 9, 9)
+    with prediction(net):
+        with torch.no_grad():
+            net(first)
+            for _ in range(2):
+                with pytest.raises(RuntimeError):
+                    net(wrong)
+        for seed in (1, 2):
+            net(randn(2, 1, 8, 8, seed=seed)).square().sum().backward()
+        assert net[0].log_variance.grad.abs().sum() > 0
+    buffer = first.numpy()
+    with torch.no_grad(), prediction(net, sampling=True):
+        before = net[0].moments(torch.from_numpy(buffer))[1]
+        buffer *= 3
+        torch.testing.assert_close(net[0].moments(torch.from_numpy(buffer))[1], 3 * before)

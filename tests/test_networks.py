@@ -199,7 +199,7 @@ def test_the_papers_nets_are_their_layers():
     maps = act(pool(net.conv2(act(pool(net.conv1(images))))))
     torch.testing.assert_close(net(images), net.classifier(maps.flatten(1)))
     with pytest.raises(RuntimeError):
-        net(torch.rand(3, 1, 32, 32))  # none is cut to size
+        net(torch.rand(3, 1, 30, 30))  # none is cut to size
     net, images = small_net("cifar"), images_of("cifar", 3)
     maps = act(net.conv3(act(net.conv2(act(pool(net.conv1(images)))))))
     hidden = act(net.classifier[0](maps.flatten(1)))

@@ -116,12 +116,17 @@ class BayesianConv2d(ProductConv2d):
             variance = variance.float()
         moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
         if self._draws is not None:
+            self._draws.note(self, inputs)
             self._draws.moments[self] = moments
         return moments
 
     def _variances(self) -> Tensor:
         """Return the weights' variances, in the layout of the weights."""
-        if self._draws is not None and self in self._draws.variances:
+        if (
+            self._draws is not None
+            and not torch.is_grad_enabled()
+            and self in self._draws.variances
+        ):
             return self._draws.variances[self]
         variances = self.posterior.variance
         if variances.shape[1] == 1:
@@ -129,7 +134,7 @@ class BayesianConv2d(ProductConv2d):
             # not that of the mean, all that follows would be slow
             layout = self.weight.size(), self.weight.stride()
             variances = variances.new_empty_strided(*layout).copy_(variances)
-        if self._draws is not None:
+        if self._draws is not None and not torch.is_grad_enabled():
             self._draws.variances[self] = variances
         return variances
 
@@ -362,15 +367,23 @@ class Draws:
         return layer, self.calls[layer], self.sample
 
     def has_seen(self, layer: nn.Module, inputs: Tensor) -> bool:
-        """Tell whether a layer was given the same numbers last, at the same place; note these."""
-        changes = 0 if inputs.is_inference() else inputs._version
-        known, before = self.inputs.get(layer, (None, 0))
-        self.inputs[layer] = inputs, changes  # kept, so that their place is not taken by others
-        return (
-            known is not None
-            and (known.data_ptr(), before) == (inputs.data_ptr(), changes)
-            and (known.shape, known.stride()) == (inputs.shape, inputs.stride())
+        """Tell whether a layer was given this tensor last, unchanged, or a like view of one."""
+        known, changes = self.inputs.get(layer, (None, 0))
+        if known is None or inputs.is_inference() or inputs._version != changes:
+            return False
+        return inputs is known or (
+            inputs._base is not None
+            and inputs._base is known._base
+            and inputs.storage_offset() == known.storage_offset()
+            and (inputs.shape, inputs.stride()) == (known.shape, known.stride())
         )
+
+    def note(self, layer: nn.Module, inputs: Tensor) -> None:
+        """Note what a layer was given; the changes of tensors of inference mode are not counted."""
+        if not inputs.is_inference():
+            self.inputs[layer] = inputs, inputs._version
+        else:
+            self.inputs.pop(layer, None)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ class MnistNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return what the classifier sees (batch, 9 * second) of images (batch, 1, 28, 28)."""
-        seen = images[:, :, :-2, :-2]  # (batch, 1, 26, 26)
+        seen = images[:, :, :26, :26] if images.shape[2:] == (28, 28) else images
         maps = self.activation(self.pool(self.conv1(seen)))  # (batch, first, 10, 10)
         maps = self.activation(self.pool(self.conv2(maps)))  # (batch, second, 3, 3)
         return maps.flatten(1)
