@@ -22,9 +22,9 @@ class ProductConv2d(nn.Conv2d):
 
 
 def use_fast_layers(net: nn.Module) -> nn.Module:
-    """Have a net's plain convolutions computed by `convolve`, in place; return the net.
+    """Have a net's plain convolutions and max-pools computed by `convolve` and `dwp.nn.pool`.
 
-    And its max-pools by `dwp.nn.pool`.
+    In place; return the net.
     """
     faster = {nn.Conv2d: ProductConv2d, nn.MaxPool2d: FastMaxPool2d}
     for module in net.modules():
