@@ -1,7 +1,7 @@
 """Time a convolution on a CPU three ways: torch's in float32 and in bfloat16, and by tiles.
 
 Prints a table of milliseconds for 250 images, forward and with the gradients. It tells where
-`dwp.nn.convolve` should choose which.
+`dwp.fast.convolve` should choose which.
 """
 
 import os
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dwp.nn.tiles import by_tiles, share_of_products
-from dwp.settings import JOB_ENVIRONMENT
+from dwp.fast.tiles import by_tiles, share_of_products
+from dwp.study.settings import JOB_ENVIRONMENT
 
 from run import timed  # isort: skip
 

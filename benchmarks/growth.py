@@ -19,7 +19,7 @@ from matplotlib.ticker import NullFormatter
 
 from dwp.files import write_json
 from dwp.plots.style import DOUBLE_COLUMN, save, styled
-from dwp.settings import JOB_ENVIRONMENT
+from dwp.study.settings import JOB_ENVIRONMENT
 
 import ours  # isort: skip
 from run import images  # isort: skip

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from dwp.files import write_json
-from dwp.settings import JOB_ENVIRONMENT
+from dwp.study.settings import JOB_ENVIRONMENT
 
 import ours  # isort: skip
 import yardstick  # isort: skip

@@ -20,7 +20,7 @@ from dwp.priors import KINDS
 OUTPUT = Path(__file__).parent / "api.md"
 PUBLIC = {
     "dwp": [name for name in dwp.__all__ if name != "init"],
-    "dwp.init": ["from_prior_"],
+    "dwp.nn.init": ["from_prior_"],
     "dwp.nn.bayesian": ["BayesianConv2d", "CodeConv2d", "bayesian_layers", "prediction"],
     "dwp.priors.base": ["KernelPrior"],
     "dwp.priors.kl": ["Estimation", "kl_nature", "monte_carlo_kl", "register_kl"],

@@ -10,11 +10,11 @@ _EXPORTS = {
     "bayesianize": "dwp.nn.bayesian",
     "derive_seed": "dwp.seeds",
     "generator": "dwp.seeds",
-    "init": "dwp.init",
+    "init": "dwp.nn.init",
     "kl": "dwp.nn.bayesian",
     "kl_divergence": "dwp.priors",
     "load_prior": "dwp.priors",
-    "load_released_vae": "dwp.legacy",
+    "load_released_vae": "dwp.release",
     "predict": "dwp.nn.predict",
     "pretrained": "dwp.priors.pretrained",
     "score": "dwp.evaluation.scores",
@@ -26,5 +26,5 @@ __all__ = sorted(_EXPORTS)
 def __getattr__(name: str) -> object:
     if name in _EXPORTS:
         module = import_module(_EXPORTS[name])
-        return module if _EXPORTS[name] == f"dwp.{name}" else getattr(module, name)
+        return module if name == "init" else getattr(module, name)
     raise AttributeError(f"module 'dwp' has no attribute '{name}'")

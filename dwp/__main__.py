@@ -8,8 +8,8 @@ import numpy as np
 
 from dwp.errors import UserError, one_line_errors
 from dwp.files import atomic
-from dwp.legacy import load_kernel_array, load_released_vae
 from dwp.priors import KernelPrior, load_prior
+from dwp.release import load_kernel_array, load_released_vae
 from dwp.seeds import generator
 
 _PRIOR = "a prior file, the name of a pretrained prior, or a folder of the authors' release"
@@ -90,7 +90,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from dwp.plan import plan, usable_cores
+    from dwp.study.plan import plan, usable_cores
 
     cores = arguments.cores or [usable_cores()]
     for name, numbers in (("--cores", cores), ("--gpus", [arguments.gpus])):

@@ -62,7 +62,7 @@ def variant_name(
     Args:
         section: `classification`.
         combination: a value of each varied and tuned setting.
-        ignored: settings without a meaning for the run (see `dwp.settings.ignored_settings`);
+        ignored: settings without a meaning for the run (see `dwp.study.settings.ignored_settings`);
             combinations that differ in nothing else share their runs.
     """
     parts = [

@@ -41,7 +41,7 @@ from dwp.files import save_tensors
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.settings import check_settings, check_size, describe_refusal, read_config
+from dwp.study.settings import check_settings, check_size, describe_refusal, read_config
 from dwp.training.loop import optimise
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,6 @@ from torch.nn.utils import parametrizations, prune, spectral_norm
 
 from dwp.devices import products
 from dwp.errors import UserError
-from dwp.init import from_prior_
 from dwp.nn.bayesian import (
     BayesianConv2d,
     bayesian_layers,
@@ -19,6 +18,7 @@ from dwp.nn.bayesian import (
     kl,
     prediction,
 )
+from dwp.nn.init import from_prior_
 from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
 from dwp.priors import GaussianKernels, MultiplicativeKernels, prior_class

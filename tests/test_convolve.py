@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from dwp.errors import UserError
-from dwp.nn import convolve, tiles
-from dwp.nn.convolve import ProductConv2d, by_products, use_fast_layers
-from dwp.nn.pool import FastMaxPool2d
-from dwp.nn.tiles import by_tiles
+from dwp.fast import convolve, tiles
+from dwp.fast.convolve import ProductConv2d, by_products, use_fast_layers
+from dwp.fast.pool import FastMaxPool2d
+from dwp.fast.tiles import by_tiles
 
 
 def check(way, inputs, weight, biased, groups):

@@ -16,8 +16,8 @@ from torch import nn
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.evaluation.seeds import over_seeds, read_authors, steps_to_levels
-from dwp.init import from_prior_
 from dwp.nn.image_vae import ImageVAE, log_likelihood
+from dwp.nn.init import from_prior_
 from dwp.nn.networks import NETWORKS, scaled
 from dwp.nn.networks.mnist import MnistNet
 from dwp.priors.empirical import Empirical

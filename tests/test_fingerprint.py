@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dwp.fingerprint import fingerprint
+from dwp.study.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[1]
 

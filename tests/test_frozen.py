@@ -9,8 +9,8 @@ from torch.autograd import gradcheck
 
 from dwp.devices import products
 from dwp.errors import UserError
+from dwp.fast.frozen import frozen_stack
 from dwp.priors import kl_divergence
-from dwp.priors.frozen import frozen_stack
 from dwp.priors.posteriors import GaussianKernels
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
@@ -54,7 +54,7 @@ def test_a_convolution_and_an_elu_equal_torch(name):
 @pytest.mark.parametrize("units", [True, False])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_a_convolution_in_half_precision_equals_torch_up_to_rounding(name, units, monkeypatch):
-    monkeypatch.setattr("dwp.priors.frozen.has_matrix_units", lambda: units)
+    monkeypatch.setattr("dwp.fast.frozen.has_matrix_units", lambda: units)
     layer, size = copy.deepcopy(CONVOLUTIONS[name])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -131,7 +131,7 @@ def test_a_gradient_for_the_prior_is_still_there_when_it_is_trained():
 
 @pytest.mark.parametrize("units", [True, False])
 def test_products_in_half_precision_give_the_gradient_up_to_their_rounding(units, monkeypatch):
-    monkeypatch.setattr("dwp.priors.frozen.has_matrix_units", lambda: units)
+    monkeypatch.setattr("dwp.fast.frozen.has_matrix_units", lambda: units)
     monkeypatch.setattr("dwp.devices.has_bfloat16", lambda: True)
     monkeypatch.setattr("dwp.priors.vae.has_bfloat16", lambda: True)
     prior = make(5)

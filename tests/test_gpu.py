@@ -10,12 +10,12 @@ from helpers import CLASSIFICATION, striped_images
 from test_graphs import TRAININGS, classifiers, data, source_nets  # noqa: F401 (a fixture)
 
 from dwp.errors import OutOfTime
+from dwp.fast import graphs, loop
 from dwp.nn.bayesian import bayesianize, kl
 from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
 from dwp.priors.normal import StandardNormal
 from dwp.priors.vae import KernelVAE
-from dwp.training import graphs, loop
 from dwp.training.classification import train_classifiers
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

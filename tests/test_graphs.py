@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dwp.data.tensors import ImageTensors
+from dwp.fast import graphs, loop
 from dwp.files import load_tensors
 from dwp.seeds import generator
-from dwp.training import graphs, loop
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime, optimise
 from dwp.training.prior import fit_prior

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 from dwp.errors import UserError
-from dwp.legacy import (
+from dwp.priors import load_prior, prior_class
+from dwp.priors.vae import KernelVAE
+from dwp.release import (
     load_kernel_array,
     load_released_kernels,
     load_released_vae,
     release_folder,
 )
-from dwp.priors import load_prior, prior_class
-from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 
 needs_release = pytest.mark.skipif(

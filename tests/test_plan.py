@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
-from dwp import plan as planner
-from dwp.calibration import seconds_per_unit
 from dwp.errors import UserError
 from dwp.files import save_tensors
-from dwp.plan import Costs, Job, duration, parse_jobs, plan, runs_of, schedule, table
+from dwp.study import plan as planner
+from dwp.study.calibration import seconds_per_unit
+from dwp.study.plan import Costs, Job, duration, parse_jobs, plan, runs_of, schedule, table
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "config/tiny.yaml"
@@ -458,7 +458,7 @@ def test_fixed_costs_cancel_from_the_seconds_a_unit(monkeypatch):
     def clock():
         return now[0]
 
-    monkeypatch.setattr("dwp.calibration.time.perf_counter", clock)
+    monkeypatch.setattr("dwp.study.calibration.time.perf_counter", clock)
 
     def run(units):
         now[0] += 0.3 + 0.01 * units + (5.0 if not calls else 0.0)

@@ -16,9 +16,9 @@ from helpers import CLASSIFICATION
 from dwp.data.tensors import ImageTensors
 from dwp.files import load_tensors, save_tensors
 from dwp.priors import prior_class
-from dwp.runs import CHECKPOINT
 from dwp.seeds import generator
-from dwp.settings import as_json
+from dwp.study.runs import CHECKPOINT
+from dwp.study.settings import as_json
 from dwp.training import loop
 
 SCRIPTS = Path(__file__).parent.parent / "workflow" / "scripts"

@@ -7,7 +7,7 @@ import pytest
 
 from dwp.errors import UserError
 from dwp.files import read_csv, write_csv, write_text
-from dwp.runs import CHECKPOINT, kept, naming
+from dwp.study.runs import CHECKPOINT, kept, naming
 
 NAMES = ["first", "second"]
 

@@ -12,7 +12,7 @@ from dwp.data import DATASETS
 from dwp.errors import UserError
 from dwp.nn.networks import NETWORKS
 from dwp.priors import KINDS
-from dwp.settings import check_settings, describe_refusal, read_config, settings_of_prior
+from dwp.study.settings import check_settings, describe_refusal, read_config, settings_of_prior
 from dwp.variants import NOT_OF_A_RUN
 
 ROOT = Path(__file__).parent.parent
@@ -591,7 +591,7 @@ def test_every_domain_is_checked():
 
 
 def test_event_files_need_their_package(monkeypatch):
-    monkeypatch.setattr("dwp.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("dwp.study.settings.find_spec", lambda name: None)
     config = {**copy.deepcopy(DEMO), "tensorboard": False}
     check_settings(config)
     config["tensorboard"] = True

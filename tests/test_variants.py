@@ -14,7 +14,7 @@ from dwp.errors import UserError
 from dwp.evaluation.statistics import choose
 from dwp.files import write_json
 from dwp.priors import KINDS
-from dwp.settings import check_settings, ignored_settings
+from dwp.study.settings import check_settings, ignored_settings
 from dwp.variants import as_text, combinations, variant_name, variants
 
 ROOT = Path(__file__).parent.parent

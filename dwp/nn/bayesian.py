@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dwp.devices import Precision, products
 from dwp.errors import UserError
-from dwp.nn.convolve import ProductConv2d, convolve
+from dwp.fast.convolve import ProductConv2d, convolve
 from dwp.nn.matching import Priors, match_priors
 from dwp.nn.modes import evaluating
 from dwp.priors.base import KernelPrior

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from dwp.devices import has_bfloat16
 from dwp.errors import UserError
-from dwp.once import differentiable_once
+from dwp.fast.frozen import FROZEN, frozen_stack
+from dwp.fast.once import differentiable_once
 from dwp.priors.base import KernelPrior
-from dwp.priors.frozen import FROZEN, frozen_stack
 from dwp.priors.kl import Estimation, register_kl
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels
 from dwp.seeds import Source, standard_normal

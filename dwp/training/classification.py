@@ -12,10 +12,10 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
-from dwp.init import initialise
 from dwp.nn.bayesian import BayesianConv2d, kl
 from dwp.nn.classifier import build_member, member_places
 from dwp.nn.dropout import Dropout
+from dwp.nn.init import initialise
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack, unstack
 from dwp.priors import Estimation, KernelPrior

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
-from dwp.init import initialise
 from dwp.nn.image_vae import ImageVAE
+from dwp.nn.init import initialise
 from dwp.nn.networks import build_network
 from dwp.priors import KernelPrior
 from dwp.seeds import generator

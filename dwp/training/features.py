@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.init import initialise
+from dwp.nn.init import initialise
 from dwp.nn.networks import build_network, scaled
 from dwp.priors import KernelPrior
 from dwp.seeds import generator

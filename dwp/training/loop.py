@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import OutOfTime, UserError
+from dwp.fast import graphs
 from dwp.files import load_tensors, save_tensors
 from dwp.seeds import generator as make_generator
-from dwp.training import graphs
 from dwp.training.watch import Watched
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def optimise(
     R runs train together: the sum of their losses is minimised. Adam moves every number by its own
     gradient alone, so that runs with parameters of their own do not influence each other.
 
-    On a GPU the step is recorded and replayed (see `dwp.training.graphs`): the objective must
+    On a GPU the step is recorded and replayed (see `dwp.fast.graphs`): the objective must
     neither wait for the GPU (`item`, `tolist`) nor bring numbers to it (`torch.tensor`).
 
     Args:

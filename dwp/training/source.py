@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
+from dwp.fast import graphs
 from dwp.nn.modes import evaluating
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.stack import stack, unstack
 from dwp.seeds import generator
-from dwp.training import graphs
 from dwp.training.loop import optimise
 
 

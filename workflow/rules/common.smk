@@ -18,12 +18,12 @@ from dwp.data import registered
 from dwp.data.choice import dataset_of
 from dwp.errors import UserError
 from dwp.files import digest
-from dwp.fingerprint import fingerprint
+from dwp.study.fingerprint import fingerprint
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import build_network, network_class, network_place, scaled
 from dwp.priors import KINDS, prior_class
 from dwp.priors.pretrained import pretrained_file
-from dwp.settings import (
+from dwp.study.settings import (
     DETERMINISTIC,
     JOB_ENVIRONMENT,
     XAVIER,

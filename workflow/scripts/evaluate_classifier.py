@@ -14,8 +14,8 @@ from dwp.nn.classifier import build_classifier, member_places
 from dwp.priors import load_priors
 from dwp.priors.kl import DEFAULT, Estimation
 from dwp.records import json_option
-from dwp.runs import naming, run_folder
 from dwp.seeds import generator
+from dwp.study.runs import naming, run_folder
 
 
 @one_line_errors

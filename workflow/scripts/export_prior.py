@@ -9,7 +9,7 @@ from dwp.files import read_json, write_text
 from dwp.priors import load_prior
 from dwp.priors.card import model_card
 from dwp.priors.pretrained import FOLDER
-from dwp.settings import (
+from dwp.study.settings import (
     check_config,
     check_name,
     check_one_of,

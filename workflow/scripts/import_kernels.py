@@ -7,7 +7,7 @@ import torch
 from dwp.errors import one_line_errors
 from dwp.files import save_tensors, write_json
 from dwp.kernels import describe, norms, thin
-from dwp.legacy import load_released_kernels, release_folder
+from dwp.release import load_released_kernels, release_folder
 
 
 @one_line_errors

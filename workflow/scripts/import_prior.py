@@ -3,8 +3,8 @@
 import argparse
 
 from dwp.errors import one_line_errors
-from dwp.legacy import load_released_vae, release_folder
 from dwp.priors import load_prior
+from dwp.release import load_released_vae, release_folder
 
 
 @one_line_errors

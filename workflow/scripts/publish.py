@@ -18,7 +18,7 @@ import pandas as pd
 
 from dwp.errors import UserError, one_line_errors
 from dwp.files import atomic, read_csv, write_text
-from dwp.settings import check_name, read_config
+from dwp.study.settings import check_name, read_config
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 _PATTERNS = ("*/tables/*.csv", "*/tables/*.md", "*/figures/*.png", "*/kernels/*/*.json")

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from dwp.errors import UserError, deadline_after, one_line_errors
 from dwp.files import atomic, digest, read_json, write_json
-from dwp.fingerprint import fingerprint
 from dwp.nn.networks import network_class, network_place
 from dwp.priors import KINDS, prior_class
-from dwp.settings import (
+from dwp.study.fingerprint import fingerprint
+from dwp.study.settings import (
     DETERMINISTIC,
     JOB_ENVIRONMENT,
     as_json,

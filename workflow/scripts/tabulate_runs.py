@@ -12,7 +12,7 @@ from dwp.errors import one_line_errors
 from dwp.evaluation.statistics import read_table
 from dwp.files import read_json, write_csv
 from dwp.records import json_option
-from dwp.runs import run_folder
+from dwp.study.runs import run_folder
 
 
 @one_line_errors

@@ -3,12 +3,12 @@
 import pandas as pd
 import torch
 
-from dwp.commands import train_unfinished, training_options
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import save_tensors, write_csv
 from dwp.priors import load_priors
+from dwp.study.commands import train_unfinished, training_options
 from dwp.training.convergence import train_from
 
 

@@ -2,13 +2,13 @@
 
 import torch
 
-from dwp.commands import train_unfinished, training_options
 from dwp.data.tensors import ImageTensors
 from dwp.devices import choose_device
 from dwp.errors import one_line_errors
 from dwp.files import save_tensors, write_json
 from dwp.nn.networks import network_class
 from dwp.priors import load_priors
+from dwp.study.commands import train_unfinished, training_options
 from dwp.training.features import train_on_features, trained_state
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dwp.errors import UserError
-from dwp.nn.convolve import use_fast_layers
+from dwp.fast.convolve import use_fast_layers
 from dwp.registry import find_class
 
 NETWORKS: dict[str, str] = {
@@ -53,7 +53,7 @@ def network_class(name: str) -> type[nn.Module]:
 
 
 def build_network(name: str, **arguments) -> nn.Module:
-    """Build a network by name (see `network_class`), of faster layers (see `dwp.nn.convolve`).
+    """Build a network by name (see `network_class`), of faster layers (see `dwp.fast.convolve`).
 
     Raises:
         UserError: the name is unknown, or `filters` has another length.

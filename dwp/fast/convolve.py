@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.devices import has_matrix_units
-from dwp.nn.pool import FastMaxPool2d
-from dwp.nn.tiles import by_tiles, share_of_products
-from dwp.once import differentiable_once
+from dwp.fast.once import differentiable_once
+from dwp.fast.pool import FastMaxPool2d
+from dwp.fast.tiles import by_tiles, share_of_products
 
 _FEW = 8  # channels; the matrix units take multiples of so many numbers
 _SHARE = 0.5  # of the products; small ones are slower than one large convolution
@@ -22,7 +22,7 @@ class ProductConv2d(nn.Conv2d):
 
 
 def use_fast_layers(net: nn.Module) -> nn.Module:
-    """Have a net's plain convolutions and max-pools computed by `convolve` and `dwp.nn.pool`.
+    """Have a net's plain convolutions and max-pools computed by `convolve` and `dwp.fast.pool`.
 
     In place; return the net.
     """

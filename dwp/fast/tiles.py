@@ -1,4 +1,4 @@
-"""Convolutions on a CPU as products of polynomials, tile by tile (see `dwp.toom_cook`).
+"""Convolutions on a CPU as products of polynomials, tile by tile (see `dwp.fast.toom_cook`).
 
 A tile of 8 x 8 inputs takes 64 products a pair of channels: for 5 x 5 kernels, whose outputs it
 gives 16 of, instead of 400. One of 7 x 7 takes 49 for 9 of them, and wastes less where the outputs
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import full_width
-from dwp.once import differentiable_once
-from dwp.toom_cook import valid_convolution
+from dwp.fast.once import differentiable_once
+from dwp.fast.toom_cook import valid_convolution
 
 _PLACES = 7, 8  # of a tile, across and down
 _AT_ONCE = 128  # tiles, whose values stay in the cache

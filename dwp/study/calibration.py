@@ -1,6 +1,6 @@
 """What the work of a workflow's stages costs on this machine, from a few real steps of each.
 
-Run as a program of its own (`python -m dwp.calibration`), so that it can have the jobs' environment
+Run as a program of its own (`python -m dwp.study.calibration`), so that it can have the jobs' environment
 and so that as many can run at once as jobs will: cores share the memory's bandwidth.
 """
 
@@ -25,7 +25,7 @@ from dwp.nn.networks import build_network
 from dwp.priors import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation
 from dwp.seeds import generator
-from dwp.settings import JOB_ENVIRONMENT
+from dwp.study.settings import JOB_ENVIRONMENT
 from dwp.training.classification import train_classifiers
 from dwp.training.convergence import train_from
 from dwp.training.features import apply, train_on_features
@@ -63,7 +63,7 @@ def calibrate(
     request = json.dumps({"works": works, "seconds": seconds})
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "dwp.calibration"],
+            [sys.executable, "-m", "dwp.study.calibration"],
             env={**os.environ, **JOB_ENVIRONMENT, "TQDM_DISABLE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

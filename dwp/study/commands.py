@@ -10,7 +10,7 @@ from typing import Any
 from dwp.errors import deadline_after
 from dwp.files import digest
 from dwp.records import json_option
-from dwp.runs import CHECKPOINT, kept, naming, run_folder
+from dwp.study.runs import CHECKPOINT, kept, naming, run_folder
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def train_unfinished(
     layers: Iterable[str] = (),
     groups: Iterable[Sequence[Mapping[str, Any]]] | None = None,
 ) -> None:
-    """Train the runs of a job that are not finished, and keep each as it ends (see `dwp.runs`).
+    """Train the runs of a job that are not finished, and keep each as it ends (see `dwp.study.runs`).
 
     Args:
         arguments: what the parser of `training_options` read.

@@ -1,6 +1,6 @@
 """What a run of the workflow would do, and how long it would take.
 
-Snakemake says which jobs are due (a dry run, in a process of its own); `dwp.calibration` measures
+Snakemake says which jobs are due (a dry run, in a process of its own); `dwp.study.calibration` measures
 what their work costs on this machine; the jobs are then scheduled on a number of cores.
 """
 
@@ -23,15 +23,21 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from dwp.calibration import IMAGES, Seconds, Work, calibrate
 from dwp.data import data_folder, load_dataset
 from dwp.data.choice import choose, dataset_of
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
-from dwp.legacy import load_released_kernels, load_released_vae, release_folder
 from dwp.nn.networks import build_network, network_class, scaled
 from dwp.priors import load_prior, prior_class
-from dwp.settings import DETERMINISTIC, XAVIER, ignored_settings, read_config, settings_of_prior
+from dwp.release import load_released_kernels, load_released_vae, release_folder
+from dwp.study.calibration import IMAGES, Seconds, Work, calibrate
+from dwp.study.settings import (
+    DETERMINISTIC,
+    XAVIER,
+    ignored_settings,
+    read_config,
+    settings_of_prior,
+)
 from dwp.training.source import nets_together
 from dwp.variants import as_text, variants
 
@@ -151,7 +157,7 @@ class Costs:
     Args:
         config: a config that Snakemake accepted.
         due: the jobs that will run.
-        measured: gives a work's fixed seconds and its seconds a unit (see `dwp.calibration`).
+        measured: gives a work's fixed seconds and its seconds a unit (see `dwp.study.calibration`).
         data: what `describe_data` returns for the domains whose data matter.
         device: where nets are trained.
     """

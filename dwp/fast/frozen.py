@@ -1,7 +1,7 @@
 """Convolutions and ELUs with frozen weights, and the gradient with respect to their input only.
 
 A kernel VAE convolves maps of 3 to 7 pixels. Evaluated as products of polynomials (see
-`dwp.toom_cook`), a 3 x 3 convolution from 5 x 5 to 5 x 5 pixels with padding takes 49 products a
+`dwp.fast.toom_cook`), a 3 x 3 convolution from 5 x 5 to 5 x 5 pixels with padding takes 49 products a
 pair of channels instead of 225, one from 5 x 5 to 3 x 3 or back 25 instead of 81. Exact but for
 rounding.
 """
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.devices import full_width, has_matrix_units
-from dwp.once import differentiable_once
-from dwp.toom_cook import POINTS, balanced, evaluation
+from dwp.fast.once import differentiable_once
+from dwp.fast.toom_cook import POINTS, balanced, evaluation
 
 FROZEN = "call requires_grad_(True) on the prior"  # of second derivatives
 _BLOCK = 2**18  # bytes

@@ -1,0 +1,1 @@
+"""Faster ways to the same numbers; see `dwp.nn` and `dwp.priors` for the plain ones."""

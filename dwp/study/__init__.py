@@ -1,0 +1,1 @@
+"""What turns a config into runs: typed settings, the grid, costs, fingerprints of code, kept runs."""
