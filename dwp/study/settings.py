@@ -1,509 +1,902 @@
-"""A workflow's config: how it is read, what its schema cannot check, what each stage takes of it.
+"""The settings of a study, typed once: names, types, defaults, bounds and documentation.
 
-Beside it the environment that the jobs run in.
+`load_settings` makes a `Study` from a config; `config/README.md` and `config/schema.json` are
+generated from these classes by `python docs/build_settings.py`.
 """
 
-import json
+import difflib
 import math
-import os
-import re
-import reprlib
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from dwp.data import registered
-from dwp.data.choice import check_ranges, dataset_of, share_images
+from dwp.data.choice import check_ranges, share_images
 from dwp.errors import UserError
-from dwp.nn.image_vae import ImageVAE
-from dwp.nn.networks import network_class
-from dwp.priors import KINDS, KernelPrior, load_prior, prior_class
-from dwp.priors.pretrained import pretrained
-from dwp.records import parse_json
-from dwp.variants import BAYESIAN_SETTINGS, GRID, combinations, listed
+from dwp.priors.kinds import KINDS
+from dwp.priors.pretrained import pretrained, pretrained_facts
+from dwp.registry import NETWORKS, class_facts
 
 DETERMINISTIC = "deterministic"
 """The `kind` of an entry of `priors` that stands for a point estimate."""
 
 XAVIER = "xavier"
-"""The init that is no prior."""
+"""The initialisation that is no prior."""
 
-JOB_ENVIRONMENT = {
-    # Snakemake sets them to what it grants a job, and sums depend on the number of threads
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    # glibc otherwise gives large blocks back to the system at every training step
-    "MALLOC_MMAP_THRESHOLD_": str(2**33),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_TOP_PAD_": str(2**28),
-    "MALLOC_ARENA_MAX": "2",
-}
-"""What makes a job of the workflow fast, and its results the same: its environment variables."""
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+def _null(value: Any) -> Any:
+    return None if value in ("null", "none", "None", "") else value  # as --config passes it on
+
+
+def _fraction(value: Any) -> Any:
+    return float(Fraction(value)) if isinstance(value, str) else _number(value)
+
+
+Int = Annotated[int, BeforeValidator(_number)]
+Count = Annotated[Int, Field(ge=1, le=10**9)]
+Seed = Annotated[Int, Field(ge=0)]
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+Scale = Annotated[float, BeforeValidator(_fraction), Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
+Layer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=64)]
+Class = Annotated[str, Field(pattern=r"^([A-Za-z0-9-]+|[^:]+\.py:\w+)$", max_length=200)]
+Folder = Annotated[Annotated[str, Field(min_length=1)] | None, BeforeValidator(_null)]
+Released = Annotated[str, Field(pattern=r"^[^/.][^\\]*$", max_length=255)]
+Precision = Literal["float32", "tfloat32", "bfloat16"]
+Filters = Annotated[list[Count], Field(min_length=1)]
+
+
+def _different(values: list) -> list:
+    if len({repr(value) for value in values}) < len(values):
+        raise ValueError("expected different values")
+    return values
+
+
+Different = BeforeValidator(lambda values: _different(values) if isinstance(values, list) else values)
+Names = Annotated[list[Name], Different, Field(min_length=1)]
+Seeds = Annotated[list[Seed], Different, Field(min_length=1)]
+Counts = Annotated[list[Count], Different, Field(min_length=1)]
+Range = tuple[Seed, Seed]
+
+
+class Settings(BaseModel):
+    """A closed group of settings: an unknown name is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the settings that differ from their defaults, as JSON can hold them."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def text(self) -> str:
+        """Return `dump` as JSON text that does not depend on the order of the settings."""
+        return as_json(self.dump())
 
 
 def as_json(settings: Any) -> str:
     """Return settings as JSON text that does not depend on their order."""
+    import json
+
     return json.dumps(settings, sort_keys=True)
 
 
-def source_settings(domain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the source nets of a domain's section depend on."""
-    jobs = ("count", "runs_per_job")
-    own = {key: value for key, value in domain["source_nets"].items() if key not in jobs}
-    return {"network": domain["network"], **own}
+class DataFolder(Settings):
+    """Where the data sets' files lie."""
+
+    folder: Folder = Field(
+        None, description="folder of the data sets' files; null: `DWP_DATA`, else `data`"
+    )
+    download: bool = Field(False, description="fetch files that are missing")
 
 
-def kernel_settings(domain: Mapping[str, Any], layer: str) -> dict[str, Any]:
-    """Return what the kernels of one layer depend on beside the source nets."""
-    section = domain["kernels"]
-    return {"test_fraction": section["test_fraction"], **section["layers"][layer]}
+class DataChoice(Settings):
+    """A data set, or a part of one."""
+
+    dataset: Class = Field(
+        description="its name, or `FILE.py:CLASS`, a class of your own as in "
+        "[examples/new_data_set.py](../examples/new_data_set.py)"
+    )
+    classes: Annotated[list[Seed], Different, Field(min_length=2)] | None = Field(
+        None, description="only these classes; the first becomes 0, and so on"
+    )
+    train: Range | None = Field(
+        None, description="`[first, end]`: only these of the training images"
+    )
+    test: Range | None = Field(
+        None,
+        description="`[first, end]`: test on these of the *training* images; needs `train`",
+    )
+    enlarge: Count | None = Field(
+        None,
+        description="add fixed shifted and warped copies of training images up to this number",
+    )
+    label_noise: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        0.0, description="fixed share of the training labels that are redrawn at random"
+    )
 
 
-def prior_settings(domain: Mapping[str, Any], prior: str, layer: str) -> dict[str, Any]:
-    """Return what the prior of one layer depends on beside its kernels."""
-    section = domain["priors"][prior]
-    return {
-        "kind": section["kind"],
-        "arguments": section.get("layers", {}).get(layer, {}),
-        "training": section.get("training", {}).get(layer),
-    }
+def _choice(value: Any) -> Any:
+    return {"dataset": value} if isinstance(value, str) else value
 
 
-def prior_place(section: Mapping[str, Any], layer: str) -> str:
-    """Return where a layer's prior comes from: it is "released", "pretrained" or "fitted" here."""
-    places = ("released", "pretrained")
-    return next((place for place in places if layer in section.get(place, {})), "fitted")
+Choice = Annotated[DataChoice, BeforeValidator(_choice)]
 
 
-def ignored_settings(kind: str) -> tuple[str, ...]:
-    """Return the settings of the classification that mean nothing to nets under a kind of prior."""
-    if kind == DETERMINISTIC:
-        return BAYESIAN_SETTINGS
-    return tuple(set(KernelPrior.kl_settings) - set(prior_class(kind).kl_settings))
+class Data(Settings):
+    """The two data sets of a domain."""
+
+    source: Choice = Field(description="kernels are learned from nets trained on this")
+    target: Choice = Field(description="and used for nets trained on a few images of this")
 
 
-def settings_of_prior(domain: Mapping[str, Any], prior: str) -> dict[str, Any]:
-    """Return what a prior's section says of the nets' training, beside the settings of all nets."""
-    section = domain["priors"][prior]
-    of_nets = {"members"} if section["kind"] != DETERMINISTIC else set(section) - {"kind"}
-    return {key: value for key, value in section.items() if key in of_nets}
+class SourceNets(Settings):
+    """The nets whose kernels the priors are fitted to."""
+
+    count: Annotated[Int, Field(ge=1, le=100_000)] = Field(
+        100, description="number of nets, one seed each"
+    )
+    runs_per_job: Count = Field(1, description="nets that one job trains")
+    filters: Filters = Field(description="filters of each convolution. Paper: 256, 512 for MNIST")
+    epochs: Count = Field(100, description="passes over the training images")
+    batch_size: Count = Field(256, description="images a step")
+    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
+    l2: NotNegative = Field(
+        0.001,
+        description="times the sum of squares of all convolution weights and biases, added to the "
+        "mean cross-entropy",
+    )
+    precision: Precision = Field(
+        "float32",
+        description="of products: `float32`; `tfloat32` (GPUs); `bfloat16` (CPUs with AVX512-BF16 "
+        "or AMX; elsewhere `float32` is used)",
+    )
 
 
-_MOST_VALUES = 100_000
-"""In a config, with its anchors filled in: more than any study needs."""
+class SourceTraining(SourceNets):
+    """Settings of the training of source nets: those of the nets and their network."""
 
-_MOST_RUNS = 100_000
-"""Of a domain's source nets, and of its classification."""
+    network: Class
 
-_REPR = reprlib.Repr()
-_REPR.maxlist = _REPR.maxdict = 12
-_REPR.maxstring = _REPR.maxother = 200
+    def dump(self) -> dict[str, Any]:
+        """Return what the trained nets depend on."""
+        dumped = super().dump()
+        return {k: v for k, v in dumped.items() if k not in ("count", "runs_per_job")}
 
 
-def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a config of the workflow, YAML or JSON, as data: nothing in it is executed.
+class LayerKernels(Settings):
+    """Which kernels of a layer are kept."""
 
-    Needs PyYAML, which comes with Snakemake.
+    threshold: NotNegative | None = Field(
+        None, description="pruning threshold: drop kernels of a smaller Euclidean norm"
+    )
+    quantile: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+        None, description="or: drop this fraction of the kernels, the smallest"
+    )
+    released: Released | None = Field(
+        None, description="or: take the kernels of this folder of the authors' release"
+    )
+
+    @property
+    def known(self) -> bool:
+        """Whether the layer has kernels: with none of the settings it has not."""
+        return self.collected or self.released is not None
+
+    @property
+    def collected(self) -> bool:
+        """Whether the kernels are those of our own source nets."""
+        return self.threshold is not None or self.quantile is not None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.dump()) > 1:
+            raise ValueError("expected one of threshold, quantile and released")
+        return self
+
+
+class Kernels(Settings):
+    """Pruning and splitting of the collected kernels."""
+
+    test_fraction: Share = Field(0.2, description="share of the kept kernels held out for scores")
+    layers: Annotated[dict[Layer, LayerKernels], Field(min_length=1)] = Field(
+        description="by layer: a pruning `threshold`, a `quantile` or a `released` folder; `{}`: "
+        "the layer has no kernels"
+    )
+
+
+class CollectedKernels(LayerKernels):
+    """Settings of one layer's kernels."""
+
+    test_fraction: Share = 0.2
+
+
+class FitTraining(Settings):
+    """How a prior that is trained by gradient steps is fitted."""
+
+    epochs: Count = Field(300, description="passes over the kernels")
+    batch_size: Count = Field(128, description="kernels a step")
+    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
+    seed: Seed = Field(0, description="of weights, batches and noise")
+    kernels: Count | None = Field(None, description="fit only this many, drawn at random")
+    precision: Precision = Field("float32", description="of products, as for source nets")
+
+
+Hyperparameter = Number | bool | str
+
+
+class PriorSettings(Settings):
+    """A prior over kernels, or a point estimate."""
+
+    kind: Name = Field(
+        description=f"`{DETERMINISTIC}` (a point estimate), or a kind of prior: "
+        + ", ".join(f"`{kind}`" for kind in KINDS)
+    )
+    layers: dict[Layer, dict[str, Int | Number]] = Field(
+        {}, description="by layer: the kind's hyperparameters (table below)"
+    )
+    training: dict[Layer, FitTraining] = Field(
+        {}, description="by layer: how a `vae` or a `flow` is trained"
+    )
+    released: dict[Layer, Released] = Field(
+        {}, description="by layer: of a `vae`, take this folder of the authors' release instead"
+    )
+    pretrained: dict[Layer, Name] = Field(
+        {}, description="by layer: take this prior that comes with the package instead"
+    )
+    reconstructed_by: Name | None = Field(
+        None,
+        description="of an `empirical`: a `vae`, whose reconstructions of the kernels are taken",
+    )
+    members: Count = Field(
+        1, description="nets of an ensemble, which differ in initial weights, batches and noise"
+    )
+    l2: NotNegative | None = Field(
+        None, description="of a `deterministic` net: penalty as for the source nets"
+    )
+    penalty: Name | None = Field(
+        None,
+        description="of a `deterministic` net: a prior; 1/n times -log p of all kernels (of a "
+        "`vae` minus its ELBO), in nats, is added to the mean cross-entropy",
+    )
+    dropout: Share | None = Field(
+        None, description="of a `deterministic` net: rate of dropout before the classifier"
+    )
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the entry stands for a point estimate."""
+        return self.kind == DETERMINISTIC
+
+    def source(self, layer: str) -> str:
+        """Return where a layer's prior comes from: released, pretrained or fitted."""
+        for name in ("released", "pretrained"):
+            if layer in getattr(self, name):
+                return name
+        return "fitted"
+
+
+class PriorFit(Settings):
+    """Settings of the prior of one layer."""
+
+    kind: Name
+    kernel_size: Count
+    hyperparameters: dict[str, Int | Number] = {}
+    training: FitTraining | None = None
+    released: Released | None = None
+    pretrained: Name | None = None
+
+
+class NetSettings(Settings):
+    """How one target net is trained and tested."""
+
+    filters: Filters = Field(description="filters of each convolution. Paper: 32, 128 for MNIST")
+    bayesian_layers: Annotated[list[Layer], Different, Field(min_length=1)] | None = Field(
+        None, description="layers with a posterior; null: all. The others are point estimates"
+    )
+    posterior: Literal["weights", "codes"] = Field(
+        "weights",
+        description="`weights`, or `codes`: Gaussian over a latent code of every kernel (VAE "
+        "priors only)",
+    )
+    epochs: Count = Field(10_000, description="one step each while n is at most `batch_size`")
+    batch_size: Count = Field(256, description="images a step")
+    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
+    shift: NotNegative = Field(
+        0.0, description="random shifts of training images: standard deviation in pixels"
+    )
+    warp: NotNegative = Field(
+        0.0, description="random linear maps of training images: standard deviation of entries"
+    )
+    log_variance: Number = Field(
+        -10.0, description="start of the posterior's log-variance, or of the logit of alpha"
+    )
+    kernels_per_step: Annotated[Count | None, BeforeValidator(_null)] = Field(
+        None,
+        description="kernels of a layer that a step's KL is estimated from, without bias; null: "
+        "all",
+    )
+    precision: Precision = Field("float32", description="of the products in a VAE prior's KL")
+    kl_temperature: Positive = Field(
+        1.0, description="factor of the KL in the loss; reported KLs and ELBOs are those at 1"
+    )
+    kl_estimator: Literal["exact", "monte-carlo"] = Field(
+        "exact", description="of a KL with a closed form, in training"
+    )
+    kl_bound: Literal["elbo", "importance-weighted"] = Field(
+        "elbo", description="of the KL from a `vae`"
+    )
+    latent_samples: Count = Field(1, description="draws of z in that bound")
+    test_precision: Precision = Field("float32", description="of the products of predictions")
+    samples: Count = Field(10, description="weight samples of the ensemble")
+    validation: Count = Field(
+        1000, description="training images that no subset contains. Paper: unknown"
+    )
+    evaluate_every: Count = Field(
+        100, description="epochs from one evaluation on the validation images to the next"
+    )
+
+
+class RunSettings(NetSettings):
+    """Settings of one run: those of the net, its network and those of its prior's section."""
+
+    network: Class
+    l2: NotNegative = 0.0
+    members: Count = 1
+    dropout: Share | None = None
+    penalty: Name | None = None
+
+
+class TestSettings(Settings):
+    """Settings of a trained net's test."""
+
+    __test__: ClassVar = False  # no test of pytest's
+
+    samples: Seed = 10
+    precision: Precision = "float32"
+
+
+class Classification(NetSettings):
+    """Few-shot classification: every prior with every initialisation, size, split and seed."""
+
+    runs_per_job: Count = Field(
+        1, description="splits and seeds of one cell (prior, init, variant, n) that one job trains"
+    )
+    priors: Names = Field(description="the first is the one the others are tested against")
+    inits: Names = Field(description=f"priors to draw the first weights from, or `{XAVIER}`")
+    train_sizes: Counts = Field(
+        description="training examples, stratified; smaller subsets are part of larger ones"
+    )
+    splits: Seeds = Field(description="seeds of the subsets. Paper: 0 to 9")
+    seeds: Seeds = Field([0], description="seeds of weights, batches and noise")
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        {}, description="values of settings to compare, by the setting's name (see below)"
+    )
+    tune: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        {}, description="values of settings to choose among, by the setting's name (see below)"
+    )
+    tune_by: Literal["validation_nll", "validation_accuracy"] = Field(
+        "validation_nll", description="metric by which tuned settings are chosen"
+    )
+
+    @property
+    def listed(self) -> dict[str, list[Any]]:
+        """The listed values of every varied and of every tuned setting."""
+        return {**self.vary, **self.tune}
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The settings of a net, by name."""
+        return {name: getattr(self, name) for name in NetSettings.model_fields}
+
+    @model_validator(mode="after")
+    def _lists(self) -> Self:
+        both = sorted(set(self.vary) & set(self.tune))
+        if both:
+            raise ValueError(f"expected {', '.join(both)} in one of vary and tune, found both")
+        for part in (self.vary, self.tune):
+            for name, values in part.items():
+                if name not in NetSettings.model_fields:
+                    raise ValueError(
+                        f"vary and tune: {_unknown(name, NetSettings.model_fields)}"
+                    )
+                read = [
+                    getattr(NetSettings.model_validate({**self.own, name: value}), name)
+                    for value in values
+                ]
+                values[:] = _different(read)  # as typed: 1e-3 is a number
+        return self
+
+
+class Features(Settings):
+    """Random features: convolutions stay as initialised, the classifier is trained."""
+
+    runs_per_job: Count = Field(1, description="seeds of one init and scale that one job trains")
+    filters: Filters = Field(description="at scale 1. Paper: those of the source nets")
+    scales: Annotated[list[Scale], Different, Field(min_length=1)] = Field(
+        description="factors of the numbers of filters, as fractions or numbers. Paper: 1/16 to 1"
+    )
+    inits: Names = Field(description="as for the classification")
+    seeds: Seeds = Field(description="of weights and batches")
+    epochs: Count = Field(description="passes over the target training set. Paper: unknown")
+    batch_size: Count = Field(256, description="images a step. Paper: unknown")
+    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
+
+
+class FeatureTraining(Settings):
+    """Settings of one net on fixed features."""
+
+    network: Class
+    filters: Filters
+    epochs: Count
+    batch_size: Count = 256
+    learning_rate: Positive = 0.001
+
+
+class ConvergenceTraining(Settings):
+    """How one net of a convergence experiment is trained."""
+
+    kind: Literal["classifier", "image-vae"] = Field(
+        description="`classifier`: the domain's network, test accuracy; `image-vae`: a VAE of "
+        "28 x 28 grey images, its variational lower bound in nats an image"
+    )
+    filters: Filters = Field(description="of the convolutions; of an image VAE's encoder")
+    latent: Count | None = Field(None, description="of an image VAE: dimensions of its code")
+    steps: Count = Field(description="of training. Paper: 300 and 1000")
+    batch_size: Count = Field(256, description="images a step. Paper: unknown")
+    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
+    evaluate_every: Count = Field(description="steps from one test evaluation to the next")
+    sample_steps: list[Seed] | None = Field(
+        None, description="of an image VAE: evaluation steps at which images are decoded"
+    )
+    network: Class | None = Field(None, description="set by the domain; leave it out")
+
+
+class Convergence(ConvergenceTraining):
+    """One convergence experiment: whole nets trained from each initialisation."""
+
+    runs_per_job: Count = Field(1, description="seeds of one init that one job trains")
+    inits: Names = Field(description="as for the classification")
+    seeds: Seeds = Field(description="of weights, batches and noise")
+    levels: Annotated[list[Number], Different, Field(min_length=1)] = Field(
+        description="accuracies or bounds: the table has the steps at which they are first reached"
+    )
+
+
+class Domain(Settings):
+    """One source, one target and the experiments on them."""
+
+    data: Data = Field(description="source and target")
+    network: Class = Field(
+        description="architecture of source and target nets: "
+        + ", ".join(f"`{name}`" for name in NETWORKS)
+        + ", or `FILE.py:CLASS` as in [examples/new_network.py](../examples/new_network.py)"
+    )
+    source_nets: SourceNets | None = Field(None, description="absent: no source nets of our own")
+    kernels: Kernels = Field(description="pruning and splitting of the collected kernels")
+    priors: Annotated[dict[Name, PriorSettings], Field(min_length=1)] = Field(
+        description="priors by name"
+    )
+    importance_samples: Count = Field(1000, description="draws of z for a VAE's log p(w)")
+    classification: Classification = Field(description="few-shot classification")
+    features: Features | None = Field(None, description="random features; absent: not run")
+    convergence: dict[Name, Convergence] = Field(
+        {}, description="convergence experiments by name"
+    )
+
+
+class Config(Settings):
+    """A study."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)] = Field(
+        description="results go to `results/<name>/`, logs to `logs/<name>/`"
+    )
+    release: Folder = Field(
+        None,
+        description="folder of the authors' release (`data/fconv` of "
+        "github.com/SamsungLabs/deep-weight-prior); null: `DWP_RELEASE`",
+    )
+    data: DataFolder = Field(DataFolder(), description="where the data sets' files lie")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu", description="where nets are trained; see [docs/gpu.md](../docs/gpu.md)"
+    )
+    checkpoint_minutes: NotNegative = Field(
+        5.0, description="time from one checkpoint of a training to the next"
+    )
+    longest_job_minutes: Count = Field(
+        1440, description="the most time that a job asks a cluster for"
+    )
+    tensorboard: bool = Field(
+        False,
+        description="write event files to `logs/<name>/tensorboard/` as well; needs the package",
+    )
+    only: Names | None = Field(None, description="run only these domains")
+    domains: Annotated[dict[Name, Domain], Field(min_length=1)] = Field(
+        description="studies by name, each with the sections below"
+    )
+
+
+def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
+    """Return the typed settings of a config.
+
+    Args:
+        config: nested settings; a key with dots, as in `domains.demo.classification.samples`,
+            sets one setting by its path.
+        *paths: files it was read from, which are checked for settings that stand in them twice.
 
     Raises:
-        UserError: the file is missing, unreadable, neither YAML nor JSON, or not a mapping; a
-            setting stands twice in it; or it asks for code (`__use_yte__`) or grows without
-            bounds by its anchors.
+        UserError: one line with the setting, what was expected, what was found, what to do.
     """
-    import yaml  # a bare machine may lack it
+    for path in paths:
+        read_config(path)
+    nested: dict[str, Any] = {}
+    for path in sorted(config, key=lambda key: str(key).count(".")):
+        _set(nested, str(path).split("."), config[path])
+    settings = validated(Config, nested)
+    if settings.only is not None:
+        for name in settings.only:
+            check_one_of("only", name, settings.domains)
+        chosen = {name: settings.domains[name] for name in settings.only}
+        settings = settings.model_copy(update={"domains": chosen})
+    for name, domain in settings.domains.items():
+        _check_domain(f"domains.{name}", domain)
+    return settings
+
+
+def validated[S: Settings](kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
+    """Return settings of a kind, made from themselves, a mapping or JSON text.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    try:
+        if isinstance(settings, str):
+            return kind.model_validate_json(settings)
+        return kind.model_validate(dict(settings) if isinstance(settings, Mapping) else settings)
+    except ValidationError as error:
+        raise UserError(_one_line(kind, error)) from None
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Return the settings of a YAML or JSON file.
+
+    Raises:
+        UserError: the file is missing, is no YAML mapping, or has a setting twice.
+    """
+    import yaml
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            # `<<` takes another mapping's settings, which those beside it may replace
-            keys = [key for key, _ in node.value if not key.tag.endswith(":merge")]
-            names = [self.construct_object(key, deep=True) for key in keys]
-            for name, key in zip(names, keys, strict=True):
-                if isinstance(name, Hashable) and names.count(name) > 1:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.tag.endswith(":merge"):
+                    continue
+                if key.value in seen:
                     raise UserError(
-                        f"{path}: expected every setting once, found {name} again in line "
+                        f"{path}: expected every setting once, found {key.value} again in line "
                         f"{key.start_mark.line + 1}; remove one"
                     )
+                seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        try:
-            config = parse_json(text, path) if text.lstrip().startswith("{") else None
-        except UserError:
-            config = None  # YAML may begin with a brace as well
-        config = yaml.load(text, Loader) if config is None else config
+        config = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except RecursionError:
-        raise UserError(f"{path}: expected YAML, found it nested too deeply") from None
     except (ValueError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: expected YAML, found {reason}; mend the file") from None
+        raise UserError(f"{path}: expected YAML, found {reason}; correct the file") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected settings by name, found {type(config).__name__}")
-    if "__use_yte__" in config:
-        raise UserError(f"{path}: expected settings, found __use_yte__, which runs code; remove it")
-    check_size(config, path)
     return config
 
 
-def check_size(config: Any, place: str | os.PathLike) -> None:
-    """Refuse what grows without bounds by its anchors, before anything walks through it.
-
-    Raises:
-        UserError: there are more than 100,000 values.
-    """
-    todo, found = [config], 0
-    while todo:
-        value = todo.pop()
-        parts = value.values() if isinstance(value, Mapping) else value
-        if isinstance(value, (Mapping, list)):
-            found += len(value)
-            todo += parts
-        if found > _MOST_VALUES:
+def _set(nested: dict[str, Any], path: list[str], value: Any) -> None:
+    *parents, last = path
+    for number, name in enumerate(parents):
+        nested = nested.setdefault(name, {})
+        if not isinstance(nested, dict):
             raise UserError(
-                f"{place}: expected at most {_MOST_VALUES} values, found more, or an anchor within "
-                "itself; write fewer"
+                f"{'.'.join(path)}: expected settings by name under "
+                f"{'.'.join(parents[: number + 1])}, found {nested!r}"
             )
+    nested[last] = _copied(value)
 
 
-def describe_refusal(error: Any) -> str:
-    """Return a schema's refusal in one line: the setting, what was expected, what was found.
-
-    Args:
-        error: a `jsonschema.ValidationError`.
-    """
-    place = ".".join(map(str, error.absolute_path)) or "the config"
-    if error.validator == "additionalProperties":
-        allowed = sorted(error.schema.get("properties", {}))
-        unknown = sorted(map(str, set(error.instance) - set(allowed)))
-        return f"{place}: unknown {', '.join(unknown)}; expected only {', '.join(allowed)}"
-    if error.validator == "required":
-        missing = sorted(set(error.validator_value) - set(error.instance))
-        return f"{place}: missing {', '.join(missing)}"
-    found = _REPR.repr(error.instance)
-    return f"{place}: expected {error.validator} {error.validator_value}; found {found}"
+def _copied(value: Any) -> Any:
+    """Return nested mappings and lists as new ones: settings set by their path change no other."""
+    if isinstance(value, Mapping):
+        return {name: _copied(part) for name, part in value.items()}
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
-    """Check that every name in a config that fits the schema stands for something.
-
-    Raises:
-        UserError: one line that names the setting, what was found and what is allowed.
-    """
-    _check_numbers("", config)
-    if config.get("tensorboard") and find_spec("tensorboard") is None:
-        raise UserError(
-            "tensorboard: expected the package of that name for true, found none; run"
-            " pip install tensorboard, or set it to false"
-        )
-    check_name("name", config["name"])
-    for name, domain in config["domains"].items():
-        check_name("domains", name)
-        for prior in domain["priors"]:
-            check_name(f"domains.{name}.priors", prior)
-        _check_domain(f"domains.{name}", domain)
+def _one_line(kind: type[Settings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    location, found = [str(part) for part in first["loc"]], repr(first["input"])
+    found = found if len(found) <= 100 else f"{found[:100]} ..."
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] == "extra_forbidden":
+        known = _fields(kind, location[:-1])
+        return f"{'.'.join(location)}: {_unknown(location[-1], known)}"
+    path = ".".join(part for part in location if "[" not in part and part != "nullable")
+    path = f"{path}: " if path else ""
+    if first["type"] == "missing":
+        return f"{path}missing; expected a value"
+    if first["type"] == "value_error" and "found" in message:
+        return f"{path}{message}"
+    message = message.removeprefix("expected ")
+    return f"{path}expected {message[0].lower()}{message[1:]}; found {found}"
 
 
-def check_config(config: Mapping[str, Any], path: str | os.PathLike) -> None:
-    """Check a config that no schema was held against.
-
-    Raises:
-        UserError: as `check_settings`, or it does not fit the schema.
-    """
-    try:
-        check_settings(config)
-    except (AttributeError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{path}: expected a config that Snakemake accepts, found another ({error}); check it "
-            "with snakemake -n"
-        ) from None
-
-
-def check_name(place: str, name: object) -> None:
-    """Refuse what would lead out of the results' folder; without Snakemake no schema does.
-
-    Raises:
-        UserError: the name is not one of letters, digits, - and _.
-    """
-    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)):
-        raise UserError(f"{place}: expected a name of letters, digits, - and _; found {name!r}")
+def _fields(kind: Any, location: list[str]) -> Iterable[str]:
+    """Return the names of the settings at a location inside a kind of settings."""
+    schema = kind.model_json_schema()
+    part = schema
+    for name in location:
+        while "$ref" in part or "anyOf" in part:
+            options = part.get("anyOf", [part])
+            part = next((one for one in options if "$ref" in one), {})
+            part = schema["$defs"][part["$ref"].rpartition("/")[2]] if part else {}
+        part = part.get("properties", {}).get(name) or part.get("additionalProperties") or {}
+    while "$ref" in part or "anyOf" in part:
+        options = part.get("anyOf", [part])
+        part = next((one for one in options if "$ref" in one), {})
+        part = schema["$defs"][part["$ref"].rpartition("/")[2]] if part else {}
+    return part.get("properties", {})
 
 
-def check_one_of(place: str, found: object, allowed: Iterable[str]) -> None:
-    """Raise `UserError`, which tells the allowed names, if what was found is none of them."""
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown setting '{name}'; expected one of {', '.join(sorted(known))}{hint}"
+
+
+def check_one_of(setting: str, found: object, allowed: Iterable[str]) -> None:
+    """Raise `UserError` with the allowed names if a value is none of them."""
     allowed = list(allowed)
     if found not in allowed:
-        raise UserError(f"{place}: expected one of {', '.join(allowed)}; found '{found}'")
+        near = difflib.get_close_matches(str(found), allowed, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(
+            f"{setting}: expected one of {', '.join(allowed)}; found '{found}'{hint}"
+        )
 
 
-_FRACTIONAL = {
-    *("learning_rate", "l2", "log_variance", "threshold", "quantile", "test_fraction"),
-    *("kl_temperature", "dropout", "shift", "warp", "checkpoint_minutes", "scales", "levels"),
-}
+# Checks across settings: every name stands for something, and what belongs together fits.
 
 
-def _check_numbers(place: str, value: object) -> None:
-    """Refuse NaN, infinity, and 300.0 for 300: to JSON schema that is an integer."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            _check_numbers(f"{place}.{key}".lstrip("."), part)
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            _check_numbers(f"{place}.{number}", part)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise UserError(f"{place}: expected a finite number, found {value}")
-        names = place.split(".")[-2:]  # a number of a list stands in a place of its own
-        if not set(names) & _FRACTIONAL and ".layers." not in place:
-            raise UserError(f"{place}: expected an integer, found {value}")
-
-
-def _check_runs(place: str, domain: Mapping[str, Any]) -> None:
-    section = domain["classification"]
-    lists = [section[key] for key in GRID.values()] + list(listed(section).values())
-    runs = {
-        "source_nets.count": domain.get("source_nets", {}).get("count", 0),
-        "classification": math.prod(map(len, lists)),
-    }
-    for name, number in runs.items():
-        if number > _MOST_RUNS:
-            raise UserError(f"{place}.{name}: expected at most {_MOST_RUNS} runs, found {number}")
-
-
-def _check_domain(place: str, domain: Mapping[str, Any]) -> None:
-    _check_runs(place, domain)
+def _check_domain(path: str, domain: Domain) -> None:
     try:
-        network = network_class(domain["network"])
+        network = class_facts("network", domain.network, NETWORKS, "image_shape", "kernel_sizes")
     except UserError as error:
-        raise UserError(f"{place}.network: {error}") from None
-    _check_data(f"{place}.data", domain, network.image_shape)
-    network_layers = network.kernel_sizes
+        raise UserError(f"{path}.network: {error}") from None
+    shape, sizes = network["image_shape"], network["kernel_sizes"]
+    _check_data(f"{path}.data", domain, tuple(shape))
     for stage in ("source_nets", "classification", "features"):
-        if stage in domain:
-            _check_filters(f"{place}.{stage}", domain[stage]["filters"], network_layers)
-    layers = domain["kernels"]["layers"]
-    for layer in network_layers:
+        if (section := getattr(domain, stage)) is not None:
+            _check_filters(f"{path}.{stage}", section.filters, sizes)
+    layers = domain.kernels.layers
+    for layer in sizes:
         if layer not in layers:
-            raise UserError(f"{place}.kernels.layers: expected {layer} as well")
-    for layer, section in layers.items():
-        check_one_of(f"{place}.kernels.layers.{layer}", layer, network_layers)
-        collected = "threshold" in section or "quantile" in section
-        if collected and not ("source_nets" in domain and "test_fraction" in domain["kernels"]):
+            raise UserError(f"{path}.kernels.layers: expected {layer} as well")
+    for layer, kernels in layers.items():
+        check_one_of(f"{path}.kernels.layers.{layer}", layer, sizes)
+        if kernels.collected and domain.source_nets is None:
             raise UserError(
-                f"{place}.kernels.layers.{layer}: kernels of our own need the settings source_nets "
-                "and kernels.test_fraction"
+                f"{path}.kernels.layers.{layer}: kernels of our own need the section source_nets"
             )
-    for prior, section in domain["priors"].items():
-        _check_prior(f"{place}.priors.{prior}", section, layers, domain["priors"])
-        for layer, name in section.get("pretrained", {}).items():
-            setting = f"{place}.priors.{prior}.pretrained.{layer}"
-            _check_pretrained(setting, name, section["kind"], network_layers[layer])
-    _check_classification(f"{place}.classification", domain, network_layers)
-    if "features" in domain:
-        _check_features(f"{place}.features", domain)
-    for experiment, section in domain.get("convergence", {}).items():
-        _check_convergence(f"{place}.convergence.{experiment}", section, domain, network_layers)
+    for prior, section in domain.priors.items():
+        _check_prior(f"{path}.priors.{prior}", section, domain, sizes)
+    _check_classification(f"{path}.classification", domain, sizes)
+    if domain.features is not None:
+        _check_inits(f"{path}.features.inits", domain.features.inits, domain.priors)
+    for experiment, section in domain.convergence.items():
+        _check_convergence(f"{path}.convergence.{experiment}", section, domain, sizes)
 
 
-def _check_filters(place: str, filters: Collection[int], layers: Collection[str]) -> None:
+def _check_filters(path: str, filters: list[int], layers: Iterable[str]) -> None:
+    layers = list(layers)
     if len(filters) != len(layers):
         raise UserError(
-            f"{place}.filters: expected {len(layers)} numbers, one for each of "
+            f"{path}.filters: expected {len(layers)} numbers, one for each of "
             f"{', '.join(layers)}; found {filters}"
         )
 
 
-def _check_data(place: str, domain: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    for role, choice in domain["data"].items():
-        setting = f"{place}.{role}"
-        dataset = dataset_of(choice)
+def _check_data(path: str, domain: Domain, shape: tuple[int, ...]) -> None:
+    source, target = domain.data.source, domain.data.target
+    for role, choice in (("source", source), ("target", target)):
         try:
-            _, found, classes = registered(dataset)
+            _, found, classes = registered(choice.dataset)
         except UserError as error:
-            raise UserError(f"{setting}: {error}") from None
-        if found != shape:
+            raise UserError(f"{path}.{role}: {error}") from None
+        if tuple(found) != shape:
             raise UserError(
-                f"{setting}: network '{domain['network']}' takes images of "
-                f"{'x'.join(map(str, shape))}, those of '{dataset}' are {'x'.join(map(str, found))}"
-                "; take another data set or network"
+                f"{path}.{role}: network '{domain.network}' takes images of "
+                f"{'x'.join(map(str, shape))}, those of '{choice.dataset}' are "
+                f"{'x'.join(map(str, found))}; take another data set or network"
             )
-        if isinstance(choice, str):
-            continue
-        for label in choice.get("classes", ()):
+        for label in choice.classes or ():
             if label >= classes:
                 raise UserError(
-                    f"{setting}.classes: expected classes of '{dataset}', 0 to {classes - 1}; "
-                    f"found {label}"
+                    f"{path}.{role}.classes: expected classes of '{choice.dataset}', 0 to "
+                    f"{classes - 1}; found {label}"
                 )
         try:
-            check_ranges(choice)
+            check_ranges(choice.dump())
         except UserError as error:
-            raise UserError(f"{setting}.{error}") from None
-    if share_images(domain["data"]["source"], domain["data"]["target"]):
+            raise UserError(f"{path}.{role}.{error}") from None
+    if share_images(source.dump(), target.dump()):
         raise UserError(
-            f"{place}: source and target share images of '{dataset}'; kernels must come from "
+            f"{path}: source and target share images of '{target.dataset}'; kernels must come from "
             "another data set, or from other images of it (classes, train, test)"
         )
 
 
 def _check_prior(
-    place: str, section: Mapping[str, Any], layers: Mapping[str, Any], priors: Mapping[str, Any]
+    path: str, prior: PriorSettings, domain: Domain, sizes: Mapping[str, int]
 ) -> None:
-    if place.endswith(f".{XAVIER}"):
-        raise UserError(f"{place}: '{XAVIER}' names an init; call the prior something else")
-    check_one_of(f"{place}.kind", section["kind"], [*KINDS, DETERMINISTIC])
-    expected: set[str] = set()
-    optional: set[str] = set()
-    released = section.get("released", {}) if section["kind"] == "vae" else {}
-    pretrained = section.get("pretrained", {}) if section["kind"] != DETERMINISTIC else {}
-    fitted = [layer for layer in layers if layer not in {**released, **pretrained}]
-    if section["kind"] == DETERMINISTIC:
-        expected, optional = {"l2"}, {"members", "dropout", "penalty"}
+    if path.endswith(f".{XAVIER}"):
+        raise UserError(f"{path}: '{XAVIER}' names an init; call the prior something else")
+    check_one_of(f"{path}.kind", prior.kind, [*KINDS, DETERMINISTIC])
+    for name in ("layers", "training", "released", "pretrained"):
+        for layer in getattr(prior, name):
+            check_one_of(f"{path}.{name}", layer, sizes)
+    fitted = [layer for layer in sizes if prior.source(layer) == "fitted"]
+    allowed = {"kind", "members"}
+    if prior.deterministic:
+        allowed |= {"l2", "dropout", "penalty"}
     else:
-        kind = prior_class(section["kind"])
-        if fitted:
-            expected |= {"layers"} if kind.choices() else set()
-            expected |= {"training"} if kind.trained else set()
-        expected |= {"released"} if released else set()
-        expected |= {"pretrained"} if pretrained else set()
-        optional = {"reconstructed_by"} if section["kind"] == "empirical" else {"members"}
-    found = set(section) - {"kind"}
-    if not expected <= found <= expected | optional:
-        raise UserError(
-            f"{place}: expected kind{''.join(f', {key}' for key in sorted(expected))}"
-            f"{', optionally ' * bool(optional)}{', '.join(sorted(optional))}; found "
-            f"{', '.join(sorted(section))}"
-        )
-    if section["kind"] == DETERMINISTIC:
-        if "penalty" in section:
-            with_density = [name for name, prior in priors.items() if _has_density(prior["kind"])]
-            check_one_of(f"{place}.penalty", section["penalty"], with_density)
-        return
-    if "reconstructed_by" in section:
-        vaes = [name for name, prior in priors.items() if prior["kind"] == "vae"]
-        check_one_of(f"{place}.reconstructed_by", section["reconstructed_by"], vaes)
-    for layer in released:
-        check_one_of(f"{place}.released", layer, layers)
-    for layer in pretrained:
-        check_one_of(f"{place}.pretrained", layer, [one for one in layers if one not in released])
-    for key in sorted(expected & {"layers", "training"}):
-        for layer in section[key]:
-            check_one_of(f"{place}.{key}", layer, fitted)
-        for layer in fitted:
-            if layer not in section[key]:
-                raise UserError(f"{place}.{key}: expected {layer} as well")
-    choices = kind.choices()
-    needed = {name for name, choice in choices.items() if choice.default is choice.empty}
-    optional = "".join(f", optionally {name}" for name in sorted(set(choices) - needed))
-    for layer, arguments in section.get("layers", {}).items():
-        if not needed <= set(arguments) <= set(choices):
+        kind = KINDS[prior.kind]
+        allowed |= {"pretrained"} | ({"released"} if prior.kind == "vae" else set())
+        allowed |= {"layers"} if kind.hyperparameters else set()
+        allowed |= {"training"} if kind.trained else set()
+        allowed |= {"reconstructed_by"} if prior.kind == "empirical" else set()
+    for name in prior.model_fields_set:
+        if name not in allowed:
             raise UserError(
-                f"{place}.layers.{layer}: expected {', '.join(sorted(needed))}{optional}; found "
-                f"{', '.join(sorted(arguments)) or 'nothing'}"
+                f"{path}.{name}: not of kind '{prior.kind}', which takes "
+                f"{', '.join(sorted(allowed))}; remove it"
             )
-        for name, value in arguments.items():
-            setting = f"{place}.layers.{layer}.{name}"
-            if choices[name].annotation is int and not isinstance(value, int):
-                raise UserError(f"{setting}: expected an integer, found {value}")
-            if value == 0 and name != "seed":
-                raise UserError(f"{setting}: expected a number above 0, found {value}")
-    if kind.needs_kernels:
-        for layer in fitted:
-            if not layers[layer]:
+    if prior.deterministic:
+        if prior.l2 is None:
+            raise UserError(f"{path}.l2: missing; expected a number, 0 for no penalty")
+        if prior.penalty is not None:
+            dense = [n for n, p in domain.priors.items() if _fact(p, "density")]
+            check_one_of(f"{path}.penalty", prior.penalty, dense)
+        return
+    if prior.reconstructed_by is not None:
+        vaes = [name for name, other in domain.priors.items() if other.kind == "vae"]
+        check_one_of(f"{path}.reconstructed_by", prior.reconstructed_by, vaes)
+    for layer in fitted:
+        if kind.needs_kernels and not domain.kernels.layers[layer].known:
+            raise UserError(
+                f"{path}: fitted to kernels, and kernels.layers.{layer} gives none; set "
+                "threshold, quantile or released there"
+            )
+        if kind.trained and layer not in prior.training:
+            raise UserError(f"{path}.training: expected {layer} as well")
+        _check_hyperparameters(f"{path}.layers.{layer}", prior.layers.get(layer, {}), kind)
+    for name in ("layers", "training"):
+        for layer in getattr(prior, name):
+            check_one_of(f"{path}.{name}", layer, fitted)
+    for layer, name in prior.pretrained.items():
+        setting = f"{path}.pretrained.{layer}"
+        check_one_of(setting, name, pretrained())
+        found = pretrained_facts(name)
+        if found != (prior.kind, sizes[layer]):
+            raise UserError(
+                f"{setting}: expected a prior of kind {prior.kind} over {sizes[layer]} x "
+                f"{sizes[layer]} kernels; '{name}' is of kind {found[0]} over {found[1]} x "
+                f"{found[1]}"
+            )
+
+
+def _check_hyperparameters(path: str, found: Mapping[str, Any], kind: Any) -> None:
+    known = kind.hyperparameters
+    for name, value in found.items():
+        if name not in known:
+            raise UserError(f"{path}: {_unknown(name, known)}")
+        if known[name].type is int and not isinstance(value, int):
+            raise UserError(f"{path}.{name}: expected an integer, found {value}")
+        if value < 0 or (value == 0 and name != "seed"):
+            raise UserError(f"{path}.{name}: expected a number above 0, found {value}")
+    for name, parameter in known.items():
+        if parameter.required and name not in found:
+            raise UserError(f"{path}: missing {name}; expected {', '.join(known)}")
+
+
+def _fact(prior: PriorSettings, name: str) -> Any:
+    return None if prior.deterministic else getattr(KINDS[prior.kind], name)
+
+
+def _check_classification(path: str, domain: Domain, sizes: Mapping[str, int]) -> None:
+    section, priors = domain.classification, domain.priors
+    regularising = [name for name, prior in priors.items() if prior.kind != "empirical"]
+    for name in section.priors:
+        check_one_of(f"{path}.priors", name, regularising)
+    _check_inits(f"{path}.inits", section.inits, priors)
+    lists = [section.priors, section.inits, section.train_sizes, section.splits, section.seeds]
+    runs = math.prod(map(len, [*lists, *section.listed.values()]))
+    if runs > 100_000:
+        raise UserError(f"{path}: expected at most 100000 runs, found {runs}")
+
+    def values(name: str) -> list[Any]:
+        return section.listed.get(name, [getattr(section, name)])
+
+    for filters in values("filters"):
+        _check_filters(path, filters, sizes)
+    for layers in values("bayesian_layers"):
+        for layer in layers or ():
+            check_one_of(f"{path}.bayesian_layers", layer, sizes)
+    if "codes" in values("posterior"):
+        for name in section.priors:
+            if priors[name].kind not in ("vae", DETERMINISTIC):
                 raise UserError(
-                    f"{place}: fitted to kernels, and kernels.layers.{layer} gives none; set "
-                    "threshold, quantile or released there"
+                    f"{path}.posterior: codes are of priors of kind vae; found {name} in priors"
                 )
-
-
-def _check_pretrained(place: str, name: str, kind: str, kernel_size: int) -> None:
-    check_one_of(place, name, pretrained())
-    prior = load_prior(name)
-    if (prior.kind, prior.kernel_size) != (kind, kernel_size):
+    if max(values("evaluate_every")) > min(values("epochs")):
         raise UserError(
-            f"{place}: expected a prior of kind {kind} over {kernel_size} x {kernel_size} kernels; "
-            f"'{name}' is of kind {prior.kind} over {prior.kernel_size} x {prior.kernel_size}"
+            f"{path}.evaluate_every: expected at most epochs ({min(values('epochs'))}), found "
+            f"{max(values('evaluate_every'))}"
         )
-
-
-def _has_density(kind: str) -> bool:
-    return kind in KINDS and prior_class(kind).density is not None
-
-
-def _check_classification(
-    place: str, domain: Mapping[str, Any], network_layers: Iterable[str]
-) -> None:
-    section, priors = domain["classification"], domain["priors"]
-    can_regularise = [name for name, prior in priors.items() if prior["kind"] != "empirical"]
-    for name in section["priors"]:
-        check_one_of(f"{place}.priors", name, can_regularise)
-    _check_inits(f"{place}.inits", section["inits"], priors)
-    both = sorted(set(section.get("vary", {})) & set(section.get("tune", {})))
-    if both:
-        raise UserError(f"{place}: {', '.join(both)} in both vary and tune; expected one of them")
-    for values in combinations(section):
-        run = {**section, **values}
-        _check_filters(place, run["filters"], network_layers)
-        for layer in run["bayesian_layers"]:
-            check_one_of(f"{place}.bayesian_layers", layer, network_layers)
-        for name in section["priors"] if run.get("posterior") == "codes" else ():
-            if priors[name]["kind"] not in ("vae", DETERMINISTIC):
-                raise UserError(
-                    f"{place}.posterior: codes are of priors of kind vae; found {name} under priors"
-                )
-        _at_most(place, run, "evaluate_every", "epochs")
-
-
-def _check_features(place: str, domain: Mapping[str, Any]) -> None:
-    section = domain["features"]
-    _check_inits(f"{place}.inits", section["inits"], domain["priors"])
-    if len({float(Fraction(scale)) for scale in section["scales"]}) < len(section["scales"]):
-        raise UserError(f"{place}.scales: expected different numbers, found {section['scales']}")
 
 
 def _check_convergence(
-    place: str,
-    section: Mapping[str, Any],
-    domain: Mapping[str, Any],
-    network_layers: Mapping[str, int],
+    path: str, section: Convergence, domain: Domain, sizes: Mapping[str, int]
 ) -> None:
-    _check_inits(f"{place}.inits", section["inits"], domain["priors"])
-    _at_most(place, section, "evaluate_every", "steps")
-    drawing = section["kind"] == "image-vae"
-    layers = ("encoder1", "encoder2") if drawing else network_layers
-    _check_filters(place, section["filters"], layers)
+    _check_inits(f"{path}.inits", section.inits, domain.priors)
+    every, steps = section.evaluate_every, section.steps
+    if every > steps:
+        raise UserError(f"{path}.evaluate_every: expected at most steps ({steps}), found {every}")
+    drawing = section.kind == "image-vae"
     for name in ("latent", "sample_steps"):
-        if drawing != (name in section):
-            expected = "expected as well" if drawing else "only an image-vae has it"
-            raise UserError(f"{place}.{name}: {expected}")
+        if drawing != (getattr(section, name) is not None):
+            expected = "missing; expected a value" if drawing else "only an image-vae has it"
+            raise UserError(f"{path}.{name}: {expected}")
     if not drawing:
+        _check_filters(path, section.filters, sizes)
         return
-    every, steps = section["evaluate_every"], section["steps"]
-    for step in section["sample_steps"]:
+    vae = class_facts("network", IMAGE_VAE, {}, "kernel_sizes", "kernels_of")
+    _check_filters(path, section.filters, ("encoder1", "encoder2"))
+    for step in section.sample_steps or ():
         if step > steps or (step % every and step != steps):
             raise UserError(
-                f"{place}.sample_steps: expected multiples of evaluate_every ({every}) up to steps "
+                f"{path}.sample_steps: expected multiples of evaluate_every ({every}) up to steps "
                 f"({steps}), found {step}"
             )
-    for own, layer in ImageVAE.kernels_of.items():
-        if network_layers.get(layer) != ImageVAE.kernel_sizes[own]:
+    for own, layer in vae["kernels_of"].items():
+        if sizes.get(layer) != vae["kernel_sizes"][own]:
             raise UserError(
-                f"{place}: an image-vae takes the kernels of its {own} from a layer {layer} of "
-                f"size {ImageVAE.kernel_sizes[own]}; the network '{domain['network']}' has none"
+                f"{path}: an image-vae takes the kernels of its {own} from a layer {layer} of "
+                f"size {vae['kernel_sizes'][own]}; the network '{domain.network}' has none"
             )
 
 
-def _check_inits(place: str, inits: Iterable[str], priors: Mapping[str, Any]) -> None:
+IMAGE_VAE = "dwp.nn.image_vae:ImageVAE"
+
+
+def _check_inits(
+    path: str, inits: Iterable[str], priors: Mapping[str, PriorSettings]
+) -> None:
     improper = (DETERMINISTIC, "log-uniform")
-    can_start = [name for name, prior in priors.items() if prior["kind"] not in improper]
+    can_start = [name for name, prior in priors.items() if prior.kind not in improper]
     for name in inits:
-        check_one_of(place, name, [XAVIER, *can_start])
-
-
-def _at_most(place: str, section: Mapping[str, Any], name: str, limit: str) -> None:
-    if section[name] > section[limit]:
-        raise UserError(
-            f"{place}.{name}: expected at most {limit} ({section[limit]}), found {section[name]}"
-        )
+        check_one_of(path, name, [XAVIER, *can_start])
