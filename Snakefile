@@ -16,22 +16,20 @@ container: "docker://python:3.11-slim"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/recovery.smk"
-include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/source.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/priors.smk"
 include: "workflow/rules/classification.smk"
-include: "workflow/rules/experiments.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/convergence.smk"
-include: "workflow/rules/study.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/targets.smk"
 
 
 rule all:
     default_target: True
     input:
-        all_results(),
+        rules.classification.input,
+        rules.random_features.input,
+        rules.convergence.input,
+        rules.prior_study.input,

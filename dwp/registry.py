@@ -1,18 +1,28 @@
-"""Classes that settings name: of the package, or of a file of one's own."""
+"""Classes that settings name: of the package, or of a file of the user's."""
 
+import ast
 import functools
 import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from dwp.errors import UserError
 
+NETWORKS: dict[str, str] = {
+    "mnist": "dwp.nn.networks.mnist:MnistNet",
+    "cifar": "dwp.nn.networks.cifar:CifarNet",
+    "cifar-batchnorm": "dwp.nn.networks.cifar:CifarBatchNormNet",
+    "shapes": "dwp.nn.networks.shapes:ShapesNet",
+}
+"""Networks by name, as "module:Class"; see `dwp.nn.networks`."""
 
-def class_at(place: str) -> type:
-    """Return the class at a place of the package, "module:Class"."""
-    module, name = place.split(":")
+
+def class_at(location: str) -> type:
+    """Return the class at a location in the package, "module:Class"."""
+    module, name = location.split(":")
     return getattr(importlib.import_module(module), name)
 
 
@@ -42,6 +52,61 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
         raise UserError(
             f"{file}: expected a class {attribute} with {', '.join(needed)}; found none"
         )
+    return found
+
+
+def class_facts(
+    what: str, name: str, known: Mapping[str, str], *attributes: str
+) -> dict[str, Any]:
+    """Return attributes of the class that a name stands for.
+
+    They are read from the source where they are literals there, so that a class that needs torch
+    is not imported for its facts.
+
+    Args:
+        what: see `find_class`.
+        name: see `find_class`; or "module:Class".
+        known: see `find_class`.
+        *attributes: names of class attributes.
+
+    Raises:
+        UserError: as `find_class`.
+    """
+    location = known.get(name, name)
+    module, _, attribute = location.partition(":")
+    if module.endswith(".py"):
+        path = Path(module)
+    else:
+        path = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
+    found = _literals(path, attribute) if path.is_file() else {}
+    if not set(attributes) <= set(found):
+        own = class_at(name) if ":" in name and not module.endswith(".py") else None
+        own = own or find_class(what, name, known, attributes)
+        found = {each: getattr(own, each) for each in attributes}
+    return {each: found[each] for each in attributes}
+
+
+@functools.cache
+def _literals(path: Path, name: str) -> dict[str, Any]:
+    """Return the attributes of a class that its source gives as literals."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError:
+        return {}
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    found = {}
+    for statement in (statement for node in classes for statement in node.body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            names, value = [statement.target.id], statement.value
+        elif isinstance(statement, ast.Assign):
+            names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+            value = statement.value
+        else:
+            continue
+        try:
+            found |= dict.fromkeys(names, ast.literal_eval(value))
+        except (ValueError, TypeError):
+            continue
     return found
 
 

@@ -5,19 +5,13 @@ compare them, and under `tune`, to choose among them. A combination takes one va
 it is a run of its own for every prior, init, n, split and seed.
 """
 
+import hashlib
 import itertools
 import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-GRID = {
-    "prior": "priors",
-    "init": "inits",
-    "n": "train_sizes",
-    "split": "splits",
-    "seed": "seeds",
-}
-"""What a run is told by beside its settings, and the setting that lists it."""
+from dwp.study.settings import Classification, NetSettings, validated
 
 BAYESIAN_SETTINGS = (
     "kernels_per_step",
@@ -32,62 +26,56 @@ BAYESIAN_SETTINGS = (
 )
 """Settings without a meaning for nets without a prior."""
 
-DEFAULTS = {"posterior": "weights", "shift": 0, "warp": 0}
-"""What settings are where a config leaves them out; written out they are the same run."""
-
-NOT_OF_A_RUN = (*GRID.values(), "runs_per_job", "vary", "tune", "tune_by")
-"""Settings of the classification that are not those of a single run."""
+_LONGEST = 120  # characters of a name, which becomes a folder's
 
 
-def listed(section: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the listed values of every varied and of every tuned setting."""
-    return {**section.get("vary", {}), **section.get("tune", {})}
-
-
-def combinations(section: Mapping[str, Any]) -> list[dict[str, Any]]:
+def combinations(section: Classification) -> list[dict[str, Any]]:
     """Return every combination of listed values; the last setting changes fastest."""
-    values = listed(section)
+    values = section.listed
     chosen = itertools.product(*values.values())
     return [dict(zip(values, each, strict=True)) for each in chosen]
 
 
 def variant_name(
-    section: Mapping[str, Any], combination: Mapping[str, Any], ignored: Collection[str] = ()
+    section: Classification, combination: Mapping[str, Any], ignored: Collection[str] = ()
 ) -> str:
     """Return the name of a combination's runs, such as "filters-32x128,learning_rate-0.01".
 
-    It tells the values that differ from the section's own ("base": none does), so that runs keep
-    their name when a setting is varied for the first time.
+    It has the values that differ from the section's own ("base" if none does), so that runs keep
+    their name when a setting is varied for the first time. A long name is shortened and ends in
+    a digest of the whole.
 
     Args:
         section: `classification`.
         combination: a value of each varied and tuned setting.
-        ignored: settings without a meaning for the run (see `dwp.study.settings.ignored_settings`);
-            combinations that differ in nothing else share their runs.
+        ignored: settings without a meaning for the run; combinations that differ in nothing else
+            share their runs.
     """
     parts = [
         f"{name}-{as_text(value)}"
         for name, value in sorted(combination.items())
-        if name not in ignored and value != section.get(name, DEFAULTS.get(name))
+        if name not in ignored and value != getattr(section, name)
     ]
-    return ",".join(parts) or "base"
+    name = ",".join(parts) or "base"
+    if len(name) > _LONGEST:
+        name = f"{name[: _LONGEST - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name
 
 
-def variants(section: Mapping[str, Any], ignored: Collection[str] = ()) -> dict[str, dict]:
+def variants(
+    section: Classification | Mapping[str, Any], ignored: Collection[str] = ()
+) -> dict[str, NetSettings]:
     """Return the settings of the runs of every variant, by its name.
 
     Args:
         section: `classification`.
-        ignored: as for `variant_name`.
+        ignored: as for `variant_name`; these settings have their defaults.
     """
+    section = validated(Classification, section)
     found = {}
     for combination in combinations(section):
-        settings = {**section, **combination}
-        found[variant_name(section, combination, ignored)] = {
-            key: value
-            for key, value in settings.items()
-            if not (key in NOT_OF_A_RUN or key in ignored or (key, value) in DEFAULTS.items())
-        }
+        settings = {k: v for k, v in {**section.own, **combination}.items() if k not in ignored}
+        found[variant_name(section, combination, ignored)] = NetSettings(**settings)
     return found
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 PACKAGE = "dwp"
 REGISTRIES = {"DATASETS", "KINDS", "NETWORKS"}
-"""Tables of what names stand for: a new line in one is no change of what others stand for."""
+"""Tables of names: a new line in one does not change the meaning of the others."""
+
+IGNORED = {"dwp.study.settings", "dwp.study.program"}
+"""Modules that only carry values: a stage compares the values of its settings themselves."""
 
 
 def fingerprint(*entries: str, root: Path) -> str:
@@ -15,9 +18,9 @@ def fingerprint(*entries: str, root: Path) -> str:
 
     The hash covers the syntax trees, without comments and docstrings, of the entries and of every
     module of `dwp` that they import, directly or not. Touching or reformatting a file leaves it;
-    changing a statement changes it. The `__init__` of a package counts only where a name is
-    imported from the package itself: it re-exports and does nothing else. `REGISTRIES` do not
-    count: pass the places that they name as entries.
+    changing a statement changes it. A name that a package only re-exports leads to the module it
+    is from. `REGISTRIES` and the modules of `IGNORED` do not count: pass the classes that
+    registries name as entries.
 
     Args:
         *entries: scripts (paths relative to `root`, ending in `.py`), modules (`dwp.x.y`) or
@@ -33,23 +36,19 @@ def fingerprint(*entries: str, root: Path) -> str:
     """
     todo = []
     for entry in entries:
-        place, _, name = entry.partition(":")
-        if place.endswith(".py"):
-            todo.append(Path(place) if name else root / place)
+        location, _, name = entry.partition(":")
+        if location.endswith(".py"):
+            todo.append(Path(location) if name else root / location)
         else:
-            todo.append(_file(place, root))
+            todo.append(_file(location, root))
     if None in todo:
         raise FileNotFoundError(f"no module {entries[todo.index(None)]} below {root}")
     trees: dict[Path, str] = {}
     while todo:
         path = todo.pop()
         if path not in trees:
-            names, trees[path] = _parsed(path.read_bytes())
-            # a name is a module, or stands in one
-            files = (
-                _file(f"{module}.{name}", root) or _file(module, root) for module, name in names
-            )
-            todo += [file for file in files if file is not None]
+            imports, trees[path] = _parsed(path)
+            todo += [file for each in imports if (file := _source(*each, root)) is not None]
     digest = hashlib.sha256()
     for path in sorted(trees):
         name = path.relative_to(root) if path.is_relative_to(root) else path
@@ -57,6 +56,21 @@ def fingerprint(*entries: str, root: Path) -> str:
     for entry in sorted(entry for entry in entries if ":" in entry):
         digest.update(f"{entry}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _source(module: str, name: str, root: Path) -> Path | None:
+    """Return the file that an imported name is from; None if it does not count."""
+    if {module, f"{module}.{name}"} & IGNORED:
+        return None
+    own = _file(f"{module}.{name}", root)
+    if own is not None:
+        return own
+    path = _file(module, root)
+    if path is not None and path.name == "__init__.py":
+        for other, exported in _parsed(path)[0]:
+            if exported == name and other != module:
+                return _source(other, name, root)
+    return path
 
 
 def _file(module: str, root: Path) -> Path | None:
@@ -68,9 +82,9 @@ def _file(module: str, root: Path) -> Path | None:
 
 
 @functools.cache
-def _parsed(code: bytes) -> tuple[list[tuple[str, str]], str]:
-    """Return what code imports of `dwp`, as (module, name), and its tree without docstrings."""
-    tree = ast.parse(code)
+def _parsed(path: Path) -> tuple[list[tuple[str, str]], str]:
+    """Return what a file imports of `dwp`, as (module, name), and its tree without docstrings."""
+    tree = ast.parse(path.read_bytes())
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

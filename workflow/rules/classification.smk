@@ -1,53 +1,212 @@
-# Training and testing are one job: inputs of a testing job of its own would differ with the number
-# of runs in it, and Snakemake tests again what was made from other inputs.
-for domain, first, runs in run_jobs():
+def run_priors(w):
+    """The prior of each Bayesian layer of a run."""
+    layers = study.prior_layers(w.domain, w.prior, w.variant)
+    return {layer: prior_file(w.domain, w.prior, layer) for layer in layers}
 
-    rule:
-        name:
-            f"classifiers_{domain}_{first}"
-        input:
-            source=f"{RESULTS}/{{domain}}/data/source.safetensors",
-            target=f"{RESULTS}/{{domain}}/data/target.safetensors",
-            checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
-            priors=run_priors,
-            init=run_init,
-            penalty=run_penalty,
-        output:
-            files_of(RUN, "weights.safetensors", runs),
-            files_of(RUN, "history.csv", runs),
-            files_of(RUN, "metrics.json", runs),
-        log:
-            f"{RUN_LOG}/{first}.log",
-        benchmark:
-            f"{RUN_LOG}/{first}.tsv"
-        wildcard_constraints:
-            domain=domain,
-        resources:
-            gpu=GPU,
-            runtime=lambda w, attempt, runs=runs: run_minutes(w, runs, attempt),
-        params:
-            priors=lambda w: layer_files(run_priors(w)),
-            init=lambda w: layer_files(run_init(w)),
-            penalty=lambda w: layer_files(run_penalty(w)),
-            folder=lambda w: fill(RUN, **w),
-            # what depends on `output` is no part of what Snakemake compares with earlier jobs
-            runs=lambda w, output, runs=runs: as_json(runs),
-            # nor is what a run that has ended well does not depend on
-            tolerant=lambda w, output: (
-                "--tolerant" if listed_values(w.domain, "tune") else ""
-            ),
-            settings=lambda w: as_json(run_settings(w.domain, w.prior, w.variant)),
-            code=lambda w: code("train_classifier.py", *run_places(w)),
-            test_settings=lambda w: as_json(test_settings(w.domain, w.prior, w.variant)),
-            test_code=lambda w: code("evaluate_classifier.py", *run_places(w)),
-        shell:
-            "(python $SCRIPTS/train_classifier.py --data {input.target}"
-            " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
-            " --settings {params.settings:q}"
-            " --code {params.code} --folder {params.folder:q} --runs {params.runs:q}"
-            " --device $DWP_DEVICE --checkpoint-minutes $DWP_CHECKPOINT_MINUTES"
-            " {params.tolerant} &&"
-            " python $SCRIPTS/evaluate_classifier.py --data {input.target}"
-            " --out-of-domain {input.source} --priors {params.priors}"
-            " --settings {params.test_settings:q} --folder {params.folder:q}"
-            " --runs {params.runs:q} --device $DWP_DEVICE) 2>&1 | tee {log}"
+
+def run_penalty(w):
+    """The prior that penalises each layer of a deterministic net, if any does."""
+    name = study.prior(w.domain, w.prior).penalty
+    layers = study.kernel_sizes(w.domain) if name else ()
+    return {layer: prior_file(w.domain, name, layer) for layer in layers}
+
+
+def run_files(end):
+    """The files of all batches of all cells of a domain."""
+
+    def files(w):
+        batches = study.run_batches(w.domain)
+        cells = study.cells(w.domain)
+        return [
+            file
+            for cell in cells
+            for file in batch_files(CELL, end, batches, domain=w.domain, **cell)
+        ]
+
+    return files
+
+
+rule classifiers:
+    input:
+        source=SOURCE,
+        target=TARGET,
+        checked=ancient(CHECKED),
+        priors=lambda w: run_priors(w).values(),
+        init=lambda w: init_files(w).values(),
+        penalty=lambda w: run_penalty(w).values(),
+    output:
+        weights=f"{CELL}/batch{{batch}}.safetensors",
+        metrics=f"{CELL}/batch{{batch}}.csv",
+        history=f"{CELL}/batch{{batch}}-history.csv",
+    log:
+        f"{LOG}/classification/{{prior}}/{{init}}/{{variant}}/n{{n}}/batch{{batch}}.log",
+    benchmark:
+        f"{LOG}/classification/{{prior}}/{{init}}/{{variant}}/n{{n}}/batch{{batch}}.tsv"
+    resources:
+        gpu=GPU,
+        runtime=lambda w, attempt: study.minutes("classifiers", w, attempt),
+    params:
+        priors=lambda w: pairs(run_priors(w)),
+        init=lambda w: pairs(init_files(w)),
+        penalty=lambda w: pairs(run_penalty(w)),
+        columns=lambda w: as_json(
+            {k: w[k] for k in ("domain", "prior", "init", "variant")} | {"n": int(w.n)}
+        ),
+        runs=lambda w: as_json(study.run_batches(w.domain)[int(w.batch)]),
+        settings=lambda w: study.run_settings(w.domain, w.prior, w.variant).text(),
+        code=lambda w: study.code(
+            "train_classifiers", *study.run_classes(w.domain, w.prior, w.init)
+        ),
+    shell:
+        "{RUN}/train_classifiers.py --data {input.target} --source {input.source}"
+        " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --columns {params.columns:q} --runs {params.runs:q}"
+        " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
+        " {TRAINING} 2>&1 | tee {log}"
+
+
+rule classification_tables:
+    input:
+        metrics=run_files(".csv"),
+        history=run_files("-history.csv"),
+    output:
+        metrics=f"{TABLES}/classification.csv",
+        history=f"{TABLES}/classification_history.csv",
+    log:
+        f"{LOG}/tables/classification.log",
+    params:
+        variants=lambda w: as_json(study.rows(w.domain)),
+        code=study.code("tabulate_runs"),
+    shell:
+        "({RUN}/tabulate_runs.py --runs {input.metrics} --variants {params.variants:q}"
+        " --table {output.metrics} && {RUN}/tabulate_runs.py --runs {input.history}"
+        " --variants {params.variants:q} --table {output.history}) 2>&1 | tee {log}"
+
+
+rule classification_summary:
+    input:
+        f"{TABLES}/classification.csv",
+    output:
+        summary=f"{TABLES}/classification_summary.csv",
+        tests=f"{TABLES}/classification_tests.csv",
+        paper=f"{TABLES}/classification_paper.csv",
+        paper_text=table(
+            "classification_paper", "paper", "Classification and the paper's"
+        ),
+        text=table("classification", "classification", "Classification"),
+    log:
+        f"{LOG}/tables/classification_summary.log",
+    params:
+        paper=[study.paper_digest(name) for name in ("classification", "shapes")],
+        dataset=lambda w: study.paper_dataset(w.domain),
+        reference=lambda w: study.domains[w.domain].classification.priors[0],
+        vary=lambda w: as_json(study.listed(w.domain, "vary")),
+        tune=lambda w: as_json(study.listed(w.domain, "tune")),
+        tune_by=lambda w: study.domains[w.domain].classification.tune_by,
+        code=study.code("summarise_runs"),
+    shell:
+        "{RUN}/summarise_runs.py --runs {input}"
+        " --paper {PAPER[classification]} {PAPER[shapes]}"
+        " --domain {wildcards.domain} --dataset {params.dataset}"
+        " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
+        " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
+        " --comparison {output.paper} --table {output.text[0]} 2>&1 | tee {log}"
+
+
+rule factorial_tables:
+    input:
+        f"{TABLES}/classification.csv",
+    output:
+        cells=f"{TABLES}/factorial.csv",
+        cells_text=table(
+            "factorial", "factorial_table", "Every initialisation with every prior"
+        ),
+        effects=f"{TABLES}/factorial_effects.csv",
+        effects_text=table(
+            "factorial_effects", "factorial_effects", "Effects of initialisation and prior"
+        ),
+    log:
+        f"{LOG}/tables/factorial.log",
+    params:
+        full=lambda w: as_json(study.crossed(w.domain)[0]),
+        reference=lambda w: as_json(study.crossed(w.domain)[1]),
+        vary=lambda w: as_json(study.listed(w.domain, "vary")),
+        tune=lambda w: as_json(study.listed(w.domain, "tune")),
+        tune_by=lambda w: study.domains[w.domain].classification.tune_by,
+        code=study.code("tabulate_factorial"),
+    shell:
+        "{RUN}/tabulate_factorial.py --runs {input}"
+        " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
+        " --full {params.full:q} --reference {params.reference:q}"
+        " --cells {output.cells} --effects {output.effects} 2>&1 | tee {log}"
+
+
+rule factorial_figure:
+    input:
+        f"{TABLES}/factorial.csv",
+    output:
+        **figure(
+            "factorial",
+            "factorial",
+            CLASSIFICATION,
+            "Every initialisation with every prior",
+        ),
+    log:
+        f"{LOG}/figures/factorial.log",
+    params:
+        vary=lambda w: as_json(study.listed(w.domain, "vary")),
+        code=study.code("plot_factorial"),
+    shell:
+        "{RUN}/plot_factorial.py --cells {input} --vary {params.vary:q}"
+        " --outputs {output} 2>&1 | tee {log}"
+
+
+rule fewshot_figure:
+    input:
+        f"{TABLES}/classification_summary.csv",
+    output:
+        **figure(
+            "fewshot_{metric}",
+            "fewshot",
+            CLASSIFICATION,
+            "By number of examples",
+            "metric",
+        ),
+    log:
+        f"{LOG}/figures/fewshot_{{metric}}.log",
+    params:
+        paper=[study.paper_digest(name) for name in ("classification", "shapes")],
+        dataset=lambda w: study.paper_dataset(w.domain),
+        vary=lambda w: as_json(study.listed(w.domain, "vary")),
+        code=study.code("plot_runs"),
+    shell:
+        "{RUN}/plot_runs.py --summary {input}"
+        " --paper {PAPER[classification]} {PAPER[shapes]}"
+        " --domain {wildcards.domain} --dataset {params.dataset} --vary {params.vary:q}"
+        " --metric ensemble_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
+
+
+rule steps_figure:
+    input:
+        history=f"{TABLES}/classification_history.csv",
+        summary=f"{TABLES}/classification_summary.csv",
+    output:
+        **figure(
+            "steps_{metric}_n{n}",
+            "steps",
+            CLASSIFICATION,
+            "By number of steps",
+            "metric",
+            "n",
+        ),
+    log:
+        f"{LOG}/figures/steps_{{metric}}_n{{n}}.log",
+    params:
+        vary=lambda w: as_json(study.listed(w.domain, "vary")),
+        tune=lambda w: as_json(study.listed(w.domain, "tune")),
+        code=study.code("plot_runs"),
+    shell:
+        "{RUN}/plot_runs.py --summary {input.summary} --history {input.history}"
+        " --n {wildcards.n} --vary {params.vary:q} --tune {params.tune:q}"
+        " --metric validation_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"

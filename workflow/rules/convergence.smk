@@ -1,89 +1,96 @@
-for domain, experiment, kind, first, runs in convergence_jobs():
-
-    rule:
-        name:
-            f"convergence_{domain}_{experiment}_{first}"
-        input:
-            data=f"{RESULTS}/{{domain}}/data/target.safetensors",
-            checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
-            init=lambda w: sorted(set(convergence_init(w).values())),
-        output:
-            [
-                files_of(CONVERGENCE, name, runs)
-                for name in (
-                    "weights.safetensors",
-                    "history.csv",
-                    *["samples.safetensors"] * (kind == "image-vae"),
-                )
-            ],
-        log:
-            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{first}.log",
-        benchmark:
-            f"{LOGS}/{{domain}}/convergence/{{experiment}}/{{init}}/{first}.tsv"
-        wildcard_constraints:
-            domain=domain,
-            experiment=experiment,
-        resources:
-            gpu=GPU,
-            runtime=lambda w, attempt, runs=runs: convergence_minutes(w, runs, attempt),
-        params:
-            init=lambda w: " ".join(f"{k}={v}" for k, v in convergence_init(w).items()),
-            folder=lambda w: fill(CONVERGENCE, **w),
-            # what depends on `output` is no part of what Snakemake compares with earlier jobs
-            runs=lambda w, output, runs=runs: as_json(runs),
-            settings=lambda w: as_json(convergence_settings(w)),
-            code=lambda w: code(
-                "train_convergence.py", *trained_places(w), *init_places(w)
-            ),
-        shell:
-            "python $SCRIPTS/train_convergence.py --data {input.data} --init {params.init}"
-            " --settings {params.settings:q} --code {params.code} --folder {params.folder:q}"
-            " --runs {params.runs:q} --device $DWP_DEVICE"
-            " --checkpoint-minutes $DWP_CHECKPOINT_MINUTES 2>&1 | tee {log}"
+def experiment_kind(w):
+    return study.domains[w.domain].convergence[w.experiment].kind
 
 
-rule curve_table:
-    input:
-        lambda w: expand(
-            f"{CONVERGENCE}/history.csv",
+def convergence_files(w, end):
+    batches = study.convergence_batches(w.domain, w.experiment)
+    return [
+        file
+        for init in study.domains[w.domain].convergence[w.experiment].inits
+        for file in batch_files(
+            CONVERGENCE,
+            end,
+            batches,
             domain=w.domain,
             experiment=w.experiment,
-            **convergence_grid(w),
+            init=init,
+        )
+    ]
+
+
+rule convergence_nets:
+    input:
+        data=TARGET,
+        checked=ancient(CHECKED),
+        init=lambda w: sorted(set(init_files(w).values())),
+    output:
+        weights=f"{CONVERGENCE}/batch{{batch}}.safetensors",
+        history=f"{CONVERGENCE}/batch{{batch}}.csv",
+    log:
+        f"{LOG}/convergence/{{experiment}}/{{init}}/batch{{batch}}.log",
+    benchmark:
+        f"{LOG}/convergence/{{experiment}}/{{init}}/batch{{batch}}.tsv"
+    resources:
+        gpu=GPU,
+        runtime=lambda w, attempt: study.minutes("convergence_nets", w, attempt),
+    params:
+        init=lambda w: pairs(init_files(w)),
+        columns=lambda w: as_json({"domain": w.domain, "init": w.init}),
+        runs=lambda w: as_json(
+            study.convergence_batches(w.domain, w.experiment)[int(w.batch)]
         ),
+        settings=lambda w: study.convergence_training(w.domain, w.experiment).text(),
+        code=lambda w: study.code(
+            "train_convergence",
+            study.network_class(w.domain),
+            *study.prior_classes(w.domain, w.init),
+        ),
+    shell:
+        "{RUN}/train_convergence.py --data {input.data} --init {params.init}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --columns {params.columns:q} --runs {params.runs:q}"
+        " --weights {output.weights} --history {output.history} {TRAINING} 2>&1 | tee {log}"
+
+
+rule convergence_table:
+    input:
+        lambda w: convergence_files(w, ".csv"),
     output:
         f"{TABLES}/convergence_{{experiment}}.csv",
     log:
-        f"{LOGS}/{{domain}}/tables/convergence_{{experiment}}.log",
+        f"{LOG}/tables/convergence_{{experiment}}.log",
     params:
-        runs=lambda w: fill(CONVERGENCE, experiment=w.experiment),
-        grid=lambda w: as_json(convergence_grid(w)),
-        code=code("tabulate_runs.py"),
+        code=study.code("tabulate_runs"),
     shell:
-        "python $SCRIPTS/tabulate_runs.py --runs {params.runs:q} --grid {params.grid:q}"
-        " --domain {wildcards.domain} --history {output} 2>&1 | tee {log}"
+        "{RUN}/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
 
 
-rule curve_steps:
+rule convergence_steps:
     input:
         f"{TABLES}/convergence_{{experiment}}.csv",
     output:
         csv=f"{TABLES}/convergence_{{experiment}}_steps.csv",
-        text=table("convergence_{experiment}_steps", "convergence_steps", "Convergence"),
+        text=table(
+            "convergence_{experiment}_steps",
+            "convergence_steps",
+            "Convergence",
+            "experiment",
+        ),
     log:
-        f"{LOGS}/{{domain}}/tables/convergence_{{experiment}}_steps.log",
+        f"{LOG}/tables/convergence_{{experiment}}_steps.log",
     params:
-        paper=PAPER_DIGEST["PAPER_CONVERGENCE"],
-        dataset=lambda w: paper_dataset(w.domain),
-        kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
-        levels=lambda w: experiments(w.domain)[w.experiment]["levels"],
-        code=code("summarise_convergence.py"),
+        paper=study.paper_digest("convergence"),
+        dataset=lambda w: study.paper_dataset(w.domain),
+        kind=experiment_kind,
+        levels=lambda w: study.domains[w.domain].convergence[w.experiment].levels,
+        code=study.code("summarise_convergence"),
     shell:
-        "python $SCRIPTS/summarise_convergence.py --history {input} --paper $PAPER_CONVERGENCE"
+        "{RUN}/summarise_convergence.py --history {input} --paper {PAPER[convergence]}"
         " --dataset {params.dataset} --experiment {params.kind} --levels {params.levels}"
         " --output {output.csv} 2>&1 | tee {log}"
 
 
-rule curve_figure:
+rule convergence_figure:
     input:
         f"{TABLES}/convergence_{{experiment}}.csv",
     output:
@@ -92,17 +99,18 @@ rule curve_figure:
             "convergence",
             OF_CONVERGENCE,
             "By number of steps",
+            "experiment",
         ),
     log:
-        f"{LOGS}/{{domain}}/figures/convergence_{{experiment}}.log",
+        f"{LOG}/figures/convergence_{{experiment}}.log",
     params:
-        paper=PAPER_DIGEST["PAPER_CONVERGENCE"],
-        dataset=lambda w: paper_dataset(w.domain),
-        kind=lambda w: experiments(w.domain)[w.experiment]["kind"],
-        metric=lambda w: METRIC[experiments(w.domain)[w.experiment]["kind"]],
-        code=code("plot_curves.py"),
+        paper=study.paper_digest("convergence"),
+        dataset=lambda w: study.paper_dataset(w.domain),
+        kind=experiment_kind,
+        metric=lambda w: METRIC[experiment_kind(w)],
+        code=study.code("plot_curves"),
     shell:
-        "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_CONVERGENCE"
+        "{RUN}/plot_curves.py --runs {input} --paper {PAPER[convergence]}"
         " --dataset {params.dataset} --experiment {params.kind} --metric {params.metric}"
         " --against step --outputs {output} 2>&1 | tee {log}"
 
@@ -110,14 +118,9 @@ rule curve_figure:
 rule images_figure:
     input:
         lambda w: [
-            fill(
-                f"{CONVERGENCE}/samples.safetensors",
-                domain=w.domain,
-                experiment=w.experiment,
-                init=init,
-                seed=experiments(w.domain)[w.experiment]["seeds"][0],
-            )
-            for init in experiments(w.domain)[w.experiment]["inits"]
+            file
+            for file in convergence_files(w, ".safetensors")
+            if file.endswith("/batch0.safetensors")
         ],
     output:
         **figure(
@@ -125,11 +128,12 @@ rule images_figure:
             "images",
             OF_CONVERGENCE,
             "Decoded images",
+            "experiment",
             lines=False,
         ),
     log:
-        f"{LOGS}/{{domain}}/figures/images_{{experiment}}.log",
+        f"{LOG}/figures/images_{{experiment}}.log",
     params:
-        code=code("plot_images.py"),
+        code=study.code("plot_images"),
     shell:
-        "python $SCRIPTS/plot_images.py --samples {input} --outputs {output} 2>&1 | tee {log}"
+        "{RUN}/plot_images.py --weights {input} --outputs {output} 2>&1 | tee {log}"

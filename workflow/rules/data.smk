@@ -1,4 +1,4 @@
-# Data may have to be fetched, and a cluster's nodes often cannot.
+# Data may have to be fetched, and the nodes of a cluster often cannot.
 localrules:
     data,
     check_data,
@@ -8,25 +8,27 @@ rule data:
     output:
         f"{RESULTS}/{{domain}}/data/{{role}}.safetensors",
     log:
-        f"{LOGS}/{{domain}}/data/{{role}}.log",
+        f"{LOG}/data/{{role}}.log",
     params:
-        choice=lambda w: as_json(config["domains"][w.domain]["data"][w.role]),
-        code=lambda w: data_code(w.domain, w.role),
+        choice=lambda w: getattr(study.domains[w.domain].data, w.role).text(),
+        code=lambda w: study.code(
+            "prepare_data", study.dataset_class(w.domain, w.role)
+        ),
     shell:
-        "python $SCRIPTS/prepare_data.py --choice {params.choice:q}"
-        ' --location "$DATA_LOCATION" --output {output} 2>&1 | tee {log}'
+        "{RUN}/prepare_data.py --choice {params.choice:q} --location {LOCATION}"
+        " --output {output} 2>&1 | tee {log}"
 
 
 rule check_data:
     input:
-        source=f"{RESULTS}/{{domain}}/data/source.safetensors",
-        target=f"{RESULTS}/{{domain}}/data/target.safetensors",
+        source=SOURCE,
+        target=TARGET,
     output:
-        f"{RESULTS}/{{domain}}/data/checked.json",
+        CHECKED,
     log:
-        f"{LOGS}/{{domain}}/data/check.log",
+        f"{LOG}/data/check.log",
     params:
-        code=code("check_data.py"),
+        code=study.code("check_data"),
     shell:
-        "python $SCRIPTS/check_data.py --source {input.source} --target {input.target}"
+        "{RUN}/check_data.py --source {input.source} --target {input.target}"
         " --output {output} 2>&1 | tee {log}"

@@ -1,59 +1,62 @@
-for domain, first, runs in feature_jobs():
+def feature_files(w):
+    section = study.domains[w.domain].features
+    batches = study.feature_batches(w.domain)
+    return [
+        file
+        for init in section.inits
+        for scale in section.scales
+        for file in batch_files(
+            FEATURES, ".csv", batches, domain=w.domain, init=init, scale=scale
+        )
+    ]
 
-    rule:
-        name:
-            f"features_{domain}_{first}"
-        input:
-            data=f"{RESULTS}/{{domain}}/data/target.safetensors",
-            checked=ancient(f"{RESULTS}/{{domain}}/data/checked.json"),
-            init=run_init,
-        output:
-            files_of(FEATURES, "weights.safetensors", runs),
-            files_of(FEATURES, "metrics.json", runs),
-        log:
-            f"{LOGS}/{{domain}}/features/{{init}}/{first}.log",
-        benchmark:
-            f"{LOGS}/{{domain}}/features/{{init}}/{first}.tsv"
-        wildcard_constraints:
-            domain=domain,
-        resources:
-            gpu=GPU,
-            mem_mb=lambda w, attempt: 8000 * attempt,
-            runtime=lambda w, attempt, runs=runs: feature_minutes(
-                w.domain, runs, attempt
-            ),
-        params:
-            init=lambda w: layer_files(run_init(w)),
-            folder=lambda w: fill(FEATURES, **w),
-            # what depends on `output` is no part of what Snakemake compares with earlier jobs
-            runs=lambda w, output, runs=runs: as_json(runs),
-            settings=lambda w: as_json(feature_settings(w.domain)),
-            code=lambda w: code(
-                "train_features.py", net_place(w.domain), *init_places(w)
-            ),
-        shell:
-            "python $SCRIPTS/train_features.py --data {input.data} --init {params.init}"
-            " --settings {params.settings:q} --code {params.code} --folder {params.folder:q}"
-            " --runs {params.runs:q} --device $DWP_DEVICE"
-            " --checkpoint-minutes $DWP_CHECKPOINT_MINUTES 2>&1 | tee {log}"
+
+rule features:
+    input:
+        data=TARGET,
+        checked=ancient(CHECKED),
+        init=lambda w: init_files(w).values(),
+    output:
+        weights=f"{FEATURES}/batch{{batch}}.safetensors",
+        metrics=f"{FEATURES}/batch{{batch}}.csv",
+    log:
+        f"{LOG}/features/{{init}}/scale{{scale}}/batch{{batch}}.log",
+    benchmark:
+        f"{LOG}/features/{{init}}/scale{{scale}}/batch{{batch}}.tsv"
+    resources:
+        gpu=GPU,
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: study.minutes("features", w, attempt),
+    params:
+        init=lambda w: pairs(init_files(w)),
+        columns=lambda w: as_json(
+            {"domain": w.domain, "init": w.init, "scale": float(w.scale)}
+        ),
+        runs=lambda w: as_json(study.feature_batches(w.domain)[int(w.batch)]),
+        settings=lambda w: study.feature_training(w.domain).text(),
+        code=lambda w: study.code(
+            "train_features",
+            study.network_class(w.domain),
+            *study.prior_classes(w.domain, w.init),
+        ),
+    shell:
+        "{RUN}/train_features.py --data {input.data} --init {params.init}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --columns {params.columns:q} --runs {params.runs:q}"
+        " --weights {output.weights} --metrics {output.metrics} {TRAINING} 2>&1 | tee {log}"
 
 
 rule feature_table:
     input:
-        lambda w: expand(
-            f"{FEATURES}/metrics.json", domain=w.domain, **feature_grid(w.domain)
-        ),
+        feature_files,
     output:
         f"{TABLES}/features.csv",
     log:
-        f"{LOGS}/{{domain}}/tables/features.log",
+        f"{LOG}/tables/features.log",
     params:
-        runs=lambda w: FEATURES,
-        grid=lambda w: as_json(feature_grid(w.domain)),
-        code=code("tabulate_runs.py"),
+        code=study.code("tabulate_runs"),
     shell:
-        "python $SCRIPTS/tabulate_runs.py --runs {params.runs:q} --grid {params.grid:q}"
-        " --domain {wildcards.domain} --metrics {output} 2>&1 | tee {log}"
+        "{RUN}/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
 
 
 rule feature_summary:
@@ -63,13 +66,13 @@ rule feature_summary:
         summary=f"{TABLES}/features_summary.csv",
         text=table("features", "features_table", "Random features"),
     log:
-        f"{LOGS}/{{domain}}/tables/features_summary.log",
+        f"{LOG}/tables/features_summary.log",
     params:
-        paper=PAPER_DIGEST["PAPER_FEATURES"],
-        dataset=lambda w: paper_dataset(w.domain),
-        code=code("summarise_features.py"),
+        paper=study.paper_digest("features"),
+        dataset=lambda w: study.paper_dataset(w.domain),
+        code=study.code("summarise_features"),
     shell:
-        "python $SCRIPTS/summarise_features.py --runs {input} --paper $PAPER_FEATURES"
+        "{RUN}/summarise_features.py --runs {input} --paper {PAPER[features]}"
         " --dataset {params.dataset} --summary {output.summary} --table {output.text[0]}"
         " 2>&1 | tee {log}"
 
@@ -79,15 +82,19 @@ rule feature_figure:
         f"{TABLES}/features.csv",
     output:
         **figure(
-            "features_{metric}", "features", RANDOM_FEATURES, "By number of filters"
+            "features_{metric}",
+            "features",
+            RANDOM_FEATURES,
+            "By number of filters",
+            "metric",
         ),
     log:
-        f"{LOGS}/{{domain}}/figures/features_{{metric}}.log",
+        f"{LOG}/figures/features_{{metric}}.log",
     params:
-        paper=PAPER_DIGEST["PAPER_FEATURES"],
-        dataset=lambda w: paper_dataset(w.domain),
-        code=code("plot_curves.py"),
+        paper=study.paper_digest("features"),
+        dataset=lambda w: study.paper_dataset(w.domain),
+        code=study.code("plot_curves"),
     shell:
-        "python $SCRIPTS/plot_curves.py --runs {input} --paper $PAPER_FEATURES"
+        "{RUN}/plot_curves.py --runs {input} --paper {PAPER[features]}"
         " --dataset {params.dataset} --metric test_{wildcards.metric} --against scale"
         " --outputs {output} 2>&1 | tee {log}"

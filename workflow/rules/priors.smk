@@ -1,83 +1,203 @@
+def fitted_kernels(w):
+    fitted = study.fitted_to_kernels(w.domain, w.prior, w.layer)
+    return [kernel_file(w.domain, w.layer)] if fitted else []
+
+
+def reconstructing_prior(w):
+    name = study.prior(w.domain, w.prior).reconstructed_by
+    return [prior_file(w.domain, name, w.layer)] if name else []
+
+
+def scored_files(w, *layers):
+    return [
+        prior_file(w.domain, prior, layer)
+        for prior, layer in study.scored_priors(w.domain, *layers)
+    ]
+
+
 rule prior:
     input:
         kernels=fitted_kernels,
         reconstructed_by=reconstructing_prior,
     output:
-        prior=f"{RESULTS}/{{domain}}/priors/fitted/{{prior}}/{{layer}}.safetensors",
-        history=f"{RESULTS}/{{domain}}/priors/fitted/{{prior}}/{{layer}}.csv",
+        prior=f"{PRIOR}.safetensors",
+        history=f"{PRIOR}.csv",
     log:
-        f"{LOGS}/{{domain}}/priors/{{prior}}_{{layer}}.log",
+        f"{LOG}/priors/{{prior}}_{{layer}}.log",
     benchmark:
-        f"{LOGS}/{{domain}}/priors/{{prior}}_{{layer}}.tsv"
+        f"{LOG}/priors/{{prior}}_{{layer}}.tsv"
     resources:
         gpu=GPU,
-        runtime=prior_minutes,
+        runtime=lambda w, attempt: study.minutes("prior", w, attempt),
     params:
-        kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
-        reconstructed_by=lambda w, input: (
-            f"--reconstructed-by {input.reconstructed_by}"
-            if input.reconstructed_by
-            else ""
+        settings=lambda w: study.prior_fit(w.domain, w.prior, w.layer).text(),
+        pretrained=lambda w: study.pretrained_digest(w.domain, w.prior, w.layer),
+        code=lambda w: study.code(
+            "fit_prior",
+            *study.prior_classes(
+                w.domain, w.prior, study.prior(w.domain, w.prior).reconstructed_by
+            ),
         ),
-        kernel_size=lambda w: kernel_size(w.domain, w.layer),
-        settings=lambda w: as_json(
-            prior_settings(config["domains"][w.domain], w.prior, w.layer)
-        ),
-        code=lambda w: code("fit_prior.py", *fitting_places(w)),
     shell:
-        "python $SCRIPTS/fit_prior.py {params.kernels} {params.reconstructed_by}"
-        " --kernel-size {params.kernel_size}"
-        " --settings {params.settings:q} --code {params.code} --device $DWP_DEVICE"
-        " --checkpoint-minutes $DWP_CHECKPOINT_MINUTES"
-        " --prior {output.prior} --history {output.history} 2>&1 | tee {log}"
-
-
-rule released_prior:
-    output:
-        f"{RESULTS}/{{domain}}/priors/released/{{prior}}/{{layer}}.safetensors",
-    log:
-        f"{LOGS}/{{domain}}/priors/released_{{prior}}_{{layer}}.log",
-    params:
-        folder=lambda w: prior_section(w.domain, w.prior)["released"][w.layer],
-        code=code("import_prior.py"),
-    shell:
-        "python $SCRIPTS/import_prior.py --folder {params.folder:q}"
-        " --prior {output} 2>&1 | tee {log}"
-
-
-rule pretrained_prior:
-    output:
-        f"{RESULTS}/{{domain}}/priors/pretrained/{{prior}}/{{layer}}.safetensors",
-    log:
-        f"{LOGS}/{{domain}}/priors/pretrained_{{prior}}_{{layer}}.log",
-    params:
-        name=pretrained_name,
-        content=lambda w: digest([pretrained_file(pretrained_name(w))]),
-        code=lambda w: code("import_prior.py", kind_place(w.domain, w.prior)),
-    shell:
-        "python $SCRIPTS/import_prior.py --pretrained {params.name}"
-        " --prior {output} 2>&1 | tee {log}"
+        "{RUN}/fit_prior.py --kernels {input.kernels}"
+        " --reconstructed-by {input.reconstructed_by}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --prior {output.prior} --history {output.history} {TRAINING} 2>&1 | tee {log}"
 
 
 rule prior_score:
     input:
-        prior=lambda w: prior_file(w.domain, w.prior, w.layer),
-        kernels=lambda w: kernel_file(w.domain, w.layer),
+        prior=f"{PRIOR}.safetensors",
+        kernels=f"{KERNELS}.safetensors",
     output:
-        f"{RESULTS}/{{domain}}/priors/scores/{{prior}}/{{layer}}.json",
+        f"{PRIOR}-score.json",
     log:
-        f"{LOGS}/{{domain}}/priors/score_{{prior}}_{{layer}}.log",
+        f"{LOG}/priors/score_{{prior}}_{{layer}}.log",
     benchmark:
-        f"{LOGS}/{{domain}}/priors/score_{{prior}}_{{layer}}.tsv"
+        f"{LOG}/priors/score_{{prior}}_{{layer}}.tsv"
     resources:
-        runtime=lambda w, attempt: min(60 * attempt, LONGEST),
+        runtime=lambda w, attempt: study.minutes("prior_score", w, attempt),
     params:
-        samples=lambda w: (
-            config["domains"][w.domain]["importance_samples"]
-            if kinds(w.domain)[w.prior].density == "bound"
-            else 1  # of an exact density none is drawn
+        samples=lambda w: study.importance_samples(w.domain, w.prior),
+        code=lambda w: study.code(
+            "score_prior", *study.prior_classes(w.domain, w.prior)
         ),
-        code=lambda w: code("score_prior.py", kind_place(w.domain, w.prior)),
     shell:
-        "python $SCRIPTS/score_prior.py --prior {input.prior} --kernels {input.kernels}"
+        "{RUN}/score_prior.py --prior {input.prior} --kernels {input.kernels}"
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"
+
+
+rule prior_table:
+    input:
+        lambda w: [
+            f"{PRIOR}-score.json".format(domain=w.domain, prior=prior, layer=layer)
+            for prior, layer in study.scored_priors(w.domain)
+        ],
+    output:
+        csv=f"{TABLES}/priors.csv",
+        text=table("priors", "priors", "Priors"),
+    log:
+        f"{LOG}/tables/priors.log",
+    params:
+        code=study.code("tabulate_priors"),
+    shell:
+        "{RUN}/tabulate_priors.py --scores {input} --domain {wildcards.domain}"
+        " --output {output.csv} 2>&1 | tee {log}"
+
+
+rule kl_table:
+    input:
+        priors=lambda w: scored_files(w, w.layer),
+        kernels=f"{KERNELS}.safetensors",
+    output:
+        f"{TABLES}/kl_{{layer}}.csv",
+    log:
+        f"{LOG}/tables/kl_{{layer}}.log",
+    params:
+        code=lambda w: study.code(
+            "tabulate_kl",
+            *study.prior_classes(
+                w.domain, *(p for p, _ in study.scored_priors(w.domain, w.layer))
+            ),
+        ),
+    shell:
+        "{RUN}/tabulate_kl.py --kernels {input.kernels} --priors {input.priors}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule kl_figure:
+    input:
+        f"{TABLES}/kl_{{layer}}.csv",
+    output:
+        **figure("kl_{layer}", "kl", OF_PRIORS, "KL by width", "layer"),
+    log:
+        f"{LOG}/figures/kl_{{layer}}.log",
+    params:
+        code=study.code("plot_kl"),
+    shell:
+        "{RUN}/plot_kl.py --table {input} --outputs {output} 2>&1 | tee {log}"
+
+
+rule kernels_figure:
+    input:
+        kernels=known_kernels,
+        priors=lambda w: [
+            prior_file(w.domain, p, w.layer) for p in study.sampled_priors(w.domain)
+        ],
+    output:
+        **figure(
+            "kernels_{layer}", "kernels", OF_PRIORS, "Samples", "layer", lines=False
+        ),
+    log:
+        f"{LOG}/figures/kernels_{{layer}}.log",
+    params:
+        code=lambda w: study.code(
+            "plot_kernels",
+            *study.prior_classes(w.domain, *study.sampled_priors(w.domain)),
+        ),
+    shell:
+        "{RUN}/plot_kernels.py --kernels {input.kernels} --priors {input.priors}"
+        " --outputs {output} 2>&1 | tee {log}"
+
+
+rule latent_figure:
+    input:
+        kernels=known_kernels,
+        prior=f"{PRIOR}.safetensors",
+    output:
+        **figure(
+            "latent_{prior}_{layer}",
+            "latent",
+            OF_PRIORS,
+            "Latent space",
+            "prior",
+            "layer",
+            lines=False,
+        ),
+    log:
+        f"{LOG}/figures/latent_{{prior}}_{{layer}}.log",
+    params:
+        code=lambda w: study.code(
+            "plot_latent", *study.prior_classes(w.domain, w.prior)
+        ),
+    shell:
+        "{RUN}/plot_latent.py --kernels {input.kernels} --prior {input.prior}"
+        " --outputs {output} 2>&1 | tee {log}"
+
+
+rule reconstruction_figure:
+    input:
+        kernels=f"{KERNELS}.safetensors",
+        prior=f"{PRIOR}.safetensors",
+    output:
+        **figure(
+            "reconstructions_{prior}_{layer}",
+            "reconstructions",
+            OF_PRIORS,
+            "Reconstructions",
+            "prior",
+            "layer",
+            lines=False,
+        ),
+    log:
+        f"{LOG}/figures/reconstructions_{{prior}}_{{layer}}.log",
+    params:
+        code=lambda w: study.code(
+            "plot_reconstructions", *study.prior_classes(w.domain, w.prior)
+        ),
+    shell:
+        "{RUN}/plot_reconstructions.py --kernels {input.kernels} --prior {input.prior}"
+        " --outputs {output} 2>&1 | tee {log}"
+
+
+rule norms_figure:
+    input:
+        f"{KERNELS}.safetensors",
+    output:
+        **figure("norms_{layer}", "norms", OF_PRIORS, "Norms of kernels", "layer"),
+    log:
+        f"{LOG}/figures/norms_{{layer}}.log",
+    params:
+        code=study.code("plot_norms"),
+    shell:
+        "{RUN}/plot_norms.py --kernels {input} --outputs {output} 2>&1 | tee {log}"

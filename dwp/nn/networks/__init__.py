@@ -11,22 +11,8 @@ from torch import nn
 
 from dwp.errors import UserError
 from dwp.fast.convolve import use_fast_layers
-from dwp.registry import find_class
+from dwp.registry import NETWORKS, find_class
 
-NETWORKS: dict[str, str] = {
-    "mnist": "dwp.nn.networks.mnist:MnistNet",
-    "cifar": "dwp.nn.networks.cifar:CifarNet",
-    "cifar-batchnorm": "dwp.nn.networks.cifar:CifarBatchNormNet",
-    "shapes": "dwp.nn.networks.shapes:ShapesNet",
-}
-"""Networks by the name used in the config; a new one is a file, and a line here if it is to have a
-name (else the config names it `FILE.py:CLASS`).
-
-Its class takes `filters`, one number for each convolution, and `classes`. It has the `image_shape`
-(channels, height, width) that it takes, the `kernel_sizes` of its convolutions by the layer's name,
-in the order of `filters`, a method `features` from images to vectors, and a module `classifier`
-from there to logits.
-"""
 _NEEDED = "image_shape", "kernel_sizes", "features"
 
 

@@ -1,0 +1,420 @@
+"""A study: the runs, settings and results that a config asks for, and where its files lie."""
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from dwp.data import registered
+from dwp.priors.kinds import KINDS, Kind
+from dwp.priors.pretrained import pretrained_file
+from dwp.registry import NETWORKS, class_facts
+from dwp.study.fingerprint import fingerprint
+from dwp.study.settings import (
+    IMAGE_VAE,
+    XAVIER,
+    CollectedKernels,
+    ConvergenceTraining,
+    Domain,
+    FeatureTraining,
+    PriorFit,
+    PriorSettings,
+    RunSettings,
+    SourceTraining,
+    TestSettings,
+    load_settings,
+)
+from dwp.variants import BAYESIAN_SETTINGS, as_text, combinations, variant_name, variants
+
+JOB_ENVIRONMENT = {
+    # Snakemake sets them to what it grants a job, and sums depend on the number of threads
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    # a notebook's backend may not be installed here
+    "MPLBACKEND": "agg",
+    # glibc otherwise gives large blocks back to the system at every training step
+    "MALLOC_MMAP_THRESHOLD_": str(2**33),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**28),
+    "MALLOC_ARENA_MAX": "2",
+}
+"""The environment variables that make a job fast and its results the same everywhere."""
+
+KL_SETTINGS = ("kl_estimator", "kl_bound", "latent_samples")
+"""Settings that only some kinds of prior read (`Kind.kl_settings`)."""
+
+PAPER_DATASETS = {
+    ("mnist", "mnist"): "mnist",
+    ("cifar10", "cifar"): "cifar",
+    ("four-shapes", "shapes"): "shapes",
+}
+"""The authors' data set whose numbers stand with a domain's, by target and network."""
+
+METRIC = {"classifier": "test_accuracy", "image-vae": "test_elbo"}
+"""The metric of a convergence experiment, by its kind."""
+
+Run = dict[str, int]
+
+
+class Study:
+    """What a config asks for.
+
+    Args:
+        config: nested settings, as read from YAML.
+        *paths: the files they were read from.
+        root: the folder of the checkout, which holds `dwp` and `workflow`.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *paths: str | Path, root: str | Path) -> None:
+        self.settings = load_settings(config, *paths)
+        self.root = Path(root)
+        self.results = f"results/{self.settings.name}"
+        self.logs = f"logs/{self.settings.name}"
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """The domains by name."""
+        return self.settings.domains
+
+    def names(self, section: str) -> list[str]:
+        """Return the names of layers, priors or convergence experiments over all domains."""
+        return sorted(
+            {
+                name
+                for domain in self.domains.values()
+                for name in (
+                    domain.kernels.layers if section == "layers" else getattr(domain, section)
+                )
+            }
+        )
+
+    # Code: what decides, with the settings, whether a stage runs again.
+
+    @cache  # noqa: B019 - one study lives as long as its process
+    def code(self, script: str, *classes: str) -> str:
+        """Return the fingerprint of a script and of classes that its settings name."""
+        return fingerprint(f"workflow/scripts/{script}.py", *classes, root=self.root)
+
+    def paper(self, name: str) -> Path:
+        """Return the file of the authors' numbers of an experiment."""
+        return self.root / "workflow" / "resources" / f"paper_{name}.csv"
+
+    @cache  # noqa: B019
+    def paper_digest(self, name: str) -> str:
+        """Return a digest of the authors' numbers of an experiment."""
+        return hashlib.sha256(self.paper(name).read_bytes()).hexdigest()[:16]
+
+    def dataset_class(self, domain: str, role: str) -> str:
+        """Return the location of the class of a domain's source or target."""
+        return registered(getattr(self.domains[domain].data, role).dataset).location
+
+    def network_class(self, domain: str) -> str:
+        """Return the location of the class of a domain's network."""
+        network = self.domains[domain].network
+        return NETWORKS.get(network, network)
+
+    def prior_classes(self, domain: str, *priors: str) -> list[str]:
+        """Return the locations of the classes of priors; Xavier and point estimates have none."""
+        kinds = self.kinds(domain)
+        return [kinds[name].location for name in priors if name in kinds]
+
+    def run_classes(self, domain: str, prior: str, init: str) -> list[str]:
+        """Return the locations of the classes that a run's settings name."""
+        names = self._regularising(domain, prior)
+        return [self.network_class(domain), *self.prior_classes(domain, *names, init)]
+
+    # Priors and kernels.
+
+    def prior(self, domain: str, name: str) -> PriorSettings:
+        """Return the section of a prior."""
+        return self.domains[domain].priors[name]
+
+    def kinds(self, domain: str) -> dict[str, Kind]:
+        """Return the kind of every prior of a domain that is a distribution."""
+        priors = self.domains[domain].priors
+        return {name: KINDS[p.kind] for name, p in priors.items() if not p.deterministic}
+
+    def kernel_sizes(self, domain: str) -> dict[str, int]:
+        """Return the kernel size of each layer of a domain's network."""
+        name = self.domains[domain].network
+        return class_facts("network", name, NETWORKS, "kernel_sizes")["kernel_sizes"]
+
+    def known_layers(self, domain: str) -> list[str]:
+        """Return the layers that have kernels."""
+        return [n for n, layer in self.domains[domain].kernels.layers.items() if layer.known]
+
+    def sampled_priors(self, domain: str) -> list[str]:
+        """Return the priors that can be sampled: all but the improper ones."""
+        kinds = self.kinds(domain).items()
+        return [name for name, kind in kinds if kind.density or kind.needs_kernels]
+
+    def scored_priors(self, domain: str, *layers: str) -> list[tuple[str, str]]:
+        """Return the (prior, layer) pairs with a density and kernels to score."""
+        layers = layers or tuple(self.known_layers(domain))
+        kinds = self.kinds(domain).items()
+        return [
+            (name, layer)
+            for name, kind in kinds
+            for layer in layers
+            if kind.density and layer in self.known_layers(domain)
+        ]
+
+    def vaes(self, domain: str) -> list[tuple[str, str]]:
+        """Return the (prior, layer) pairs that have a latent space."""
+        return [
+            (name, layer)
+            for name, kind in self.kinds(domain).items()
+            for layer in self.kernel_sizes(domain)
+            if kind.density == "bound"
+        ]
+
+    def fitted_to_kernels(self, domain: str, prior: str, layer: str) -> bool:
+        """Whether a prior of a layer is fitted here, to kernels."""
+        section = self.prior(domain, prior)
+        return section.source(layer) == "fitted" and KINDS[section.kind].needs_kernels
+
+    def _regularising(self, domain: str, prior: str) -> list[str]:
+        section = self.prior(domain, prior)
+        if not section.deterministic:
+            return [prior]
+        return [section.penalty] if section.penalty else []
+
+    # Settings of each stage: its own slice of the config, so that nothing else runs it again.
+
+    def source_training(self, domain: str) -> SourceTraining:
+        """Return the settings of a domain's source nets."""
+        section = self.domains[domain]
+        return SourceTraining(network=section.network, **dict(section.source_nets))
+
+    def collected_kernels(self, domain: str, layer: str) -> CollectedKernels:
+        """Return the settings of a layer's kernels."""
+        section = self.domains[domain].kernels
+        own = dict(section.layers[layer])
+        return CollectedKernels(**own, test_fraction=section.test_fraction)
+
+    def prior_fit(self, domain: str, prior: str, layer: str) -> PriorFit:
+        """Return the settings of a layer's prior."""
+        section = self.prior(domain, prior)
+        return PriorFit(
+            kind=section.kind,
+            kernel_size=self.kernel_sizes(domain)[layer],
+            hyperparameters=section.layers.get(layer, {}),
+            training=section.training.get(layer),
+            released=section.released.get(layer),
+            pretrained=section.pretrained.get(layer),
+        )
+
+    def pretrained_digest(self, domain: str, prior: str, layer: str) -> str | None:
+        """Return a digest of the pretrained prior that a layer takes, if it takes one."""
+        name = self.prior(domain, prior).pretrained.get(layer)
+        if name is None:
+            return None
+        return hashlib.sha256(pretrained_file(name).read_bytes()).hexdigest()[:16]
+
+    def importance_samples(self, domain: str, prior: str) -> int:
+        """Return the draws of z for a score; of an exact density none is drawn."""
+        bound = self.kinds(domain)[prior].density == "bound"
+        return self.domains[domain].importance_samples if bound else 1
+
+    def ignored(self, domain: str, prior: str) -> tuple[str, ...]:
+        """Return the settings of the classification without a meaning under a prior."""
+        section = self.prior(domain, prior)
+        if section.deterministic:
+            return BAYESIAN_SETTINGS
+        return tuple(set(KL_SETTINGS) - set(KINDS[section.kind].kl_settings))
+
+    @cache  # noqa: B019
+    def run_variants(self, domain: str, prior: str) -> dict[str, RunSettings]:
+        """Return the settings of the runs of every variant under a prior, by its name."""
+        section, own = self.domains[domain], self.prior(domain, prior)
+        names = ("l2", "members", "dropout", "penalty") if own.deterministic else ("members",)
+        of_prior = {name: getattr(own, name) for name in names}
+        found = variants(section.classification, self.ignored(domain, prior))
+        return {
+            name: RunSettings(network=section.network, **dict(net), **of_prior)
+            for name, net in found.items()
+        }
+
+    def run_settings(self, domain: str, prior: str, variant: str) -> RunSettings:
+        """Return the settings of a run."""
+        return self.run_variants(domain, prior)[variant]
+
+    def test_settings(self, domain: str, prior: str, variant: str) -> TestSettings:
+        """Return the settings of a run's test."""
+        settings = self.run_settings(domain, prior, variant)
+        samples = 0 if self.prior(domain, prior).deterministic else settings.samples
+        return TestSettings(samples=samples, precision=settings.test_precision)
+
+    def feature_training(self, domain: str) -> FeatureTraining:
+        """Return the settings of the nets on fixed features."""
+        section = self.domains[domain]
+        names = set(FeatureTraining.model_fields) - {"network"}
+        own = {name: getattr(section.features, name) for name in names}
+        return FeatureTraining(network=section.network, **own)
+
+    def convergence_training(self, domain: str, experiment: str) -> ConvergenceTraining:
+        """Return the settings of a convergence experiment's nets."""
+        section = self.domains[domain]
+        own = {
+            name: getattr(section.convergence[experiment], name)
+            for name in ConvergenceTraining.model_fields
+        }
+        if own["kind"] == "classifier":
+            own["network"] = section.network
+        return ConvergenceTraining(**own)
+
+    # Runs, and the batches of them that jobs train.
+
+    def _batched(self, runs: list[Run], size: int) -> list[list[Run]]:
+        return [runs[first : first + size] for first in range(0, len(runs), size)]
+
+    def source_batches(self, domain: str) -> list[list[Run]]:
+        """Return the batches of a domain's source nets."""
+        section = self.domains[domain].source_nets
+        if section is None:
+            return []
+        return self._batched([{"seed": s} for s in range(section.count)], section.runs_per_job)
+
+    def run_batches(self, domain: str) -> list[list[Run]]:
+        """Return the batches of splits and seeds of every cell of the classification."""
+        section = self.domains[domain].classification
+        pairs = itertools.product(section.seeds, section.splits)
+        runs = [{"split": split, "seed": seed} for seed, split in pairs]
+        return self._batched(runs, section.runs_per_job)
+
+    def feature_batches(self, domain: str) -> list[list[Run]]:
+        """Return the batches of seeds of every initialisation and scale."""
+        section = self.domains[domain].features
+        return self._batched([{"seed": s} for s in section.seeds], section.runs_per_job)
+
+    def convergence_batches(self, domain: str, experiment: str) -> list[list[Run]]:
+        """Return the batches of seeds of every initialisation of an experiment."""
+        section = self.domains[domain].convergence[experiment]
+        return self._batched([{"seed": s} for s in section.seeds], section.runs_per_job)
+
+    def cells(self, domain: str) -> Iterator[dict[str, Any]]:
+        """Yield the cells of a classification: prior, init, variant and n."""
+        section = self.domains[domain].classification
+        for prior in section.priors:
+            variants = self.run_variants(domain, prior)
+            for init, variant, n in itertools.product(section.inits, variants, section.train_sizes):
+                yield {"prior": prior, "init": init, "variant": variant, "n": n}
+
+    def rows(self, domain: str) -> list[list[Any]]:
+        """Return, for every prior and combination of listed values, the variant of its runs.
+
+        Each is [prior, variant, {setting: value as text}]; combinations that differ in nothing
+        that a prior reads share a variant, and their rows stand in the tables once each.
+        """
+        section = self.domains[domain].classification
+        return [
+            [
+                prior,
+                variant_name(section, values, self.ignored(domain, prior)),
+                {name: as_text(value) for name, value in values.items()},
+            ]
+            for prior in section.priors
+            for values in combinations(section)
+        ]
+
+    def listed(self, domain: str, key: str) -> dict[str, list[str]]:
+        """Return the values of the settings of `vary` or `tune`, as they stand in tables."""
+        section = getattr(self.domains[domain].classification, key)
+        return {name: [as_text(value) for value in values] for name, values in section.items()}
+
+    def start_layers(self, domain: str, experiment: str | None = None) -> dict[str, str]:
+        """Return the layers that a net draws its first kernels for, and whose kernels they are."""
+        section = self.domains[domain]
+        if experiment and section.convergence[experiment].kind == "image-vae":
+            return class_facts("network", IMAGE_VAE, {}, "kernels_of")["kernels_of"]
+        return {layer: layer for layer in self.kernel_sizes(domain)}
+
+    def prior_layers(self, domain: str, prior: str, variant: str) -> list[str]:
+        """Return the layers that a run is Bayesian in."""
+        if self.prior(domain, prior).deterministic:
+            return []
+        chosen = self.run_settings(domain, prior, variant).bayesian_layers
+        return list(self.kernel_sizes(domain)) if chosen is None else chosen
+
+    # What tables compare.
+
+    def paper_dataset(self, domain: str) -> str:
+        """Return the authors' data set whose numbers stand with a domain's, or "none"."""
+        target = self.domains[domain].data.target
+        known = PAPER_DATASETS.get((target.dataset, self.domains[domain].network), "none")
+        return "none" if target.classes else known
+
+    def crossed(self, domain: str) -> tuple[dict[str, str], dict[str, str]] | None:
+        """Return the full cell and the reference of a crossed classification, or None.
+
+        Each is a prior and an init. The reference is the standard normal with Xavier (without
+        them the next that differs); the full cell the first prior with the first other init.
+        """
+        section = self.domains[domain].classification
+        prior, *priors = section.priors
+        if not priors or len(section.inits) < 2:
+            return None
+        normal = [p for p in priors if self.prior(domain, p).kind == "standard-normal"]
+        init, *others = sorted(section.inits, key=lambda name: name == XAVIER)
+        full = {"prior": prior, "init": init}
+        return full, {"prior": (normal or priors)[0], "init": others[-1]}
+
+    # Results by target.
+
+    def result_files(self, domain: str) -> dict[str, list[str]]:
+        """Return the files of every target of a domain."""
+        section = self.domains[domain]
+        found = {"classification": self._classification_files(domain)}
+        if section.features is not None:
+            found["random_features"] = ["tables/features_summary.csv", "features_accuracy"]
+        if section.convergence:
+            found["convergence"] = [
+                file
+                for name, experiment in section.convergence.items()
+                for file in (
+                    f"tables/convergence_{name}_steps.csv",
+                    f"convergence_{name}",
+                    *[f"images_{name}"] * (experiment.kind == "image-vae"),
+                )
+            ]
+        found["prior_study"] = self._prior_files(domain)
+        return {
+            target: [
+                f"{self.results}/{domain}/"
+                + (file if file.startswith("tables/") else f"figures/{file}.pdf")
+                for file in files
+            ]
+            for target, files in found.items()
+        }
+
+    def _classification_files(self, domain: str) -> list[str]:
+        sizes = self.domains[domain].classification.train_sizes
+        files = ["tables/classification_summary.csv", "fewshot_accuracy", "fewshot_nll"]
+        files += [f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes]
+        return files + ["tables/factorial.csv", "factorial"] * bool(self.crossed(domain))
+
+    def _prior_files(self, domain: str) -> list[str]:
+        known, scored = self.known_layers(domain), self.scored_priors(domain)
+        drawn = list(self.kernel_sizes(domain)) if self.sampled_priors(domain) else known
+        files = [f"kernels_{layer}" for layer in drawn]
+        files += [f"norms_{layer}" for layer in known]
+        files += [f"kl_{layer}" for layer in known if scored]
+        for prior, layer in self.vaes(domain):
+            files += [f"latent_{prior}_{layer}"]
+            files += [f"reconstructions_{prior}_{layer}"] * (layer in known)
+        files += ["tables/priors.csv"] if scored else []
+        return files + ["tables/source_nets.csv"] * bool(self.domains[domain].source_nets)
+
+    @cached_property
+    def targets(self) -> dict[str, list[str]]:
+        """The files of every target over all domains, figures among them."""
+        found: dict[str, list[str]] = {}
+        for domain in self.domains:
+            for target, files in self.result_files(domain).items():
+                found.setdefault(target, []).extend(files)
+        everything = [file for files in found.values() for file in files]
+        return {**found, "figures": [file for file in everything if "/figures/" in file]}
