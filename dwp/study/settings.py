@@ -71,7 +71,9 @@ def _different(values: list) -> list:
     return values
 
 
-Different = BeforeValidator(lambda values: _different(values) if isinstance(values, list) else values)
+Different = BeforeValidator(
+    lambda values: _different(values) if isinstance(values, list) else values
+)
 Names = Annotated[list[Name], Different, Field(min_length=1)]
 Seeds = Annotated[list[Seed], Different, Field(min_length=1)]
 Counts = Annotated[list[Count], Different, Field(min_length=1)]
@@ -414,9 +416,7 @@ class Classification(NetSettings):
         for part in (self.vary, self.tune):
             for name, values in part.items():
                 if name not in NetSettings.model_fields:
-                    raise ValueError(
-                        f"vary and tune: {_unknown(name, NetSettings.model_fields)}"
-                    )
+                    raise ValueError(f"vary and tune: {_unknown(name, NetSettings.model_fields)}")
                 read = [
                     getattr(NetSettings.model_validate({**self.own, name: value}), name)
                     for value in values
@@ -497,9 +497,7 @@ class Domain(Settings):
     importance_samples: Count = Field(1000, description="draws of z for a VAE's log p(w)")
     classification: Classification = Field(description="few-shot classification")
     features: Features | None = Field(None, description="random features; absent: not run")
-    convergence: dict[Name, Convergence] = Field(
-        {}, description="convergence experiments by name"
-    )
+    convergence: dict[Name, Convergence] = Field({}, description="convergence experiments by name")
 
 
 class Config(Settings):
@@ -674,9 +672,7 @@ def check_one_of(setting: str, found: object, allowed: Iterable[str]) -> None:
     if found not in allowed:
         near = difflib.get_close_matches(str(found), allowed, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(
-            f"{setting}: expected one of {', '.join(allowed)}; found '{found}'{hint}"
-        )
+        raise UserError(f"{setting}: expected one of {', '.join(allowed)}; found '{found}'{hint}")
 
 
 # Checks across settings: every name stands for something, and what belongs together fits.
@@ -750,9 +746,7 @@ def _check_data(path: str, domain: Domain, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_prior(
-    path: str, prior: PriorSettings, domain: Domain, sizes: Mapping[str, int]
-) -> None:
+def _check_prior(path: str, prior: PriorSettings, domain: Domain, sizes: Mapping[str, int]) -> None:
     if path.endswith(f".{XAVIER}"):
         raise UserError(f"{path}: '{XAVIER}' names an init; call the prior something else")
     check_one_of(f"{path}.kind", prior.kind, [*KINDS, DETERMINISTIC])
@@ -893,9 +887,7 @@ def _check_convergence(
 IMAGE_VAE = "dwp.nn.image_vae:ImageVAE"
 
 
-def _check_inits(
-    path: str, inits: Iterable[str], priors: Mapping[str, PriorSettings]
-) -> None:
+def _check_inits(path: str, inits: Iterable[str], priors: Mapping[str, PriorSettings]) -> None:
     improper = (DETERMINISTIC, "log-uniform")
     can_start = [name for name, prior in priors.items() if prior.kind not in improper]
     for name in inits:
