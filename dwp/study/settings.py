@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,7 @@ from pydantic import (
 from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
 from dwp.errors import UserError
-from dwp.priors.kinds import KINDS
+from dwp.priors.kinds import KINDS, REQUIRED, Kind
 from dwp.priors.pretrained import pretrained, pretrained_facts
 from dwp.registry import NETWORKS, class_facts
 
@@ -558,7 +558,10 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
     return settings
 
 
-def validated[S: Settings](kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
+S = TypeVar("S", bound=Settings)
+
+
+def validated(kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
     """Return settings of a kind, made from themselves, a mapping or JSON text.
 
     Raises:
@@ -803,17 +806,17 @@ def _check_prior(path: str, prior: PriorSettings, domain: Domain, sizes: Mapping
             )
 
 
-def _check_hyperparameters(path: str, found: Mapping[str, Any], kind: Any) -> None:
+def _check_hyperparameters(path: str, found: Mapping[str, Any], kind: Kind) -> None:
     known = kind.hyperparameters
     for name, value in found.items():
         if name not in known:
             raise UserError(f"{path}: {_unknown(name, known)}")
         if known[name].type is int and not isinstance(value, int):
             raise UserError(f"{path}.{name}: expected an integer, found {value}")
-        if value < 0 or (value == 0 and name != "seed"):
+        if value < 0 or (value == 0 and known[name].positive):
             raise UserError(f"{path}.{name}: expected a number above 0, found {value}")
     for name, parameter in known.items():
-        if parameter.required and name not in found:
+        if parameter.default is REQUIRED and name not in found:
             raise UserError(f"{path}: missing {name}; expected {', '.join(known)}")
 
 
