@@ -421,7 +421,7 @@ class Classification(NetSettings):
                     getattr(NetSettings.model_validate({**self.own, name: value}), name)
                     for value in values
                 ]
-                values[:] = _different(read)  # as typed: 1e-3 is a number
+                part[name] = _different(read)  # as typed: 1e-3 is a number
         return self
 
 
@@ -535,8 +535,8 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
     """Return the typed settings of a config.
 
     Args:
-        config: nested settings; a key with dots, as in `domains.demo.classification.samples`,
-            sets one setting by its path.
+        config: nested settings; texts stand for numbers where numbers are expected, as Snakemake
+            passes them on from `--config`.
         *paths: files it was read from, which are checked for settings that stand in them twice.
 
     Raises:
@@ -544,10 +544,7 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
     """
     for path in paths:
         read_config(path)
-    nested: dict[str, Any] = {}
-    for path in sorted(config, key=lambda key: str(key).count(".")):
-        _set(nested, str(path).split("."), config[path])
-    settings = validated(Config, nested)
+    settings = validated(Config, config)
     if settings.only is not None:
         for name in settings.only:
             check_one_of("only", name, settings.domains)
@@ -607,25 +604,6 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected settings by name, found {type(config).__name__}")
     return config
-
-
-def _set(nested: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, last = path
-    for number, name in enumerate(parents):
-        nested = nested.setdefault(name, {})
-        if not isinstance(nested, dict):
-            raise UserError(
-                f"{'.'.join(path)}: expected settings by name under "
-                f"{'.'.join(parents[: number + 1])}, found {nested!r}"
-            )
-    nested[last] = _copied(value)
-
-
-def _copied(value: Any) -> Any:
-    """Return nested mappings and lists as new ones: settings set by their path change no other."""
-    if isinstance(value, Mapping):
-        return {name: _copied(part) for name, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _one_line(kind: type[Settings], error: ValidationError) -> str:
