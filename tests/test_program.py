@@ -1,0 +1,139 @@
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from dwp.errors import UserError
+from dwp.study.program import program
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    epochs: PositiveInt
+    rate: float = 1e-3
+
+
+def run(*argv: str) -> dict[str, Any]:
+    found = {}
+
+    @program
+    def main(
+        config: Path,
+        /,
+        nets: list[Path],
+        *,
+        settings: Settings,
+        part: Literal["train", "test"] = "train",
+        priors: dict[str, Path] | None = None,
+        runs: list[dict] | None = None,
+        choice: str | dict | None = None,
+        seeds: list[int] | None = None,
+        minutes: float | None = None,
+        net_count: int = 3,
+        tolerant: bool = False,
+    ) -> None:
+        """Do what is asked.
+
+        Args:
+            config: the first
+                of all, 100 % needed.
+            nets: files of nets.
+        """
+        found.update(
+            {name: value for name, value in locals().items() if name != "found"}, config=config
+        )
+
+    main(argv)
+    return found
+
+
+GOOD = ("c.yaml", "--nets", "a", "b", "--settings", '{"epochs": 3}')
+
+
+def test_options_follow_from_the_signature():
+    found = run(*GOOD)
+    assert found["config"] == Path("c.yaml")
+    assert found["nets"] == [Path("a"), Path("b")]
+    assert found["settings"] == Settings(epochs=3)
+    assert (found["part"], found["net_count"], found["tolerant"]) == ("train", 3, False)
+    assert found["priors"] is found["runs"] is found["minutes"] is found["seeds"] is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "value"),
+    [
+        (["--part", "test"], "part", "test"),
+        (
+            ["--priors", "conv1=a=b", "conv2=c"],
+            "priors",
+            {"conv1": Path("a=b"), "conv2": Path("c")},
+        ),
+        (["--priors"], "priors", {}),
+        (["--runs", '[{"n": 5}]'], "runs", [{"n": 5}]),
+        (["--choice", '"glyphs"'], "choice", "glyphs"),
+        (["--choice", '{"data": "glyphs"}'], "choice", {"data": "glyphs"}),
+        (["--seeds", "1", "2"], "seeds", [1, 2]),
+        (["--minutes", "1e-1"], "minutes", 0.1),
+        (["--net-count", "7"], "net_count", 7),
+        (["--tolerant"], "tolerant", True),
+    ],
+)
+def test_an_option_is_read_by_its_type(argv, name, value):
+    assert run(*GOOD, *argv)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--settings", "{"], "--settings: expected JSON, found '{'"),
+        (["--settings", "[]"], "--settings: expected an object; found []"),
+        (["--settings", "{}"], "--settings.epochs: expected a value, found none; set it"),
+        (["--settings", '{"epochs": 0}'], "--settings.epochs: expected greater than 0; found 0"),
+        (
+            ["--settings", '{"epochs": 2.5}'],
+            "--settings.epochs: expected a valid integer, got a number with a fractional part; "
+            "found 2.5",
+        ),
+        (
+            ["--settings", '{"epochs": 1, "epoch": 2}'],
+            "--settings.epoch: expected no setting of this name; remove it",
+        ),
+        (["--net-count", "two"], "--net-count: expected a valid integer"),
+        (["--part", "all"], "--part: expected 'train' or 'test'; found 'all'"),
+        (["--priors", "conv1"], "--priors: expected NAME=FILE, found 'conv1'"),
+        (["--runs", '{"n": 5}'], "--runs: expected a valid array; found {'n': 5}"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(argv, line, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(*GOOD, *argv)
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {line}")
+    assert error.count("\n") == 1
+
+
+def test_a_missing_option_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("c.yaml", "--nets", "a")
+    assert "--settings" in capsys.readouterr().err
+
+
+def test_the_docstring_is_the_help(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run("--help")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Do what is asked." in printed
+    assert "the first of all, 100 % needed." in printed
+    assert "files of nets." in printed
+    assert "Args:" not in printed
+
+
+def test_an_error_of_the_program_is_one_line(capsys):
+    @program
+    def main() -> None:
+        raise UserError("kernels: expected some, found none")
+
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert capsys.readouterr().err == "error: kernels: expected some, found none\n"
