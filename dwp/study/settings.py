@@ -20,6 +20,7 @@ from dwp.errors import UserError
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks import network_class
 from dwp.priors import KINDS, KernelPrior, load_prior, prior_class
+from dwp.priors.kinds import REQUIRED
 from dwp.priors.pretrained import pretrained
 from dwp.records import parse_json
 from dwp.variants import BAYESIAN_SETTINGS, GRID, combinations, listed
@@ -364,7 +365,7 @@ def _check_prior(
     else:
         kind = prior_class(section["kind"])
         if fitted:
-            expected |= {"layers"} if kind.choices() else set()
+            expected |= {"layers"} if KINDS[section["kind"]].hyperparameters else set()
             expected |= {"training"} if kind.trained else set()
         expected |= {"released"} if released else set()
         expected |= {"pretrained"} if pretrained else set()
@@ -394,8 +395,8 @@ def _check_prior(
         for layer in fitted:
             if layer not in section[key]:
                 raise UserError(f"{place}.{key}: expected {layer} as well")
-    choices = kind.choices()
-    needed = {name for name, choice in choices.items() if choice.default is choice.empty}
+    choices = KINDS[section["kind"]].hyperparameters
+    needed = {name for name, choice in choices.items() if choice.default is REQUIRED}
     optional = "".join(f", optionally {name}" for name in sorted(set(choices) - needed))
     for layer, arguments in section.get("layers", {}).items():
         if not needed <= set(arguments) <= set(choices):
@@ -405,9 +406,9 @@ def _check_prior(
             )
         for name, value in arguments.items():
             setting = f"{place}.layers.{layer}.{name}"
-            if choices[name].annotation is int and not isinstance(value, int):
+            if choices[name].type is int and not isinstance(value, int):
                 raise UserError(f"{setting}: expected an integer, found {value}")
-            if value == 0 and name != "seed":
+            if value == 0 and choices[name].positive:
                 raise UserError(f"{setting}: expected a number above 0, found {value}")
     if kind.needs_kernels:
         for layer in fitted:

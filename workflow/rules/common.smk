@@ -179,7 +179,7 @@ def net_place(domain):
 
 def kind_place(domain, prior):
     """The class of a prior's kind."""
-    return KINDS[prior_section(domain, prior)["kind"]]
+    return KINDS[prior_section(domain, prior)["kind"]].location
 
 
 def run_places(w):
