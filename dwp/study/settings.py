@@ -22,7 +22,7 @@ from pydantic import (
 
 from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
-from dwp.errors import UserError
+from dwp.errors import UserError, refusal
 from dwp.priors.kinds import KINDS, REQUIRED, Kind
 from dwp.priors.pretrained import pretrained, pretrained_facts
 from dwp.registry import NETWORKS, class_facts
@@ -569,7 +569,7 @@ def validated(kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
             return kind.model_validate_json(settings)
         return kind.model_validate(dict(settings) if isinstance(settings, Mapping) else settings)
     except ValidationError as error:
-        raise UserError(_one_line(kind, error)) from None
+        raise _one_line(kind, error) from None
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -606,22 +606,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return config
 
 
-def _one_line(kind: type[Settings], error: ValidationError) -> str:
+def _one_line(kind: type[Settings], error: ValidationError) -> UserError:
     first = error.errors()[0]
-    location, found = [str(part) for part in first["loc"]], repr(first["input"])
-    found = found if len(found) <= 100 else f"{found[:100]} ..."
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "extra_forbidden":
-        known = _fields(kind, location[:-1])
-        return f"{'.'.join(location)}: {_unknown(location[-1], known)}"
-    path = ".".join(part for part in location if "[" not in part and part != "nullable")
-    path = f"{path}: " if path else ""
-    if first["type"] == "missing":
-        return f"{path}missing; expected a value"
-    if first["type"] == "value_error" and "found" in message:
-        return f"{path}{message}"
-    message = message.removeprefix("expected ")
-    return f"{path}expected {message[0].lower()}{message[1:]}; found {found}"
+        *path, name = map(str, first["loc"])
+        return UserError(f"{'.'.join([*path, name])}: {_unknown(name, _fields(kind, path))}")
+    return refusal("", error)
 
 
 def _fields(kind: Any, location: list[str]) -> Iterable[str]:
