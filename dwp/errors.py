@@ -57,7 +57,7 @@ def refusal(place: object, error: Any) -> UserError:
         return UserError(f"{path}: expected no setting of this name; remove it")
     if kind == "missing":
         return UserError(f"{path}: expected a value, found none; set it")
-    expected = re.sub("^Input should (be )?", "", problem["msg"])
+    expected = re.sub("^(Input|String|List|Dictionary) should (be )?", "", problem["msg"])
     return UserError(f"{path}: expected {expected}; found {reprlib.repr(found)}")
 
 

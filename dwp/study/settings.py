@@ -9,9 +9,11 @@ import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -36,7 +38,7 @@ XAVIER = "xavier"
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("expected a number")
+        raise ValueError(f"expected a number, found {value}")
     return value
 
 
@@ -67,13 +69,11 @@ Filters = Annotated[list[Count], Field(min_length=1)]
 
 def _different(values: list) -> list:
     if len({repr(value) for value in values}) < len(values):
-        raise ValueError("expected different values")
+        raise ValueError(f"expected different values, found {values}; remove one")
     return values
 
 
-Different = BeforeValidator(
-    lambda values: _different(values) if isinstance(values, list) else values
-)
+Different = AfterValidator(_different)
 Names = Annotated[list[Name], Different, Field(min_length=1)]
 Seeds = Annotated[list[Seed], Different, Field(min_length=1)]
 Counts = Annotated[list[Count], Different, Field(min_length=1)]
@@ -210,7 +210,8 @@ class LayerKernels(Settings):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if len(self.dump()) > 1:
-            raise ValueError("expected one of threshold, quantile and released")
+            found = ", ".join(sorted(self.dump()))
+            raise ValueError(f"expected one of threshold, quantile and released, found {found}")
         return self
 
 
@@ -416,7 +417,7 @@ class Classification(NetSettings):
         for part in (self.vary, self.tune):
             for name, values in part.items():
                 if name not in NetSettings.model_fields:
-                    raise ValueError(f"vary and tune: {_unknown(name, NetSettings.model_fields)}")
+                    raise ValueError(f"vary, tune: {_unknown(name, NetSettings.model_fields)}")
                 read = [
                     getattr(NetSettings.model_validate({**self.own, name: value}), name)
                     for value in values
@@ -614,21 +615,15 @@ def _one_line(kind: type[Settings], error: ValidationError) -> UserError:
     return refusal("", error)
 
 
-def _fields(kind: Any, location: list[str]) -> Iterable[str]:
-    """Return the names of the settings at a location inside a kind of settings."""
-    schema = kind.model_json_schema()
-    part = schema
-    for name in location:
-        while "$ref" in part or "anyOf" in part:
-            options = part.get("anyOf", [part])
-            part = next((one for one in options if "$ref" in one), {})
-            part = schema["$defs"][part["$ref"].rpartition("/")[2]] if part else {}
-        part = part.get("properties", {}).get(name) or part.get("additionalProperties") or {}
-    while "$ref" in part or "anyOf" in part:
-        options = part.get("anyOf", [part])
-        part = next((one for one in options if "$ref" in one), {})
-        part = schema["$defs"][part["$ref"].rpartition("/")[2]] if part else {}
-    return part.get("properties", {})
+def _fields(hint: Any, path: list[str]) -> Iterable[str]:
+    """Return the names of the settings at a path inside a type of settings."""
+    for name in ["", *path]:
+        if name:
+            own = isinstance(hint, type) and issubclass(hint, BaseModel)
+            hint = hint.model_fields[name].annotation if own else get_args(hint)[-1]
+        while get_origin(hint) in (Annotated, Union, UnionType):
+            hint = get_args(hint)[0]
+    return getattr(hint, "model_fields", {})
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
