@@ -50,14 +50,16 @@ def _fraction(value: Any) -> Any:
     return float(Fraction(value)) if isinstance(value, str) else _number(value)
 
 
-Int = Annotated[int, BeforeValidator(_number)]
-Count = Annotated[Int, Field(ge=1, le=10**9)]
-Seed = Annotated[Int, Field(ge=0)]
-Number = Annotated[float, BeforeValidator(_number)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Share = Annotated[Number, Field(gt=0, lt=1)]
-Scale = Annotated[float, BeforeValidator(_fraction), Field(gt=0)]
+NotBool = BeforeValidator(_number)
+Int = Annotated[int, NotBool]
+Count = Annotated[int, Field(ge=1, le=10**9), NotBool]
+Seed = Annotated[int, Field(ge=0), NotBool]
+Number = Annotated[float, NotBool]
+Positive = Annotated[float, Field(gt=0), NotBool]
+NotNegative = Annotated[float, Field(ge=0), NotBool]
+Share = Annotated[float, Field(gt=0, lt=1), NotBool]
+ShareOrNone = Annotated[float, Field(ge=0, lt=1), NotBool]
+Scale = Annotated[float, Field(gt=0), BeforeValidator(_fraction)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
 Layer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=64)]
 Class = Annotated[str, Field(pattern=r"^([A-Za-z0-9-]+|[^:]+\.py:\w+)$", max_length=200)]
@@ -131,7 +133,7 @@ class DataChoice(Settings):
         None,
         description="add fixed shifted and warped copies of training images up to this number",
     )
-    label_noise: Annotated[Number, Field(ge=0, lt=1)] = Field(
+    label_noise: ShareOrNone = Field(
         0.0, description="fixed share of the training labels that are redrawn at random"
     )
 
@@ -153,7 +155,7 @@ class Data(Settings):
 class SourceNets(Settings):
     """The nets whose kernels the priors are fitted to."""
 
-    count: Annotated[Int, Field(ge=1, le=100_000)] = Field(
+    count: Annotated[int, Field(ge=1, le=100_000), NotBool] = Field(
         100, description="number of nets, one seed each"
     )
     runs_per_job: Count = Field(1, description="nets that one job trains")
@@ -190,7 +192,7 @@ class LayerKernels(Settings):
     threshold: NotNegative | None = Field(
         None, description="pruning threshold: drop kernels of a smaller Euclidean norm"
     )
-    quantile: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+    quantile: ShareOrNone | None = Field(
         None, description="or: drop this fraction of the kernels, the smallest"
     )
     released: Released | None = Field(
