@@ -138,6 +138,10 @@ class DataChoice(Settings):
     )
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(_null(value), str) else _null(value)
+
+
 def _choice(value: Any) -> Any:
     return {"dataset": value} if isinstance(value, str) else value
 
@@ -528,7 +532,9 @@ class Config(Settings):
         False,
         description="write event files to `logs/<name>/tensorboard/` as well; needs the package",
     )
-    only: Names | None = Field(None, description="run only these domains")
+    only: Annotated[Names | None, BeforeValidator(_listed)] = Field(
+        None, description="run only these domains, a list or a single name"
+    )
     domains: Annotated[dict[Name, Domain], Field(min_length=1)] = Field(
         description="studies by name, each with the sections below"
     )
