@@ -2,59 +2,45 @@
 
 import functools
 import hashlib
+import io
 import logging
 import tarfile
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import torch
+import numpy as np
+from PIL import Image
 
-from dwp.data.idx import idx_bytes
-from dwp.data.images import ImageDataset
-from dwp.data.limits import Bounded, decode
-from dwp.data.sources import (
-    CHECKSUMS,
-    FILES,
-    TEST_FILES,
-    TRAIN_FILES,
-    download,
-    find_idx,
-    missing_files,
-    own_folders,
-    read_part,
-)
+from dwp.data.download import download
+from dwp.data.idx import FILES, KNOWN, IdxDataset, idx_bytes, read_known
 from dwp.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-ARCHIVE = "notMNIST_small.tar.gz"
 LETTERS = tuple("ABCDEFGHIJ")
-_MOST_MEMBER = 2**20  # bytes; the pictures have some hundreds
+
+Part = tuple[np.ndarray, np.ndarray]
+_Row = tuple[str, int, bytes]  # key of the order, class, pixels
 
 
 class Archive(NamedTuple):
-    """The content of the original archive.
+    """The images (n, 28, 28) and labels (n,), uint8, of an archive, and its unreadable pictures."""
 
-    Attributes:
-        parts: (images, labels) by "train" and "test"; uint8 of shapes (n, 28, 28) and (n,).
-        skipped: number of pictures that could not be read.
-    """
-
-    parts: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    train: Part
+    test: Part
     skipped: int
 
-    def checksums(self) -> dict[str, str]:
-        """Return the SHA-256 of the parts as idx files, in hex, by file name."""
-        tensors = self.parts["train"] + self.parts["test"]
-        return {
-            file: hashlib.sha256(idx_bytes(tensor)).hexdigest()
-            for file, tensor in zip(TRAIN_FILES + TEST_FILES, tensors, strict=True)
-        }
+    @property
+    def known(self) -> bool:
+        """Whether these are the parts of the small notMNIST that dwp knows."""
+        digests = [hashlib.sha256(idx_bytes(part)).hexdigest() for part in self.train + self.test]
+        return [KNOWN.get(digest) for digest in digests] == [(NotMNIST.name, f) for f in FILES]
 
 
-def read_archive(path: str | Path, test_per_class: int = 200) -> Archive:
-    """Read the original archive of PNG files (`notMNIST_small/A/xxx.png`) and split it.
+def read_small(path: Path, test_per_class: int) -> Archive:
+    """Read the archive of the small notMNIST (`notMNIST_small/A/xxx.png`) and split it.
 
     Copies within a class count once, and pictures found in more than one class are dropped. Of
     each class the `test_per_class` pictures with the smallest SHA-256 of their 784 pixels are the
@@ -66,86 +52,118 @@ def read_archive(path: str | Path, test_per_class: int = 200) -> Archive:
         test_per_class: test images of each class; the others are the train part.
 
     Raises:
-        UserError: not a readable archive, a picture is not 28 x 28, or a class has too few.
+        UserError: not a readable archive, or a class has too few readable pictures of 28 x 28.
     """
-    found: dict[bytes, set[int]] = {}
+    labels: dict[bytes, set[int]] = {}
     skipped = 0
+    for name, label, content in _pictures(path):
+        pixels = _pixels(content)
+        if pixels is None:
+            skipped += 1
+            _log.info("%s: %s cannot be read, skipped", path, name)
+        else:
+            labels.setdefault(pixels, set()).add(label)
+    parts: tuple[list[_Row], list[_Row]] = [], []
+    for label in range(len(LETTERS)):
+        rows = sorted(
+            (hashlib.sha256(pixels).hexdigest(), label, pixels)
+            for pixels, found in labels.items()
+            if found == {label}
+        )
+        _check_number(path, label, len(rows), test_per_class + 1)
+        for rank, (digest, _, pixels) in enumerate(rows):
+            parts[rank < test_per_class].append((digest[::-1], label, pixels))
+    return Archive(*map(_part, parts), skipped)
+
+
+def draw_large(path: Path, seed: int, train_per_class: int, test_per_class: int) -> Archive:
+    """Draw pictures from the archive of the large notMNIST (`notMNIST_large/A/xxx.png`).
+
+    The order of the draw, and of the parts, is that of the SHA-256 of the seed and the name.
+    Copies are kept.
+
+    Args:
+        path: the archive.
+        seed: which draw.
+        train_per_class: training images of each class.
+        test_per_class: test images of each class.
+
+    Raises:
+        UserError: as `read_small`.
+    """
+    listed: list[list[tuple[str, bytes]]] = [[] for _ in LETTERS]
+    for name, label, content in _pictures(path):
+        listed[label].append((hashlib.sha256(f"{seed} {name}".encode()).hexdigest(), content))
+    parts: tuple[list[_Row], list[_Row]] = [], []
+    skipped = 0
+    for label, pictures in enumerate(listed):
+        rows: list[_Row] = []
+        for key, content in sorted(pictures):
+            if len(rows) == train_per_class + test_per_class:
+                break
+            pixels = _pixels(content)
+            if pixels is None:
+                skipped += 1
+            else:
+                rows.append((key, label, pixels))
+        _check_number(path, label, len(rows), train_per_class + test_per_class)
+        parts[0].extend(rows[:train_per_class])
+        parts[1].extend(rows[train_per_class:])
+    return Archive(*map(_part, parts), skipped)
+
+
+def _pictures(path: Path) -> Iterator[tuple[str, int, bytes]]:
+    """Yield the name, class and content of the PNG files of an archive."""
     try:
-        # A stream: nothing is extracted, and no member is looked for out of order.
-        with Bounded(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        with tarfile.open(path, "r|gz") as archive:
             for member in archive:
-                parts = member.name.split("/")
-                inside = not member.name.startswith("/") and ".." not in parts
-                plain = member.isdir() or (member.isfile() and member.size <= _MOST_MEMBER)
-                if not (inside and plain):
-                    raise UserError(
-                        f"{path}: expected folders and files of at most {_MOST_MEMBER} bytes, "
-                        f"found {member.name} ({member.size} bytes); get the archive again"
-                    )
+                letter, file = ("", *member.name.split("/"))[-2:]
                 # Archives made on a Mac hold a hidden "._name.png" beside each file.
-                if (
-                    not member.isfile()
-                    or not parts[-1].endswith(".png")
-                    or parts[-1].startswith(".")
-                    or len(parts) < 2
-                    or parts[-2] not in LETTERS
-                ):
-                    continue
-                try:
-                    pixels = decode(archive.extractfile(member).read(), "PNG", (28, 28), None)
-                except LookupError as error:
-                    raise UserError(
-                        f"{path}: expected pictures of 28x28, found {member.name} of {error}; get "
-                        "the archive again"
-                    ) from None
-                except ValueError:
-                    skipped += 1
-                    _log.info("%s: %s cannot be read, skipped", path, member.name)
-                    continue
-                found.setdefault(pixels.tobytes(), set()).add(LETTERS.index(parts[-2]))
+                picture = file.endswith(".png") and not file.startswith(".")
+                if letter in LETTERS and picture and member.isfile():
+                    content = archive.extractfile(member).read()
+                    yield f"{letter}/{file}", LETTERS.index(letter), content
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{path}: not a readable archive ({error}); get it again") from None
 
-    by_class: list[list[tuple[str, bytes]]] = [[] for _ in LETTERS]
-    for pixels, labels in found.items():
-        if len(labels) == 1:
-            by_class[next(iter(labels))].append((hashlib.sha256(pixels).hexdigest(), pixels))
-    chosen: dict[str, list[tuple[str, int, bytes]]] = {"train": [], "test": []}
-    for label, pictures in enumerate(by_class):
-        if len(pictures) <= test_per_class:
-            raise UserError(
-                f"{path}: expected more than {test_per_class} different pictures of "
-                f"{LETTERS[label]}, found {len(pictures)}; get the archive again"
-            )
-        for rank, (digest, pixels) in enumerate(sorted(pictures)):
-            part = "test" if rank < test_per_class else "train"
-            chosen[part].append((digest[::-1], label, pixels))
-    return Archive({part: _stack(sorted(rows)) for part, rows in chosen.items()}, skipped)
+
+def _pixels(content: bytes) -> bytes | None:
+    """Return the 784 grey levels of a PNG file, or None if it cannot be read or is larger."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            return image.convert("L").tobytes() if image.size == (28, 28) else None
+    except Exception:  # a damaged picture can make its reader raise almost anything
+        return None
 
 
-def _stack(rows: list[tuple[str, int, bytes]]) -> tuple[torch.Tensor, torch.Tensor]:
-    pixels = bytearray(b"".join(row[2] for row in rows))
-    images = torch.frombuffer(pixels, dtype=torch.uint8).view(-1, 28, 28)
-    return images, torch.tensor([row[1] for row in rows], dtype=torch.uint8)
+def _part(rows: Iterable[_Row]) -> Part:
+    rows = sorted(rows)
+    images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, 28, 28)
+    return images, np.array([row[1] for row in rows], np.uint8)
+
+
+def _check_number(path: Path, label: int, found: int, needed: int) -> None:
+    if found < needed:
+        raise UserError(
+            f"{path}: expected at least {needed} readable pictures, 28x28, of {LETTERS[label]}, "
+            f"found {found}; get the archive again"
+        )
 
 
 @functools.lru_cache(maxsize=1)
-def _cached(path: Path, modified: int, test_per_class: int) -> Archive:
+def _cached(
+    read: Callable[..., Archive], path: Path, modified: int, *arguments: int
+) -> Archive:
     # Reading takes seconds, and the train and test parts are mostly asked for one after the other.
-    archive = read_archive(path, test_per_class)
-    if archive.skipped:
-        _log.info("%s: %d pictures cannot be read, skipped", path, archive.skipped)
-    if archive.checksums() != CHECKSUMS[NotMNIST.name]:
-        _log.warning("%s: not the notMNIST that dwp knows; using it as it is", path)
-    return archive
+    return read(path, *arguments)
 
 
-class NotMNIST(ImageDataset):
+class NotMNIST(IdxDataset):
     """The small notMNIST without its repeated pictures: 16,230 train and 2,000 test images.
 
     Read from four idx files named as MNIST's or, without them, from the original archive
-    `notMNIST_small.tar.gz`; `read_archive` tells how that is split. Another selection of
-    notMNIST's letters in idx files is accepted, with a warning in the log.
+    `notMNIST_small.tar.gz`, split as `read_small` says. Another selection of notMNIST's letters in
+    idx files is accepted, with a warning in the log.
 
     Args:
         root: folder with the files. The idx files in `notMNIST/raw/`, `notMNIST/` or directly,
@@ -163,51 +181,98 @@ class NotMNIST(ImageDataset):
         UserError: files are missing, cannot be downloaded, are corrupt or another data set's.
     """
 
-    name: ClassVar[str] = "notMNIST"
+    name = "notMNIST"
     classes = LETTERS
-    test_per_class: ClassVar[int] = 200
-    mirrors: ClassVar[tuple[str, ...]] = (
+    archive = "notMNIST_small.tar.gz"
+    urls = (
         "http://yaroslavvb.com/upload/notMNIST/notMNIST_small.tar.gz",
         "https://commondatastorage.googleapis.com/books1000/notMNIST_small.tar.gz",
     )
+    test_per_class: ClassVar[int] = 200
+    skipped = 0
 
-    def _read(self, train: bool, download: bool) -> None:
-        self.skipped = 0
-        folder = Path(self.root)
-        found = find_idx(folder, self.name)
-        archive = self._find_archive(folder)
-        if archive is not None and folder in (path.parent for path in found.values()):
-            # Idx files directly in the root may be any set's; the archive can only be notMNIST.
-            found = {}
-        if len(found) == len(FILES):
-            self.data, self.targets = read_part(
-                found, self.name, train, len(self.classes), strict=False
-            )
-            return
-        if archive is None and found:
-            raise missing_files(self.name, found)
-        if archive is None and download:
-            archive = self._download(folder)
-        if archive is None:
-            raise UserError(
-                f"{folder}: notMNIST not found; put {ARCHIVE} into {folder / self.name}, from "
-                f"{self.mirrors[0]}, or idx files named as MNIST's into "
-                f"{own_folders(folder, self.name)[0]}, or allow the download"
-            )
-        content = _cached(archive.resolve(), archive.stat().st_mtime_ns, self.test_per_class)
-        images, labels = content.parts["train" if train else "test"]
-        self.data, self.targets = images.clone(), labels.long()
+    def _read_archive(self, path: Path, train: bool) -> Part:
+        content = self._content(path)
         self.skipped = content.skipped
+        return content.train if train else content.test
 
-    def _find_archive(self, root: Path) -> Path | None:
-        folders = (root, root / self.name, root / self.name / "raw")
-        return next((f / ARCHIVE for f in folders if (f / ARCHIVE).is_file()), None)
+    def _content(self, path: Path) -> Archive:
+        modified = path.stat().st_mtime_ns
+        content = _cached(read_small, path.resolve(), modified, self.test_per_class)
+        if not content.known:
+            _log.warning("%s: not the notMNIST that dwp knows; using it as it is", path)
+        return content
 
-    def _download(self, root: Path) -> Path:
+    def _download(self, root: Path, folder: Path | None, missing: list[str]) -> None:
         def check(path: Path) -> None:
-            if read_archive(path, self.test_per_class).checksums() != CHECKSUMS[self.name]:
+            if not read_small(path, self.test_per_class).known:
                 raise UserError("not the content of notMNIST_small")
 
-        destination = root / self.name / ARCHIVE
-        download(self.mirrors, destination, check)
-        return destination
+        download(self.urls, root / self.name / self.archive, check)
+
+
+class NotMNISTExtra(NotMNIST):
+    """The small notMNIST and, for training, 3,413 letters more, very probably of the large one.
+
+    Args:
+        root: as for `NotMNIST`; the others in `notMNIST-extra/{images-idx3,labels-idx1}-ubyte`,
+            plain or `.gz`.
+        train: which part.
+        transform: applied to the PIL image of an item.
+        target_transform: applied to the class of an item.
+        download: as for `NotMNIST`; no address gives the other letters.
+
+    Raises:
+        UserError: files are missing, cannot be downloaded, are corrupt or another data set's.
+    """
+
+    def _read(self, train: bool, download: bool) -> None:
+        super()._read(train, download)
+        if train:
+            folder = Path(self.root) / "notMNIST-extra"
+            images, labels = (
+                self._extra(folder, file) for file in ("images-idx3-ubyte", "labels-idx1-ubyte")
+            )
+            self.data = np.concatenate([self.data, images])
+            self.targets = np.concatenate([self.targets, labels])
+
+    def _extra(self, folder: Path, file: str) -> np.ndarray:
+        path = folder / file
+        path = path if path.is_file() else folder / f"{file}.gz"
+        return read_known(path, "notMNIST-extra", file, strict=False)
+
+
+class NotMNISTLarge(NotMNIST):
+    """60,000 train images of the large notMNIST, 6,000 a letter, and 10,000 test images.
+
+    The public selection in MNIST's format (github.com/davidflanagan/notMNIST-to-MNIST), very
+    probably what the authors of the paper trained their source nets on. About 6.5 % of the labels
+    are wrong, and some images occur several times. Its test images are of the small notMNIST.
+    Without its four files, as many are drawn from the original archive `notMNIST_large.tar.gz`, as
+    `draw_large` says; then the test images are of the large notMNIST, too.
+
+    Args:
+        root: folder with the files. The idx files in `notMNIST-large/raw/`, `notMNIST-large/` or
+            directly; the archive directly, in `notMNIST-large/` or `notMNIST-large/raw/`.
+        train: which part.
+        transform: applied to the PIL image of an item.
+        target_transform: applied to the class of an item.
+        download: fetch the four files into `root/notMNIST-large/raw/` if nothing is found.
+
+    Attributes:
+        skipped: pictures of the archive that were drawn and cannot be read.
+
+    Raises:
+        UserError: files are missing, cannot be downloaded, are corrupt or another data set's.
+    """
+
+    name = "notMNIST-large"
+    archive = "notMNIST_large.tar.gz"
+    urls = ("https://raw.githubusercontent.com/davidflanagan/notMNIST-to-MNIST/master/",)
+    seed: ClassVar[int] = 0
+    per_class: ClassVar[tuple[int, int]] = (6000, 1000)
+    _download = IdxDataset._download
+
+    def _content(self, path: Path) -> Archive:
+        modified = path.stat().st_mtime_ns
+        return _cached(draw_large, path.resolve(), modified, self.seed, *self.per_class)
