@@ -1,4 +1,4 @@
-"""Image data sets as tensors, and stratified subsets of them.
+"""Image data sets as tensors.
 
 A data set has a name in `DATASETS`, or is a class in a file of one's own, `FILE.py:CLASS`. Its
 module, and torch, are imported when it is asked for, so that importing this package stays quick.
@@ -16,18 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dwp.data.images import ImageDataset
-    from dwp.data.subsets import stratified_subset, validation_indices
     from dwp.data.tensors import ImageTensors
-
-__all__ = [
-    "DATASETS",
-    "check_different",
-    "data_folder",
-    "load_dataset",
-    "registered",
-    "stratified_subset",
-    "validation_indices",
-]
 
 
 class Registered(NamedTuple):
@@ -60,14 +49,6 @@ DATASETS: dict[str, Registered] = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name in ("stratified_subset", "validation_indices"):
-        from dwp.data import subsets
-
-        return getattr(subsets, name)
-    raise AttributeError(f"module 'dwp.data' has no attribute '{name}'")
-
-
 def registered(name: str) -> Registered:
     """Return the shape and the number of classes of a data set.
 
@@ -81,9 +62,9 @@ def registered(name: str) -> Registered:
     """
     if name in DATASETS:
         return DATASETS[name]
-    from dwp.data.own import OwnClass
+    from dwp.data.own import own_class
 
-    own = OwnClass(name)
+    own = own_class(name)
     return Registered(name, own.image_shape, len(own.classes))
 
 
@@ -109,9 +90,9 @@ def load_dataset(
     """
     if name in DATASETS:
         return class_at(DATASETS[name].location)(root, train=train, download=download)
-    from dwp.data.own import OwnClass
+    from dwp.data.own import load_own
 
-    return OwnClass(name).load(root, train, download)
+    return load_own(name, root, train, download)
 
 
 def check_different(source: "ImageTensors", target: "ImageTensors") -> None:

@@ -34,7 +34,7 @@ def checked(
         UserError: they are nothing of this, or leave a choice.
     """
     try:
-        images, labels = _images(_array(data, "data"), shape), _labels(targets, classes)
+        images, labels = _images(_array(data), shape), _labels(_array(targets), classes)
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images and {len(labels)} targets")
     except Exception as error:  # objects of other libraries can raise anything
@@ -51,18 +51,14 @@ def _by(shape: Sequence[object]) -> str:
     return " x ".join(map(str, shape)) or "no axes"
 
 
-def _array(values: Any, what: str) -> np.ndarray:
-    if values is None:
-        raise ValueError(f"no {what}")
+def _array(values: Any) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if isinstance(values, (list, tuple)) and len(values):
-        return np.stack([_array(value, what) for value in values])
+        return np.stack([_array(value) for value in values])
     array = np.asarray(values)
-    if array.dtype.kind == "O":
-        array = np.array(array.tolist())
-    return array
+    return np.array(array.tolist()) if array.dtype.kind == "O" else array
 
 
 def _images(data: np.ndarray, shape: tuple[int, int, int] | None) -> np.ndarray:
@@ -70,43 +66,40 @@ def _images(data: np.ndarray, shape: tuple[int, int, int] | None) -> np.ndarray:
     if shape is None and len(found) == 3:
         shape = (found[2], *found[:2]) if found[2] in (1, 3) else found
     channels, height, width = shape or (1, *found[:1], *found[1:2])
-    layouts = {(height, width, channels)} | ({(height, width), (height * width,)} if channels == 1 else set())
-    if found not in layouts:
-        if found != (channels, height, width):
-            raise ValueError(f"data of {_by(data.shape)}")
+    grey = {(height, width), (height * width,)} if channels == 1 else set()
+    if found == (channels, height, width) != (height, width, channels):
         data = np.moveaxis(data, 1, 3)
-    data = data.reshape(len(data), height, width, channels)
+    elif found not in {(height, width, channels), *grey}:
+        raise ValueError(f"data of {_by(data.shape)}")
     kind = data.dtype.kind
     if kind not in "buif" or data.size == 0:
         raise ValueError(f"data of type {data.dtype}, {_by(data.shape)}")
     low, high = data.min(), data.max()
-    if kind == "b" or (kind == "f" and -_SLACK <= low and high <= 1 + _SLACK):
+    if kind == "b" or (kind == "f" and low >= -_SLACK and high <= 1 + _SLACK):
         data = np.rint(255.0 * np.clip(data, 0, 1))
-    elif not (low >= 0 and high <= 255) or (kind == "f" and (data != np.rint(data)).any()):
+    elif not (low >= 0 and high <= 255) or high == 1 or (data != np.rint(data)).any():
         raise ValueError(f"data of type {data.dtype} from {low} to {high}")
-    elif high == 1:
-        raise ValueError(f"data of type {data.dtype}, all 0 or 1 (multiply them by 255)")
-    images = np.array(data, np.uint8, order="C")
-    return images[..., 0] if channels == 1 else images
+    return np.array(data, np.uint8, order="C").reshape(
+        (-1, height, width, channels) if channels > 1 else (-1, height, width)
+    )
 
 
-def _labels(targets: Any, classes: Sequence[str]) -> np.ndarray:
-    labels = _array(targets, "targets")
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.dtype.kind in "US":
-        names = labels.astype(str).ravel().tolist()
+def _labels(targets: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.dtype.kind in "US":
+        names = targets.astype(str).tolist()
         if unknown := sorted(set(names) - set(classes)):
             raise ValueError(f"targets that name no class, such as {unknown[0]!r}")
-        labels = np.array([classes.index(name) for name in names])
-    if labels.ndim == 2 and labels.shape[1] == len(classes):
-        if not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):
+        targets = np.array([classes.index(name) for name in names])
+    if targets.ndim == 2 and targets.shape[1] == len(classes):
+        if not (np.isin(targets, (0, 1)).all() and (targets.sum(1) == 1).all()):
             raise ValueError("targets of two axes that are not one-hot")
-        labels = labels.argmax(1)
-    if labels.ndim != 1 or labels.dtype.kind not in "buif":
-        raise ValueError(f"targets of type {labels.dtype}, {_by(labels.shape)}")
-    if labels.size and not (labels.min() >= 0 and labels.max() < len(classes)):
-        raise ValueError(f"targets from {labels.min()} to {labels.max()}")
-    if (labels != np.rint(labels)).any():
+        targets = targets.argmax(1)
+    if targets.ndim != 1 or targets.dtype.kind not in "buif":
+        raise ValueError(f"targets of type {targets.dtype}, {_by(targets.shape)}")
+    if not (targets.min() >= 0 and targets.max() < len(classes)):
+        raise ValueError(f"targets from {targets.min()} to {targets.max()}")
+    if (targets != np.rint(targets)).any():
         raise ValueError("targets that are not whole numbers")
-    return labels.astype(np.int64)
+    return targets.astype(np.int64)

@@ -90,7 +90,7 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
     from dwp.data.distort import enlarge, redraw_labels
     from dwp.data.tensors import ImageTensors
 
-    setting, name, parts = _mapping(choice), describe(choice), {}
+    setting, name, parts = _mapping(choice), describe(choice), []
     for part, own in (("train", train), ("test", test)):
         images, targets = own.images, own.targets
         if part in setting:
@@ -101,27 +101,23 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
                     f"images, at most; found {end}"
                 )
             images, targets = train.images[first:end], train.targets[first:end]
-        if "classes" in setting:
-            matches = targets[:, None] == torch.tensor(setting["classes"])  # (n, classes)
-            images, targets = images[matches.any(1)], matches[matches.any(1)].int().argmax(1)
-        parts[part] = images, targets
-    (images, targets), (test_images, test_targets) = parts["train"], parts["test"]
-    wanted = range(len(setting["classes"])) if "classes" in setting else test_targets.tolist()
-    for part, (_, found) in parts.items():
-        if lacking := sorted(set(wanted) - set(found.tolist())):
-            lacking = [setting["classes"][k] for k in lacking] if "classes" in setting else lacking
+        classes = setting.get("classes", test.targets.unique().tolist())
+        if lacking := sorted(set(classes) - set(targets.tolist())):
             raise UserError(f"{name}: no {part} images of the classes {lacking}")
+        if "classes" in setting:
+            matches = targets[:, None] == torch.tensor(classes)  # (n, classes)
+            images, targets = images[matches.any(1)], matches[matches.any(1)].int().argmax(1)
+        parts += [images, targets]
+    images, targets, test_images, test_targets = parts
     if torch.equal(images, test_images):
         raise UserError(
             f"{name}: training and test part are the same {len(images)} images; take others for one"
         )
-    if "enlarge" in setting:
-        if setting["enlarge"] < len(images):
-            raise UserError(
-                f"{name}: expected enlarge to be at least {len(images)}, the number of training "
-                f"images; found {setting['enlarge']}"
-            )
-        images, targets = enlarge(images, targets, setting["enlarge"])
+    count = setting.get("enlarge", len(images))
+    if count < len(images):
+        raise UserError(f"{name}: expected enlarge from {len(images)} up, as it has as many images")
+    if count > len(images):
+        images, targets = enlarge(images, targets, count)
     targets = redraw_labels(targets, setting.get("label_noise", 0))
     return ImageTensors(images, targets, test_images, test_targets)
 

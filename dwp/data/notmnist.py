@@ -3,30 +3,25 @@
 import functools
 import hashlib
 import io
-import logging
-import tarfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from dwp.data.download import download
-from dwp.data.idx import FILES, KNOWN, IdxDataset, idx_bytes, read_known
+from dwp.data.files import download, identify, members, warn_unknown
+from dwp.data.idx import FILES, IdxDataset, idx_bytes, read_idx
 from dwp.errors import UserError
-
-_log = logging.getLogger(__name__)
 
 LETTERS = tuple("ABCDEFGHIJ")
 
 Part = tuple[np.ndarray, np.ndarray]
-_Row = tuple[str, int, bytes]  # key of the order, class, pixels
+"""Images (n, 28, 28) and labels (n,), uint8."""
 
 
 class Archive(NamedTuple):
-    """The images (n, 28, 28) and labels (n,), uint8, of an archive, and its unreadable pictures."""
+    """The parts that an archive is split into, and its number of unreadable pictures."""
 
     train: Part
     test: Part
@@ -35,96 +30,69 @@ class Archive(NamedTuple):
     @property
     def known(self) -> bool:
         """Whether these are the parts of the small notMNIST that dwp knows."""
-        digests = [hashlib.sha256(idx_bytes(part)).hexdigest() for part in self.train + self.test]
-        return [KNOWN.get(digest) for digest in digests] == [(NotMNIST.name, f) for f in FILES]
+        found = [identify(idx_bytes(array)) for array in self.train + self.test]
+        return found == [f"notMNIST/{file}" for file in FILES]
 
 
-def read_small(path: Path, test_per_class: int) -> Archive:
-    """Read the archive of the small notMNIST (`notMNIST_small/A/xxx.png`) and split it.
+@functools.lru_cache(maxsize=1)  # slow, and the two parts are mostly asked for one after the other
+def read_archive(
+    path: Path, modified: int, test: int, train: int | None = None, seed: int | None = None
+) -> Archive:
+    """Return the split content of an archive of PNG files (`notMNIST_small/A/xxx.png`).
 
-    Copies within a class count once, and pictures found in more than one class are dropped. Of
-    each class the `test_per_class` pictures with the smallest SHA-256 of their 784 pixels are the
-    test part. Both parts are ordered by the reversed hex text of that digest, which mixes the
-    classes. So the result depends on the pictures only, not on file names or order.
+    Each picture has a key. Of each class the `test` pictures with the smallest keys are the test
+    part, and the `train` next ones (None: all) the train part. Both parts are ordered by the
+    reversed keys, which mixes the classes.
+
+    Without a seed the key is the SHA-256 of the 784 pixels, in hex, copies within a class count
+    once, and pictures found in more than one class are dropped: so the result depends on the
+    pictures only, not on file names or order. With one it is that of the seed and the name, and
+    all pictures count.
 
     Args:
         path: the archive.
-        test_per_class: test images of each class; the others are the train part.
+        modified: when it was, as nothing is read twice.
+        test: test images of each class.
+        train: train images of each class.
+        seed: which draw.
 
     Raises:
         UserError: not a readable archive, or a class has too few readable pictures of 28 x 28.
     """
-    labels: dict[bytes, set[int]] = {}
-    skipped = 0
-    for name, label, content in _pictures(path):
-        pixels = _pixels(content)
-        if pixels is None:
-            skipped += 1
-            _log.info("%s: %s cannot be read, skipped", path, name)
-        else:
-            labels.setdefault(pixels, set()).add(label)
-    parts: tuple[list[_Row], list[_Row]] = [], []
-    for label in range(len(LETTERS)):
-        rows = sorted(
-            (hashlib.sha256(pixels).hexdigest(), label, pixels)
-            for pixels, found in labels.items()
-            if found == {label}
-        )
-        _check_number(path, label, len(rows), test_per_class + 1)
-        for rank, (digest, _, pixels) in enumerate(rows):
-            parts[rank < test_per_class].append((digest[::-1], label, pixels))
-    return Archive(*map(_part, parts), skipped)
+    pictures, skipped = _pictures(path)
+    if seed is None:
+        labels = defaultdict(set)
+        for _, label, pixels in pictures:
+            labels[pixels].add(label)
+        single = ((pixels, *found) for pixels, found in labels.items() if len(found) == 1)
+        rows = [(_digest(pixels), label, pixels) for pixels, label in single]
+    else:
+        rows = [(_digest(f"{seed} {name}".encode()), *rest) for name, *rest in pictures]
+    parts: tuple[list, list] = [], []
+    for number, letter in enumerate(LETTERS):
+        own = sorted(row for row in rows if row[1] == number)
+        if len(own) < test + (train or 1):
+            raise UserError(
+                f"{path}: expected at least {test + (train or 1)} readable pictures, 28x28, of "
+                f"{letter}, found {len(own)}; get the archive again"
+            )
+        parts[0].extend(own[test:][:train])
+        parts[1].extend(own[:test])
+    return Archive(*map(_stack, parts), skipped)
 
 
-def draw_large(path: Path, seed: int, train_per_class: int, test_per_class: int) -> Archive:
-    """Draw pictures from the archive of the large notMNIST (`notMNIST_large/A/xxx.png`).
-
-    The order of the draw, and of the parts, is that of the SHA-256 of the seed and the name.
-    Copies are kept.
-
-    Args:
-        path: the archive.
-        seed: which draw.
-        train_per_class: training images of each class.
-        test_per_class: test images of each class.
-
-    Raises:
-        UserError: as `read_small`.
-    """
-    listed: list[list[tuple[str, bytes]]] = [[] for _ in LETTERS]
-    for name, label, content in _pictures(path):
-        listed[label].append((hashlib.sha256(f"{seed} {name}".encode()).hexdigest(), content))
-    parts: tuple[list[_Row], list[_Row]] = [], []
-    skipped = 0
-    for label, pictures in enumerate(listed):
-        rows: list[_Row] = []
-        for key, content in sorted(pictures):
-            if len(rows) == train_per_class + test_per_class:
-                break
-            pixels = _pixels(content)
-            if pixels is None:
-                skipped += 1
+def _pictures(path: Path) -> tuple[list[tuple[str, int, bytes]], int]:
+    """Return the name, class and pixels of an archive's pictures, and how many are unreadable."""
+    pictures, skipped = [], 0
+    for name, content in members(path):
+        letter, file = ("", *name.split("/"))[-2:]
+        # Archives made on a Mac hold a hidden "._name.png" beside each file.
+        if letter in LETTERS and file.endswith(".png") and not file.startswith("."):
+            if pixels := _pixels(content):
+                pictures.append((f"{letter}/{file}", LETTERS.index(letter), pixels))
             else:
-                rows.append((key, label, pixels))
-        _check_number(path, label, len(rows), train_per_class + test_per_class)
-        parts[0].extend(rows[:train_per_class])
-        parts[1].extend(rows[train_per_class:])
-    return Archive(*map(_part, parts), skipped)
-
-
-def _pictures(path: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Yield the name, class and content of the PNG files of an archive."""
-    try:
-        with tarfile.open(path, "r|gz") as archive:
-            for member in archive:
-                letter, file = ("", *member.name.split("/"))[-2:]
-                # Archives made on a Mac hold a hidden "._name.png" beside each file.
-                picture = file.endswith(".png") and not file.startswith(".")
-                if letter in LETTERS and picture and member.isfile():
-                    content = archive.extractfile(member).read()
-                    yield f"{letter}/{file}", LETTERS.index(letter), content
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable archive ({error}); get it again") from None
+                skipped += 1
+    return pictures, skipped
 
 
 def _pixels(content: bytes) -> bytes | None:
@@ -136,34 +104,22 @@ def _pixels(content: bytes) -> bytes | None:
         return None
 
 
-def _part(rows: Iterable[_Row]) -> Part:
-    rows = sorted(rows)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _stack(rows: list[tuple[str, int, bytes]]) -> Part:
+    rows = sorted((key[::-1], *rest) for key, *rest in rows)
     images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, 28, 28)
     return images, np.array([row[1] for row in rows], np.uint8)
-
-
-def _check_number(path: Path, label: int, found: int, needed: int) -> None:
-    if found < needed:
-        raise UserError(
-            f"{path}: expected at least {needed} readable pictures, 28x28, of {LETTERS[label]}, "
-            f"found {found}; get the archive again"
-        )
-
-
-@functools.lru_cache(maxsize=1)
-def _cached(
-    read: Callable[..., Archive], path: Path, modified: int, *arguments: int
-) -> Archive:
-    # Reading takes seconds, and the train and test parts are mostly asked for one after the other.
-    return read(path, *arguments)
 
 
 class NotMNIST(IdxDataset):
     """The small notMNIST without its repeated pictures: 16,230 train and 2,000 test images.
 
     Read from four idx files named as MNIST's or, without them, from the original archive
-    `notMNIST_small.tar.gz`, split as `read_small` says. Another selection of notMNIST's letters in
-    idx files is accepted, with a warning in the log.
+    `notMNIST_small.tar.gz`, split as `read_archive` says. Another selection of notMNIST's letters
+    in idx files is accepted, with a warning in the log.
 
     Args:
         root: folder with the files. The idx files in `notMNIST/raw/`, `notMNIST/` or directly,
@@ -191,22 +147,20 @@ class NotMNIST(IdxDataset):
     test_per_class: ClassVar[int] = 200
     skipped = 0
 
+    def _archive(self, path: Path) -> Archive:
+        content = read_archive(path.resolve(), path.stat().st_mtime_ns, self.test_per_class)
+        if not content.known:
+            warn_unknown(path, self.archive)
+        return content
+
     def _read_archive(self, path: Path, train: bool) -> Part:
-        content = self._content(path)
+        content = self._archive(path)
         self.skipped = content.skipped
         return content.train if train else content.test
 
-    def _content(self, path: Path) -> Archive:
-        modified = path.stat().st_mtime_ns
-        content = _cached(read_small, path.resolve(), modified, self.test_per_class)
-        if not content.known:
-            _log.warning("%s: not the notMNIST that dwp knows; using it as it is", path)
-        return content
-
-    def _download(self, root: Path, folder: Path | None, missing: list[str]) -> None:
-        def check(path: Path) -> None:
-            if not read_small(path, self.test_per_class).known:
-                raise UserError("not the content of notMNIST_small")
+    def _download(self, root: Path, folder: Path, missing: list[str]) -> None:
+        def check(path: Path) -> bool:
+            return read_archive(path, 0, self.test_per_class).known
 
         download(self.urls, root / self.name / self.archive, check)
 
@@ -230,16 +184,13 @@ class NotMNISTExtra(NotMNIST):
         super()._read(train, download)
         if train:
             folder = Path(self.root) / "notMNIST-extra"
-            images, labels = (
-                self._extra(folder, file) for file in ("images-idx3-ubyte", "labels-idx1-ubyte")
-            )
-            self.data = np.concatenate([self.data, images])
-            self.targets = np.concatenate([self.targets, labels])
-
-    def _extra(self, folder: Path, file: str) -> np.ndarray:
-        path = folder / file
-        path = path if path.is_file() else folder / f"{file}.gz"
-        return read_known(path, "notMNIST-extra", file, strict=False)
+            for attribute, file in (
+                ("data", "images-idx3-ubyte"),
+                ("targets", "labels-idx1-ubyte"),
+            ):
+                path = folder / file if (folder / file).is_file() else folder / f"{file}.gz"
+                extra = read_idx(path, f"notMNIST-extra/{file}")
+                setattr(self, attribute, np.concatenate([getattr(self, attribute), extra]))
 
 
 class NotMNISTLarge(NotMNIST):
@@ -249,7 +200,7 @@ class NotMNISTLarge(NotMNIST):
     probably what the authors of the paper trained their source nets on. About 6.5 % of the labels
     are wrong, and some images occur several times. Its test images are of the small notMNIST.
     Without its four files, as many are drawn from the original archive `notMNIST_large.tar.gz`, as
-    `draw_large` says; then the test images are of the large notMNIST, too.
+    `read_archive` says; then the test images are of the large notMNIST, too.
 
     Args:
         root: folder with the files. The idx files in `notMNIST-large/raw/`, `notMNIST-large/` or
@@ -270,9 +221,8 @@ class NotMNISTLarge(NotMNIST):
     archive = "notMNIST_large.tar.gz"
     urls = ("https://raw.githubusercontent.com/davidflanagan/notMNIST-to-MNIST/master/",)
     seed: ClassVar[int] = 0
-    per_class: ClassVar[tuple[int, int]] = (6000, 1000)
+    per_class: ClassVar[tuple[int, int]] = (1000, 6000)  # test and train
     _download = IdxDataset._download
 
-    def _content(self, path: Path) -> Archive:
-        modified = path.stat().st_mtime_ns
-        return _cached(draw_large, path.resolve(), modified, self.seed, *self.per_class)
+    def _archive(self, path: Path) -> Archive:
+        return read_archive(path.resolve(), path.stat().st_mtime_ns, *self.per_class, self.seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dwp.data.cifar import CIFAR10
 from dwp.data.images import ImageDataset
 from dwp.errors import UserError
 
@@ -55,7 +56,7 @@ class CIFAR10JPEG(ImageDataset):
     """
 
     image_shape = (3, 32, 32)
-    classes = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+    classes = CIFAR10.classes
 
     def _read(self, train: bool, download: bool) -> None:
         self._path = Path(self.root) / "CIFAR10-jpeg" / f"{'train' if train else 'test'}.npz"
