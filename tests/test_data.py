@@ -523,7 +523,7 @@ BLOCKS = np.random.default_rng(0).integers(0, 256, (12, 1, 1, 3), dtype=np.uint8
 def jpeg_arrays(images: list[bytes] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a small part: blocks of one colour, by the format of the JPEG copy."""
     images = images or [jpeg(np.tile(block, (32, 32, 1))) for block in BLOCKS]
-    header = os.path.commonprefix(images)
+    header = images[0][: next((i for i, each in enumerate(zip(*images)) if len({*each}) > 1), 300)]
     rest = [image.removeprefix(header) for image in images]
     return {
         "header": np.frombuffer(header, np.uint8),
@@ -582,7 +582,7 @@ BAD_NPZ = {
     "no labels": ("cifar10-jpeg", {"labels": None}, "labels is not a file in the archive"),
     "floats": ("cifar10-jpeg", {"data": np.zeros(9, np.float32)}, "image 0: "),
     "one offset": ("cifar10-jpeg", {"offsets": lambda o: o[[0, -1]]}, "1 images and 12 targets"),
-    "no images": ("cifar10-jpeg", {"offsets": lambda o: o[:1]}, "found data of type"),
+    "no images": ("cifar10-jpeg", {"offsets": lambda o: o[:1]}, "found data of 0"),
     "class 10": ("cifar10-jpeg", {"labels": lambda x: x + 1}, "from 0 to 9 .* from 1 to 10"),
     "shifted": ("cifar10-jpeg", {"offsets": lambda o: o - (o == o[3])}, "image 2: "),
     "objects": ("cifar10-jpeg", {"labels": np.array([Harm, None])}, "allow_pickle=False"),
@@ -629,8 +629,8 @@ def test_damaged_npz_files_are_refused(tmp_path, name):
         path.write_bytes(changed.tobytes())
         try:
             assert torch.equal(read().images, whole)
-        except UserError as error:
-            assert str(error).startswith(str(path))
+        except UserError:
+            assert refusal(read).startswith(str(path))
             refused += 1
     assert refused > 30
 
@@ -657,8 +657,8 @@ class Base(ImageDataset):
 class Plain(torch.utils.data.Dataset):
     image_shape, classes = (1, 28, 28), ("a", "b", "c")
 
-    def __init__(self, root, train, ARGUMENTS):
-        self.kept = Base(train=train)
+    def __init__(self, SIGNATURE):
+        self.kept = Base(train=locals().get('train', True))
 
     def __len__(self):
         return 30
@@ -673,7 +673,7 @@ class Other:
 PLAIN = {
     "DATA": "lambda x: x",
     "TARGETS": "lambda x: x",
-    "ARGUMENTS": "**others",
+    "SIGNATURE": "root, train, **others",
     "ITEM": "image, label",
     "CLASS": "pass",
 }
@@ -716,7 +716,7 @@ TAKEN = {
         "name": "Plain",
         "ITEM": "torch.tensor(np.array(image))[None] / 255, label",
     },
-    "items, root and train only": {"name": "Plain", "ARGUMENTS": "more=None"},
+    "items, root and train only": {"name": "Plain", "SIGNATURE": "root, train"},
 }
 
 
@@ -756,21 +756,20 @@ REFUSED = {
     "halves": ({"TARGETS": "lambda y: y / 2"}, "not whole numbers"),
     "NaN labels": ({"TARGETS": "lambda y: y * float('nan')"}, "targets from nan to nan"),
     "unknown names": ({"TARGETS": "lambda y: ['x'] * 30"}, "such as 'x'"),
-    "error": ({"DATA": "lambda x: x.unknown"}, r"AttributeError: .* \(line 17\)"),
-    "one part": ({"name": "Plain", "root, train, ARGUMENTS": "root"}, "called with root"),
+    "error": ({"DATA": "lambda x: x.unknown"}, r"AttributeError: .* \(line \d+\)"),
+    "one part": ({"name": "Plain", "SIGNATURE": "root"}, "called with root"),
     "items of 3": ({"name": "Plain", "ITEM": "image, label, 0"}, "ValueError"),
     "one class": ({"CLASS": "image_shape, classes = (1, 28, 28), ['a']"}, r"found \['a'\]"),
     "names twice": ({"CLASS": "image_shape, classes = (1, 28, 28), 'a b a'.split()"}, "classes"),
     "a number of classes": ({"CLASS": "image_shape, classes = (1, 28, 28), 3"}, "found 3"),
     "flat shape": ({"CLASS": "image_shape, classes = (28, 28), 'ab'"}, "image_shape"),
     "no shape": ({"CLASS": "classes = ('a', 'b')"}, "with image_shape, classes"),
-    "no module": ({"CLASS": "import absent"}, r"ModuleNotFoundError: .* \(line 34\)"),
+    "no module": ({"CLASS": "import absent"}, r"ModuleNotFoundError: .* \(line \d+\)"),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
-def test_own_data_sets_are_refused_in_one_line(tmp_path, monkeypatch, changes, message):
-    monkeypatch.setattr(sys.modules[__name__], "PLAIN", PLAIN | {k: k for k in changes if "," in k})
+def test_own_data_sets_are_refused_in_one_line(tmp_path, changes, message):
     name = own(tmp_path, **({"name": "Other"} if "CLASS" in changes else {}) | changes)
     found = refusal(load_dataset, name, tmp_path, train=True)
     assert found.startswith(name.partition(":")[0])
@@ -979,7 +978,7 @@ def test_real_mnist_is_in_its_order():
 @needs("four-shapes")
 def test_real_four_shapes_are_light_on_dark():
     train = load_dataset("four-shapes", REAL, train=True)
-    assert train.data.float().mean() < 30
+    assert train.data[:, 0].float().mean() < 30
     ink = [train.data[train.targets == label].float().mean() for label in range(4)]
     assert ink[2] == min(ink)  # stars
 

@@ -46,6 +46,7 @@ class Glyphs(ImageDataset):
         seed: which draw.
     """
 
+    image_shape = (1, 28, 28)
     classes = LETTERS
 
     def __init__(

@@ -106,9 +106,13 @@ class IdxDataset(ImageDataset):
 
     def _download(self, root: Path, folder: Path, missing: list[str]) -> None:
         for file in missing:
-            urls, known = [f"{url}{file}.gz" for url in self.urls], f"{self.name}/{file}"
-            check = functools.partial(read_idx, known=known, strict=True)
-            download(urls, folder / f"{file}.gz", check)
+            path, known = folder / f"{file}.gz", f"{self.name}/{file}"
+            check = functools.partial(_is_known, known=known)
+            download([url + path.name for url in self.urls], path, check)
+
+
+def _is_known(path: Path, known: str) -> bool:
+    return read_idx(path, known, strict=True).size > 0
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:

@@ -54,10 +54,10 @@ def load_own(name: str, root: str | Path, train: bool, download: bool) -> ImageD
             )
         dataset = found(**arguments)
         if isinstance(dataset, ImageDataset) or not hasattr(dataset, "__getitem__"):
-            content = dataset.data, dataset.targets
+            data, targets = dataset.data, dataset.targets
         else:
-            content = zip(*(dataset[index] for index in range(len(dataset))), strict=True)
-        data, targets = checked(name, *content, found.classes, found.image_shape)
+            data, targets = zip(*(dataset[index] for index in range(len(dataset))), strict=True)
+        data, targets = checked(name, data, targets, found.classes, found.image_shape)
     lacking = set(range(len(found.classes))) - set(targets.tolist())
     if train and lacking:
         missing = found.classes[min(lacking)]
