@@ -280,7 +280,7 @@ def test_source_nets_depend_on_their_training(copy, module):
     "module",
     [
         *("dwp/priors/vae.py", "dwp/priors/__init__.py", "dwp/nn/bayesian.py"),
-        *("dwp/plots/style.py", "dwp/data/sources.py", "dwp/data/__init__.py"),
+        *("dwp/plots/style.py", "dwp/data/files.py", "dwp/data/__init__.py"),
     ],
 )
 def test_source_nets_do_not_depend_on_what_comes_later(copy, module):
