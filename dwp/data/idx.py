@@ -95,6 +95,9 @@ class IdxDataset(ImageDataset):
                 f"{self.archive}; put it there, from {self.urls[0]}, or allow the download"
             )
 
+    def _read_archive(self, path: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
     def _download(self, root: Path, folder: Path, missing: list[str]) -> None:
         for file in missing:
             known, urls = f"{self.name}/{file}", [f"{url}{file}.gz" for url in self.urls]

@@ -169,7 +169,7 @@ def test_settings(domain, prior, variant):
 def data_code(domain, role):
     """The fingerprint of what reads a data set: a class of dwp, or one of a file of the user's."""
     name = dataset_of(config["domains"][domain]["data"][role])
-    return code("prepare_data.py", registered(name).place)
+    return code("prepare_data.py", registered(name).location)
 
 
 def net_place(domain):
