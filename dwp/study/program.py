@@ -37,39 +37,39 @@ def program(main: Callable[..., None]) -> Callable[..., None]:
         parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
         positional = []
         for parameter in inspect.signature(main, eval_str=True).parameters.values():
-            options = _options(parameter) | {"help": helps.get(parameter.name)}
+            name, flags = parameter.name, {}
             if parameter.kind is parameter.POSITIONAL_ONLY:
-                parser.add_argument(parameter.name, **options)
-                positional.append(parameter.name)
-                continue
-            required = parameter.default is parameter.empty and "action" not in options
-            option = f"--{parameter.name.replace('_', '-')}"
-            parser.add_argument(option, required=required, **options)
+                positional.append(name)
+            else:
+                name = f"--{name.replace('_', '-')}"
+                flags = {"required": parameter.default is parameter.empty}
+            options = _options(name, parameter) | {"help": helps.get(parameter.name)}
+            parser.add_argument(name, **flags | options)
         values = vars(parser.parse_args(argv))
         main(*[values.pop(name) for name in positional], **values)
 
     return run
 
 
-def _options(parameter: inspect.Parameter) -> dict[str, Any]:
-    """Return the keywords of `add_argument` for a parameter."""
+def _options(name: str, parameter: inspect.Parameter) -> dict[str, Any]:
+    """Return the keywords of `add_argument` for a parameter and the name of its option."""
     hint, default = parameter.annotation, parameter.default
     default = None if default is parameter.empty else default
     if get_origin(hint) in (Union, types.UnionType):
         hint = functools.reduce(operator.or_, set(get_args(hint)) - {type(None)})
     if hint is bool:
-        return {"action": argparse.BooleanOptionalAction, "default": bool(default)}
-    place = f"--{parameter.name.replace('_', '-')}"
+        action = argparse.BooleanOptionalAction
+        return {"action": action, "default": bool(default), "required": False}
     if hint == dict[str, Path]:
         return {"nargs": "*", "action": _Pairs, "default": default, "metavar": "NAME=FILE"}
     part = get_args(hint)[0] if get_origin(hint) is list else hint
     if part in _TEXTS or get_origin(part) is Literal:
         several = {"nargs": "*" if default is not None else "+"} if part is not hint else {}
-        return {"type": _reader(place, part, json=False), "default": default, **several}
-    return {"type": _reader(place, hint, json=True), "default": default, "metavar": "JSON"}
+        return {"type": _reader(name, part, json=False), "default": default, **several}
+    return {"type": _reader(name, hint, json=True), "default": default, "metavar": "JSON"}
 
 
-def _reader(place: str, hint: Any, *, json: bool) -> Callable[[str], Any]:
+def _reader(option: str, hint: Any, *, json: bool) -> Callable[[str], Any]:
     """Return what turns an option's text into a value of the type `hint`."""
     from pydantic import TypeAdapter, ValidationError
 
@@ -79,7 +79,7 @@ def _reader(place: str, hint: Any, *, json: bool) -> Callable[[str], Any]:
         try:
             return adapter.validate_json(text) if json else adapter.validate_python(text)
         except ValidationError as error:
-            raise refusal(place, error) from None
+            raise refusal(option, error) from None
 
     return read
 
