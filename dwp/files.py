@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from dwp.errors import UserError
 from dwp.records import Record, parse_json
@@ -188,13 +187,7 @@ def save_tensors(
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header["sha256"] = _checksum(header, content)
     with atomic(path) as temporary:
-        try:
-            save_file(content, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        temporary.write_bytes(save(content, {_HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def load_tensors(
