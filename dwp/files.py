@@ -184,7 +184,10 @@ def save_tensors(
         "versions": _versions("torch", "numpy", "safetensors"),
     }
     header = json.loads(json.dumps(header))  # as it will be read
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = {  # copies: those that share memory are refused by safetensors
+        name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
+        for name, tensor in tensors.items()
+    }
     header["sha256"] = _checksum(header, content)
     with atomic(path) as temporary:
         temporary.write_bytes(save(content, {_HEADER: json.dumps(header, sort_keys=True)}))
