@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +181,7 @@ def save_tensors(
         "format": FORMAT_VERSION,
         "kind": kind,
         "settings": settings,
-        "versions": _versions("torch", "numpy", "safetensors"),
+        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
     }
     header = json.loads(json.dumps(header))  # as it will be read
     content = {  # copies: those that share memory are refused by safetensors
@@ -237,11 +237,3 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) ->
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def _versions(*names: str) -> dict[str, str]:
-    found = {}
-    for name in names:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

@@ -606,6 +606,13 @@ def test_multiplicative_kl_of_tiny_means_is_finite(mean):
     assert mean.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("prior_kind", [*EXACT, *ESTIMATED, "log-uniform"])
+def test_kernels_of_another_size_are_refused(prior_kind):
+    posterior = make_posterior(MultiplicativeKernels, shape=(2, 5, 5))
+    with pytest.raises(UserError, match="the prior is over 3 x 3 kernels, found 5 x 5"):
+        kl_divergence(posterior, make(prior_kind))
+
+
 def test_grouped_layers_have_fewer_kernels():
     net = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2))
     bayesianize(net, make("standard-normal"), log_variance=0.0)
