@@ -13,16 +13,15 @@ import hashlib
 import io
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from dwp.errors import UserError
 from dwp.records import Record, parse_json
@@ -182,19 +181,16 @@ def save_tensors(
         "format": FORMAT_VERSION,
         "kind": kind,
         "settings": settings,
-        "versions": _versions("torch", "numpy", "safetensors"),
+        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
     }
     header = json.loads(json.dumps(header))  # as it will be read
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = {  # copies: those that share memory are refused by safetensors
+        name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
+        for name, tensor in tensors.items()
+    }
     header["sha256"] = _checksum(header, content)
     with atomic(path) as temporary:
-        try:
-            save_file(content, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        temporary.write_bytes(save(content, {_HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def load_tensors(
@@ -241,11 +237,3 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) ->
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def _versions(*names: str) -> dict[str, str]:
-    found = {}
-    for name in names:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

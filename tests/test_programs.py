@@ -15,7 +15,7 @@ from dwp.data.tensors import to_unit
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.evaluation.scores import nearest, score
 from dwp.files import load_tensors, read_csv, read_json, save_tensors
-from dwp.kernels import cut_norm, norms
+from dwp.kernels import pruning_threshold, norms
 from dwp.nn.image_vae import ImageVAE
 from dwp.priors import prior_class
 from dwp.seeds import generator
@@ -163,7 +163,7 @@ def test_kernels_below_the_cut_are_dropped(tmp_path, program, how):
     program("build_kernels", nets=list(map(str, paths)), layer="conv2", settings=settings, **made)
     tensors, told = load_tensors(made["kernels"], kind="kernels")[0], read_json(made["description"])
     kernels = torch.cat(weights).flatten(0, 1)
-    kept = norms(kernels)[norms(kernels) >= cut_norm(norms(kernels), **how)]
+    kept = norms(kernels)[norms(kernels) >= pruning_threshold(norms(kernels), **how)]
     found = norms(torch.cat([tensors["train"], tensors["test"]]))
     assert 0 < len(kept) < len(kernels)
     assert torch.equal(found.sort().values, kept.sort().values)

@@ -30,7 +30,7 @@ def fit_prior(
         kind: a key of `dwp.priors.KINDS`.
         kernel_size: k.
         kernels: (n, k, k) or (n, 1, k, k); None for kinds that fit nothing.
-        arguments: what the kind lets choose (see `KernelPrior.choices`).
+        arguments: the hyperparameters of the kind (see `dwp.priors.KINDS`).
         training: `epochs`, `batch_size`, `learning_rate`, `seed`; to fit a random part of the
             kernels, `kernels` (how many); if not float32, `precision` (see
             `dwp.devices.products`). Unused by kinds that are not trained by gradient steps.
