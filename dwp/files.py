@@ -19,15 +19,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from dwp.errors import UserError
 from dwp.records import Record, parse_json
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where they are needed: a study reads and writes JSON without them
     import pandas as pd
+    import torch
 
 FORMAT_VERSION = 2
 _CHECKED_SINCE = 2  # the format that brought the checksum
@@ -164,7 +163,7 @@ def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
 
 def save_tensors(
     path: str | os.PathLike,
-    tensors: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, "torch.Tensor"],
     *,
     kind: str,
     settings: Mapping[str, Any],
@@ -177,6 +176,9 @@ def save_tensors(
         kind: what the file holds, checked by `load_tensors` ("prior", "kernels", ...).
         settings: JSON-serialisable settings that made the content.
     """
+    import torch
+    from safetensors.torch import save
+
     header = {
         "format": FORMAT_VERSION,
         "kind": kind,
@@ -195,7 +197,7 @@ def save_tensors(
 
 def load_tensors(
     path: str | os.PathLike, *, kind: str
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]]:
     """Read a file written by `save_tensors`.
 
     Returns:
@@ -229,8 +231,10 @@ def load_tensors(
     return Record(tensors, path), header["settings"]
 
 
-def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, "torch.Tensor"]) -> str:
     """Return the SHA-256, in hex, of the content of a file of tensors."""
+    import torch
+
     total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -107,9 +107,11 @@ def test_a_package_that_is_missing_is_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_import_is_quick_and_kinds_need_no_torch(tmp_path):
+def test_what_a_study_asks_needs_no_torch(tmp_path):
     code = (
-        "import sys, dwp, dwp.study.program\nfrom dwp.priors import KINDS\n"
+        "import sys, dwp, dwp.files, dwp.study.program\nfrom dwp.priors import KINDS\n"
+        "from dwp.priors.pretrained import pretrained_kind\n"
+        "assert pretrained_kind('mnist-7x7') == ('vae', 7)\n"
         "KINDS['vae'].hyperparameters['hidden']\nprint('torch' in sys.modules, len(dir(dwp)))"
     )
     done = python(tmp_path, code)

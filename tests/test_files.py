@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and tell damage; errors in one line; seeds."""
+"""Files that are whole or absent, and damage that is found; errors in one line; seeds."""
 
 import errno
 import importlib.metadata

@@ -140,13 +140,13 @@ def test_posterior_selection(kind):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_closed_form_against_monte_carlo(kind, prior_kind, setting):
     prior, posterior = make(prior_kind), make_posterior(kind, setting)
-    n = 10000
-    kernels = repeat(posterior, n).sample(generator("closed form"))
-    log_prior = prior.log_prob(kernels.flatten(0, 1)).view(n, -1)
-    estimates = log_density(posterior, kernels) - log_prior
-    exact = kl_divergence(posterior, prior)
+    many = repeat(posterior, 10000)
+    estimates = kl_divergence(many, prior, generator("closed form"), MONTE_CARLO)
+    kernels = many.sample(generator("closed form"))  # the same: what is estimated, written out
+    log_prior = prior.log_prob(kernels.flatten(0, 1)).view(10000, -1)
+    torch.testing.assert_close(estimates, -posterior.entropy() - log_prior)
+    exact, error = kl_divergence(posterior, prior), estimates.std(0) / 100
     assert exact.shape == (2,)
-    error = estimates.std(0) / math.sqrt(n)
     assert (error < 0.05 * exact).all()
     assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
 
@@ -160,17 +160,6 @@ def test_closed_form_against_torch(kind):
     prior = make("gaussian-diagonal")
     p = Normal(prior.mean.view(3, 3), prior.scale.diagonal().view(3, 3))
     torch.testing.assert_close(kl_divergence(posterior, prior), torch_kl(q, p).sum((1, 2)))
-
-
-@pytest.mark.parametrize("prior_kind", ["standard-normal", "gaussian-diagonal"])
-def test_kl_of_the_prior_from_itself_is_zero(prior_kind):
-    prior = make(prior_kind)
-    if prior_kind == "standard-normal":
-        mean, variance = torch.zeros(9), torch.ones(9)
-    else:
-        mean, variance = prior.mean, prior.scale.diagonal().square()
-    itself = GaussianKernels(mean.double().view(1, 3, 3), variance.double().log().view(1, 3, 3))
-    assert kl_divergence(itself, prior).item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("prior_kind", [*EXACT, "log-uniform"])
@@ -402,18 +391,6 @@ def test_estimate_of_a_prior_that_is_a_gaussian(prior_kind, setting):
     assert (error < 0.05 * exact).all()
 
 
-@pytest.mark.parametrize("prior_kind", EXACT)
-@pytest.mark.parametrize("kind", POSTERIORS)
-def test_a_closed_form_may_be_estimated(kind, prior_kind):
-    prior, posterior = make(prior_kind), make_posterior(kind)
-    many = repeat(posterior, 10000)
-    estimates = kl_divergence(many, prior, generator("estimate"), MONTE_CARLO)
-    exact, error = kl_divergence(posterior, prior), estimates.std(0) / 100
-    assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
-    assert (error < 0.05 * exact).all()
-    assert (estimates.std(0) > 0.01).all()
-
-
 # Bounds with several codes
 
 
@@ -526,23 +503,6 @@ def test_subsampling_kernels_is_unbiased(net, count):
     assert abs(found.mean() - full["conv2"]) < 3 * error
     if count == 4:  # conv1 has no more than two kernels
         assert all(draw["conv1"] == full["conv1"] for draw in draws)
-
-
-def test_subsampling_the_bound_is_unbiased(net, small_vae):
-    net.double()
-    give(net, {"conv1": make("standard-normal", 7), "conv2": small_vae})
-    with torch.no_grad():
-        random = generator("subsample")
-        full, parts = (
-            torch.stack(
-                [
-                    kl(net, random, reduction="layer", kernels_per_step=count)["conv2"]
-                    for _ in range(600)
-                ]
-            )
-            for count in (None, 2)
-        )
-    assert_means_agree(parts, full, precision=0.1)
 
 
 def test_subsampled_gradient_is_unbiased(net):

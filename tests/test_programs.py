@@ -15,7 +15,7 @@ from dwp.data.tensors import to_unit
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.evaluation.scores import nearest, score
 from dwp.files import load_tensors, read_csv, read_json, save_tensors
-from dwp.kernels import pruning_threshold, norms
+from dwp.kernels import norms, pruning_threshold
 from dwp.nn.image_vae import ImageVAE
 from dwp.priors import prior_class
 from dwp.seeds import generator

@@ -14,7 +14,7 @@ class Hyperparameter:
 
     Attributes:
         type: of its value.
-        default: `REQUIRED` if it has none; a default of None stands for "none", beside values of
+        default: `REQUIRED` if it has none; a default of None stands for "none", besides values of
             `type`.
         positive: whether it must be above 0.
     """
