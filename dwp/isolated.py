@@ -17,21 +17,21 @@ def seed_globally(*parts: object) -> None:
     torch.default_generator.manual_seed(seed)  # torch.manual_seed is slow where CUDA is not used
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 the global one
     random.seed(seed)
 
 
 @contextlib.contextmanager
 def own_randomness() -> Iterator[None]:
     """Within the block, draw from global generators as you like; after it they are as before."""
-    states = random.getstate(), np.random.get_state()
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
     cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
         with torch.random.fork_rng(list(cuda)):
             yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
-from dwp.errors import UserError
 from dwp.fast import visible
 from dwp.isolated import isolated, seed_globally
 from dwp.nn.bayesian import BayesianConv2d, bayesianize, kl
@@ -60,9 +59,7 @@ def _build_member(
     if priors is not None:
         codes = "codes" if settings.posterior == "codes" else None
         layers = settings.bayesian_layers  # None: those that have priors
-        bayesianize(
-            net, priors, layers=layers, posterior=codes, log_variance=settings.log_variance
-        )
+        bayesianize(net, priors, layers=layers, posterior=codes, log_variance=settings.log_variance)
     return net
 
 

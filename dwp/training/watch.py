@@ -56,12 +56,12 @@ class Watched:
     ) -> None:
         options: dict[str, Any] = {"dynamic_ncols": True}
         if not sys.stderr.isatty():
-            form = "{desc}: step {n_fmt} of {total_fmt}, {rate_noinv_fmt}, {remaining} left{postfix}"
+            form = (
+                "{desc}: step {n_fmt} of {total_fmt}, {rate_noinv_fmt}, {remaining} left{postfix}"
+            )
             options = {"file": _Lines(), "bar_format": form, "miniters": 1}
             options |= {"mininterval": _SECONDS, "maxinterval": _SECONDS}
-        self._bar = tqdm(
-            steps, desc=label, initial=first, total=total, unit=" steps", **options
-        )
+        self._bar = tqdm(steps, desc=label, initial=first, total=total, unit=" steps", **options)
         self._newest: dict[str, float] = {}
         self._names = list(names or [""])
         folder = os.environ.get(EVENTS)
