@@ -10,12 +10,14 @@ from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
 from dwp.evaluation.classifier import evaluate_classifier
+from dwp.isolated import isolated, seed_globally
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
 from dwp.study.settings import RunSettings, TestSettings, validated
 from dwp.training.classification import build_classifier, estimation_of, member_places
 
 
+@isolated()
 def evaluate_run(
     state: Mapping[str, Tensor],
     run: tuple[int, int],
@@ -45,6 +47,7 @@ def evaluate_run(
     samples, precision = settings.samples, settings.test_precision
     if test_settings is not None:
         samples, precision = test_settings.samples, test_settings.precision
+    seed_globally("evaluation", *run)
     net = build_classifier(settings, target.classes, priors)
     net.load_state_dict({name: tensor.nan_to_num() for name, tensor in state.items()})
     net.to(device, memory_format=torch.channels_last)
