@@ -1,25 +1,24 @@
-"""Draw images of generative models: a row per initialisation, a column per step of training."""
+"""Draw images of generative models: a row per initialisation, a column per step of training.
 
-import argparse
+Args:
+    samples: file of each initialisation
+    outputs: files of the figure
+"""
+
 from pathlib import Path
 
-from dwp.errors import one_line_errors
 from dwp.files import load_tensors
-from dwp.plots.images import images_by_step
+from dwp.plots.kernels import images_by_step
 from dwp.plots.style import save
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", nargs="+", required=True, help=".../INIT/seedN/NAME")
-    parser.add_argument("--outputs", nargs="+", required=True)
-    arguments = parser.parse_args()
-    images = {}
-    for path in arguments.samples:
-        tensors, settings = load_tensors(path, kind="samples")
-        images[Path(path).parts[-3]] = tensors["images"]
-    save(images_by_step(images, settings["sample_steps"]), arguments.outputs)
+@program
+def main(*, samples: dict[str, Path], outputs: list[Path]) -> None:
+    loaded = {init: load_tensors(path, kind="samples") for init, path in samples.items()}
+    steps = next(iter(loaded.values()))[1]["sample_steps"]
+    images = {init: tensors["images"] for init, (tensors, _) in loaded.items()}
+    save(images_by_step(images, steps), outputs)
 
 
 if __name__ == "__main__":
