@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _BLOCKS_PER_ROW = 4
 _IMAGES_PER_ROW = 4
+_PAIRS = (8, 4)  # rows, columns
 _TILE_PIXELS = 48
 _BARS = 60
 
@@ -60,30 +61,21 @@ def kernels_and_samples(
 
 
 @style.styled()
-def reconstruction_pairs(
-    real: "Tensor",
-    decoded: "Tensor",
-    error: float,
-    spread: float,
-    rows: int = 8,
-    columns: int = 4,
-) -> Figure:
+def reconstruction_pairs(real: "Tensor", decoded: "Tensor", error: float, spread: float) -> Figure:
     """Draw pairs of tiles: left a real kernel, right its reconstruction.
 
     A pair is divided by the largest magnitude in it, so that a weak reconstruction looks pale.
 
     Args:
-        real: (m, k, k); the first `rows` * `columns` are drawn.
+        real: (m, k, k); the first 32 are drawn.
         decoded: (m, k, k), their reconstructions.
         error: for the title, as the spread; see `dwp.evaluation.study.reconstruct`.
         spread: of the real kernels.
-        rows: of pairs.
-        columns: of pairs.
     """
     k = real.shape[-1]
     left, right = (numbers(kernels).reshape(-1, k, k) for kernels in (real, decoded))
     gap = np.full((len(left), k, 1), np.nan)
-    image = mosaic(_filled(np.concatenate([left, gap, right], 2), rows, columns))
+    image = mosaic(_filled(np.concatenate([left, gap, right], 2), *_PAIRS))
     height = style.SINGLE_COLUMN * image.shape[0] / image.shape[1] + 0.35
     figure, ((panel,),) = style.canvas(style.SINGLE_COLUMN, height)
     _show(panel, image)
@@ -119,31 +111,23 @@ def images_by_step(images: "Mapping[str, Tensor]", steps: Sequence[int]) -> Figu
 
 
 @style.styled()
-def latent_space(
-    grid: "Tensor",
-    extent: tuple[float, float, float, float],
-    codes: "Tensor | None" = None,
-) -> Figure:
+def latent_space(grid: "Tensor", reach: float, codes: "Tensor | None" = None) -> Figure:
     """Draw decoded kernels on the two-dimensional latent plane.
 
     Args:
         grid: (g, g, k, k), decoded mean kernels; `grid[i, j]` belongs to the i-th value of the
-            second latent coordinate and the j-th of the first, both rising and evenly spaced.
-        extent: (first low, first high, second low, second high): latent coordinates of the
-            outermost tiles' centres.
+            second latent coordinate and the j-th of the first, evenly spaced from -reach to reach.
+        reach: see `grid`.
         codes: (m, 2), codes of real kernels, drawn in a second panel of the same part of the plane
             (those outside are not shown).
     """
-    left, right, bottom, top = extent
-    rows, columns = grid.shape[:2]
-    half_x = (right - left) / max(columns - 1, 1) / 2
-    half_y = (top - bottom) / max(rows - 1, 1) / 2
-    edges = (left - half_x, right + half_x, bottom - half_y, top + half_y)
+    edge = reach + reach / (len(grid) - 1)
     size = (style.SINGLE_COLUMN, 3.35, 1, 1) if codes is None else (style.DOUBLE_COLUMN, 3.55, 1, 2)
     figure, (panels,) = style.canvas(*size)
     # The mosaic's first row is at the top of an image, the plane's lowest row at the bottom.
     image = mosaic(numbers(grid)[::-1])
-    panels[0].imshow(image, "RdBu_r", vmin=-1, vmax=1, interpolation="none", extent=edges)
+    extent = (-edge, edge, -edge, edge)
+    panels[0].imshow(image, "RdBu_r", vmin=-1, vmax=1, interpolation="none", extent=extent)
     panels[0].set_title("decoded kernels")
     panels[0].grid(False)
     if codes is not None:
@@ -151,7 +135,7 @@ def latent_space(
         panels[1].scatter(x, y, s=2, color="0.2", alpha=0.35, linewidths=0, rasterized=True)
         panels[1].set_title("codes of real kernels")
     for panel in panels:
-        panel.set(xlim=edges[:2], ylim=edges[2:], aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+        panel.set(xlim=extent[:2], ylim=extent[2:], aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
     return figure
 
 

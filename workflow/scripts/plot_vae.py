@@ -36,8 +36,7 @@ def main(
     real = load_kernels(kernels, "test", vae.kernel_size) if kernels else None
     codes = None if real is None else vae.encode(real)[0]
     if vae.latent == 2:
-        extent = (-_REACH, _REACH, -_REACH, _REACH)
-        save(latent_space(latent_grid(vae, _PLANE), extent, codes), latent)
+        save(latent_space(latent_grid(vae, _PLANE), _REACH, codes), latent)
     else:
         save(latent_traversal(latent_grid(vae, _ALONG), _ALONG, codes), latent)
     if reconstructions:
