@@ -98,14 +98,17 @@ def concatenate(
     Raises:
         UserError: a file is missing, is not CSV, or lacks a column.
     """
-    table = pd.concat([read_table(path, ["metric"], ["value"]) for path in paths])
+    columns = ["metric", *(["prior", "variant"] if variants else [])]
+    tables = [read_table(path, columns, ["value"]) for path in paths]
+    table = pd.concat(tables, ignore_index=True)
     if variants:
-        table = table.merge(pd.DataFrame(variants), on=["prior", "variant"], sort=False)
+        table = table.merge(pd.DataFrame(variants), on=["prior", "variant"])
         table = table.drop(columns="variant")
     run = [name for name in table if name not in _MEASURED]
     order = table[run].apply(lambda c: c if is_numeric_dtype(c) else pd.factorize(c)[0])
-    ordered = order.reset_index(drop=True).sort_values(run, kind="stable").index
-    return table.iloc[ordered][[*run, *(name for name in _MEASURED if name in table)]]
+    table = table.loc[order.sort_values(run, kind="stable").index]
+    measured = [name for name in _MEASURED if name in table]
+    return table[[*run, *measured]].reset_index(drop=True)
 
 
 def write_readable(frame: pd.DataFrame, path: str | os.PathLike) -> None:

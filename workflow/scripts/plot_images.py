@@ -1,7 +1,7 @@
 """Draw images of generative models: a row per initialisation, a column per step of training.
 
 Args:
-    samples: file of each initialisation
+    weights: file of the batch with the first seed, of each initialisation
     outputs: files of the figure
 """
 
@@ -14,10 +14,12 @@ from dwp.study.program import program
 
 
 @program
-def main(*, samples: dict[str, Path], outputs: list[Path]) -> None:
-    loaded = {init: load_tensors(path, kind="samples") for init, path in samples.items()}
-    steps = next(iter(loaded.values()))[1]["sample_steps"]
-    images = {init: tensors["images"] for init, (tensors, _) in loaded.items()}
+def main(*, weights: dict[str, Path], outputs: list[Path]) -> None:
+    images, steps = {}, []
+    for init, path in weights.items():
+        tensors, settings = load_tensors(path, kind="convergence")
+        images[init] = tensors[f"seed{settings['runs'][0]['seed']}/drawn"]
+        steps = settings["sample_steps"]
     save(images_by_step(images, steps), outputs)
 
 
