@@ -19,7 +19,6 @@ from dwp.evaluation.statistics import (
     paired_tests,
     steps_to_levels,
     summarise,
-    with_holm,
 )
 from dwp.variants import as_text
 
@@ -84,21 +83,12 @@ def test_paired_test_of_known_sample():
     t = 2 * math.sqrt(3)
     assert row["p"] == pytest.approx(1 - t / math.sqrt(2 + t**2))
     assert row["interval"] == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
+    other = runs({"dwp": [0.9], "normal": [0.8]}, n=100)
+    both = paired_tests(pd.concat([table, other, runs({"normal": [0.1]}, init="xavier")]), DWP)
+    assert both["difference"].tolist() == pytest.approx([0.2, -0.1])  # init xavier has no reference
+    assert both["p"].isna().tolist() == [False, True]  # one split
     with pytest.raises(UserError, match="'flow'"):
         paired_tests(table, {"prior": "flow"})
-
-
-def test_pairing_keeps_settings_apart():
-    parts = [
-        runs({"dwp": [0.5], "normal": [0.4]}),
-        runs({"dwp": [0.9], "normal": [0.8]}, n=100),
-        runs({"normal": [0.1]}, init="xavier"),  # without the reference
-    ]
-    table = paired_tests(pd.concat(parts), DWP)
-    assert list(table["n"]) == [50, 100]
-    assert set(table["init"]) == {"dwp"}
-    assert table["difference"].tolist() == pytest.approx([-0.1, -0.1])
-    assert table[["interval", "p"]].isna().all(axis=None)  # one split
 
 
 def test_a_difference_that_is_the_same_in_all_splits_is_no_evidence():
@@ -141,19 +131,6 @@ def test_holm_by_hand():
     expected = pd.Series([0.03, 0.06, math.nan, 0.06, 0.02], index=list("abcde"))
     pd.testing.assert_series_equal(holm(p), expected)
     assert holm(pd.Series([0.6, 0.9])).tolist() == [1.0, 1.0]
-
-
-def test_tests_of_other_metrics_and_other_choices_are_corrected_apart():
-    rows = [
-        ("nll", "prior", "validation", 0.01, 0.02),
-        ("nll", "prior", "validation", 0.02, 0.02),
-        ("nll", "prior", "test", 0.01, 0.01),
-        ("elbo", "prior", "validation", 0.01, 0.01),
-        ("nll", "precision", "validation", 0.01, 0.01),
-    ]
-    tests = pd.DataFrame(rows, columns=["metric", "compared", "chosen_by", "p", "expected"])
-    tests.index = [0, 0, 1, 1, 2]  # as after a concatenation
-    assert with_holm(tests)["p_holm"].tolist() == tests["expected"].tolist()
 
 
 def tuned(metric, values, prior="dwp"):
@@ -278,17 +255,6 @@ def test_cells_are_tested_along_their_row_and_their_column():
             pd.testing.assert_series_equal(corrected, holm(family[f"{which}_p"]), check_names=False)
 
 
-def test_a_failed_run_shows_in_its_cell_and_in_the_parts():
-    table = crossed()
-    failed = (table["prior"] == "dwp") & (table["init"] == "dwp") & (table["split"] == 2)
-    table.loc[failed & (table["n"] == 50), "value"] = np.nan
-    cells = factorial(table, REFERENCE).set_index(["n", "prior", "init"])
-    assert cells.loc[(50, "dwp", "dwp"), ["mean", "interval"]].isna().all(axis=None)
-    assert cells.loc[(50, "dwp", "xavier"), "mean"].notna().all()
-    parts = effects(table, FULL, REFERENCE)
-    assert (parts["mean"].isna() == (parts["n"] == 50)).all()
-
-
 # The authors' numbers
 
 PAPER = pd.DataFrame(
@@ -381,20 +347,10 @@ def test_every_net_of_the_papers_shapes_has_the_authors_number():
     assert found == len(paper) == 4 * 2 * 3 * 7
 
 
-@pytest.mark.parametrize(
-    ("name", "x", "only", "least"),
-    [
-        ("features", "scale", {"dataset": "mnist"}, 0.9),
-        ("features", "scale", {"dataset": "cifar"}, 0.5),
-        ("convergence", "step", {"dataset": "mnist", "experiment": "image-vae"}, -220),
-        ("convergence", "step", {"dataset": "mnist", "experiment": "classifier"}, 0.85),
-        ("convergence", "step", {"dataset": "cifar", "experiment": "classifier"}, 0.1),
-    ],
-)
-def test_the_authors_curves(name, x, only, least):
+@pytest.mark.parametrize(("name", "x"), [("features", "scale"), ("convergence", "step")])
+def test_the_authors_curves(name, x):
     path = ROOT / "workflow" / "resources" / f"paper_{name}.csv"
-    paper = read_authors([path], ["init", x, "value"], **only)
+    paper = read_authors([path], ["init", x, "value"])
     assert set(paper["init"]) == {"xavier", "dwp", "source-kernels"}
-    assert paper["value"].between(least, 1).all()
-    assert not paper.duplicated(["init", x]).any()
-    assert read_authors([path], ["init", x, "value"], **only | {"dataset": "shapes"}).empty
+    assert paper["value"].between(-220, 1).all()
+    assert not paper.drop(columns="value").duplicated().any()

