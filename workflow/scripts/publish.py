@@ -10,6 +10,7 @@ import gzip
 import io
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,7 @@ Time of the jobs, each on one core (of a job that was run again, the last time):
 
 | stage | minutes |
 | --- | --: |
-"""
+{times}"""
 
 
 @program
@@ -48,8 +49,9 @@ def main(config: Path, /) -> None:
     name = read_config(config).get("name")
     check_name(f"{config}: name", name)
     results, logs = Path("results", name), Path("logs", name)
-    target = Path("results", "published", name)
-    made = _up_to_date(config)
+    snakemake = [sys.executable, "-m", "snakemake", "--configfile", str(config), "--summary"]
+    made = pd.read_csv(io.StringIO(_output(config, snakemake)), sep="\t", dtype=str)
+    made = made[made["plan"] == "no update"]
     outputs = sorted(map(Path, made["output_file"]))
     files = [file for pattern in _PATTERNS for file in outputs if file.match(pattern)]
     if not files:
@@ -57,28 +59,17 @@ def main(config: Path, /) -> None:
             f"{results}: expected tables and figures, found none that are up to date; run "
             f"snakemake --configfile {config} first"
         )
-    facts = {
-        "name": name,
-        "config": config,
-        "commit": _commit(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "packages": ", ".join(f"{package} {version(package)}" for package in _PACKAGES),
-    }
+    commit = _output("git", ["git", "rev-parse", "--short=12", "HEAD"]).strip()
+    target = Path("results", "published", name)
     shutil.rmtree(target, ignore_errors=True)
     for file in files:
         content, goal = file.read_bytes(), target / file.relative_to(results)
-        if len(content) > _LARGEST:
-            if file.suffix != ".csv":
-                continue
+        if len(content) > _LARGEST and file.suffix == ".csv":
             content = gzip.compress(content, mtime=0)  # no time: the same bytes each time
-            if len(content) > _LARGEST_COMPRESSED:
-                continue
             goal = goal.with_name(f"{file.name}.gz")
-        with atomic(goal) as temporary:
-            temporary.write_bytes(content)
+        if len(content) <= (_LARGEST_COMPRESSED if goal.suffix == ".gz" else _LARGEST):
+            with atomic(goal) as temporary:
+                temporary.write_bytes(content)
     write_text(target / "config.yaml", config.read_text(encoding="utf-8"))
     minutes = pd.Series(dtype=float)
     for file in sorted({Path(log).with_suffix(".tsv") for log in made["log-file(s)"]}):
@@ -86,37 +77,32 @@ def main(config: Path, /) -> None:
             stage = file.relative_to(logs).parts[1]
             minutes[stage] = minutes.get(stage, 0) + read_csv(file, sep="\t")["s"].sum() / 60
     minutes["all"] = minutes.sum()
-    times = "".join(f"| {stage} | {value:.1f} |\n" for stage, value in minutes.items())
-    write_text(target / "README.md", _README.format(**facts) + times)
+    text = _README.format(
+        name=name,
+        config=config,
+        commit=commit,
+        processor=_processor(),
+        cores=os.cpu_count(),
+        system=platform.system(),
+        python=platform.python_version(),
+        packages=", ".join(f"{package} {version(package)}" for package in _PACKAGES),
+        times="".join(f"| {stage} | {value:.1f} |\n" for stage, value in minutes.items()),
+    )
+    write_text(target / "README.md", text)
 
 
-def _up_to_date(config: Path) -> pd.DataFrame:
-    """Return Snakemake's account of the files that the config makes and that are up to date."""
-    command = [sys.executable, "-m", "snakemake", "--configfile", str(config), "--summary"]
+def _output(source: str | Path, command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise UserError(f"{config}: {''.join(reason).removeprefix('error in the config: ')}")
-    files = pd.read_csv(io.StringIO(done.stdout), sep="\t", dtype=str)
-    return files[files["plan"] == "no update"]
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        raise UserError("git: expected a repository with a commit, found none") from None
-    return done.stdout.strip()
+        raise UserError(f"{source}: {''.join(reason).removeprefix('error in the config: ')}")
+    return done.stdout
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    facts = Path("/proc/cpuinfo")
+    found = re.search("model name\\s*: (.*)", facts.read_text() if facts.exists() else "")
+    return found[1] if found else platform.machine()
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def main(
     by = ["init", "scale", "metric"]
     authors = read_authors([paper], ["init", "scale", "value"], dataset=dataset)
     authors = authors[["init", "scale", "value"]]
-    beside = authors.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
-    summarised = summarise(numbers, ["domain", *by], over="seed").merge(beside, "left", by)
+    theirs = authors.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
+    summarised = summarise(numbers, ["domain", *by], over="seed").merge(theirs, "left", by)
     write_csv(summary, summarised)
     accuracy = summarised[summarised["metric"] == "test_accuracy"]
     write_readable(accuracy.drop(columns=["domain", "metric"]), table)
