@@ -103,7 +103,7 @@ def concatenate(
     table = pd.concat(tables, ignore_index=True)
     if variants:
         table = table.merge(pd.DataFrame(variants), on=["prior", "variant"])
-        table = table.drop(columns="variant")
+    table = table.drop(columns="variant", errors="ignore")
     run = [name for name in table if name not in _MEASURED]
     order = table[run].apply(lambda c: c if is_numeric_dtype(c) else pd.factorize(c)[0])
     table = table.loc[order.sort_values(run, kind="stable").index]

@@ -28,16 +28,16 @@ def main(
     *,
     prior: Path,
     kernels: Path | None = None,
-    latent: list[Path],
+    latent: list[Path] | None = None,
     reconstructions: list[Path] | None = None,
 ) -> None:
     torch.set_num_threads(1)
     vae = load_vae(prior)
     real = load_kernels(kernels, "test", vae.kernel_size) if kernels else None
     codes = None if real is None else vae.encode(real)[0]
-    if vae.latent == 2:
+    if latent and vae.latent == 2:
         save(latent_space(latent_grid(vae, _PLANE), _REACH, codes), latent)
-    else:
+    elif latent:
         save(latent_traversal(latent_grid(vae, _ALONG), _ALONG, codes), latent)
     if reconstructions:
         save(reconstruction_pairs(real, *reconstruct(vae, real)), reconstructions)

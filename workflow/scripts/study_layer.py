@@ -30,17 +30,18 @@ _TILES = 6
 def main(
     *,
     kernels: Path | None = None,
-    priors: dict[str, Path],
-    samples: list[Path],
+    priors: dict[str, Path] | None = None,
+    samples: list[Path] | None = None,
     norms: list[Path] | None = None,
     table: Path | None = None,
     kl: list[Path] | None = None,
 ) -> None:
     torch.set_num_threads(1)
-    loaded = {name: load_prior(path) for name, path in priors.items()}
+    loaded = {name: load_prior(path) for name, path in (priors or {}).items()}
     real = load_kernels(kernels, "test") if kernels else None
-    drawn = {name: p.sample(_TILES**2, generator("figure")) for name, p in loaded.items()}
-    save(kernels_and_samples(real, drawn, _TILES), samples)
+    if samples:
+        drawn = {name: p.sample(_TILES**2, generator("figure")) for name, p in loaded.items()}
+        save(kernels_and_samples(real, drawn, _TILES), samples)
     if norms:
         tensors, settings = load_tensors(kernels, kind="kernels")
         kept = len(tensors["train"]) + len(tensors["test"])

@@ -1,7 +1,7 @@
 """Tabulate the scores of all priors on the test kernels of their layers.
 
 Args:
-    scores: files .../PRIOR/LAYER.json
+    scores: file of each prior
     output: CSV, with a .md and a .html
 """
 
@@ -17,11 +17,15 @@ _TERMS = ("elbo", "log_likelihood", "kl", "log_prob")
 
 
 @program
-def main(*, scores: list[Path], domain: str, output: Path) -> None:
+def main(*, scores: dict[str, Path], domain: str, output: Path) -> None:
     rows = []
-    for path in scores:
-        score = read_json(path)
-        row = {"domain": domain, "layer": path.stem, "prior": path.parent.name}
+    found = [
+        (prior, layer, score)
+        for prior, path in scores.items()
+        for layer, score in read_json(path).items()
+    ]
+    for prior, layer, score in found:
+        row = {"domain": domain, "layer": layer, "prior": prior}
         row |= {"n": score["n"], "estimator": score["log_prob"]["estimator"]}
         for term in _TERMS:
             row[term] = score[term]["mean"]

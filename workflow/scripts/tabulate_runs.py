@@ -1,9 +1,10 @@
 """Concatenate the tables of runs that several jobs have written.
 
 Args:
-    runs: CSV files.
+    metrics: CSV files with a row a run and metric
+    history: CSV files with a row a run, step and metric
     variants: prior, variant and settings as text of each combination of varied and tuned ones
-    output: CSV
+    outputs: CSV of all metrics, and of all histories
 """
 
 from pathlib import Path
@@ -14,8 +15,15 @@ from dwp.study.program import program
 
 
 @program
-def main(*, runs: list[Path], variants: list[dict[str, str]] | None = None, output: Path) -> None:
-    write_csv(output, concatenate(runs, variants or ()))
+def main(
+    *,
+    metrics: list[Path],
+    history: list[Path] | None = None,
+    variants: list[dict[str, str]] | None = None,
+    outputs: list[Path],
+) -> None:
+    for tables, output in zip([metrics, history], outputs, strict=False):
+        write_csv(output, concatenate(tables or [], variants or ()))
 
 
 if __name__ == "__main__":
