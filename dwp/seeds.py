@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dwp.recompute import repeatable
+
 Source = torch.Generator | Sequence[torch.Generator] | None
 """Where draws come from: one generator, one for each run of a stack, or torch's global one."""
 
@@ -37,9 +39,12 @@ def standard_normal(shape: Sequence[int], source: Source, like: Tensor) -> Tenso
     With one generator a run, the first dimension holds the runs' equal blocks one after another,
     and each block is what its run's generator gives for a tensor of the block's shape alone.
     """
-    numbers = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
-    if source is None or isinstance(source, torch.Generator):
-        return numbers.normal_(generator=source)
+    options = {"dtype": like.dtype, "device": like.device}
+    if source is None:  # alone what `torch.vmap` and `torch.compile` can take
+        return torch.randn(tuple(shape), **options)
+    if isinstance(source, torch.Generator):
+        return torch.randn(tuple(shape), generator=repeatable(source), **options)
+    numbers = torch.empty(tuple(shape), **options)
     for block, generator in zip(numbers.view(len(source), -1), source, strict=True):
-        block.normal_(generator=generator)
+        block.normal_(generator=repeatable(generator))
     return numbers

@@ -93,7 +93,11 @@ class KernelVAE(KernelPrior):
         )[side]
         heads = [head for head in heads if head is not None]
         device = maps.device.type
-        if self.frozen and (device == "cpu" or _whole(device)):
+        if (
+            self.frozen
+            and not torch.compiler.is_compiling()
+            and (device == "cpu" or _whole(device))
+        ):
             half = _half(maps)
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
             if self._stacks.get("key") != key:
