@@ -87,35 +87,31 @@ class BayesianConv2d(nn.Conv2d):
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Register a parameter; see `torch.nn.Module.register_parameter`."""
-        known = self._parameters.get(name)
         bound = "log_variance" in self._parameters and self.posterior_kind != "multiplicative"
-        if name == "weight" and known is not None and bound and not self._loading:
+        if name == "weight" and bound and not self._loading and name in self._parameters:
             raise UserError(
                 "weight: another parameter (as of fuse_conv_bn_eval) would leave the variance "
                 "behind; fuse before dwp.bayesianize, or copy numbers into the weight"
             )
         super().register_parameter(name, param)
 
-    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+    def register_buffer(self, name: str, *arguments: Any, **options: Any) -> None:
         """Register a buffer; see `torch.nn.Module.register_buffer`."""
         if name in ("weight_mask", "codes_mask", "log_variance_mask"):
             raise UserError(
                 "pruning: would leave the variance of a Bayesian layer behind; prune before "
                 "dwp.bayesianize, and make it permanent by torch.nn.utils.prune.remove"
             )
-        super().register_buffer(name, tensor, persistent)
+        super().register_buffer(name, *arguments, **options)
 
-    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+    def _load_from_state_dict(self, *arguments: Any) -> None:
         self._loading = True  # by assign=True the weight is another parameter, and so the variance
-        try:
-            super()._load_from_state_dict(*arguments, **options)
-        finally:
-            self._loading = False
+        super()._load_from_state_dict(*arguments)
+        self._loading = False
 
     def __prepare_scriptable__(self) -> None:
         raise UserError(
-            "torch.jit.script: cannot take a Bayesian layer; use torch.export, torch.compile or "
-            "torch.jit.trace"
+            "torch.jit.script: cannot take a Bayesian layer; use torch.export or torch.compile"
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BayesianConv2d":
@@ -148,39 +144,34 @@ class BayesianConv2d(nn.Conv2d):
         if input.dim() == 3:  # one image (in, h, w)
             return self._conv_forward(input[None], weight, bias)[0]
         if running():
-            return self._predict(input, weight, bias)
-        return self._outputs(input, weight, bias, Draws(self.sampling, self.generator))
-
-    def _convolution(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return super()._conv_forward(inputs, weight, bias)
+            return self._predict(input)
+        return self._outputs(input, Draws(self.sampling, self.generator))
 
     @torch.compiler.disable
-    def _predict(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return self._outputs(inputs, weight, bias, draws_of(self))
+    def _predict(self, inputs: Tensor) -> Tensor:
+        return self._outputs(inputs, draws_of(self))
 
-    def _outputs(self, inputs: Tensor, weight: Tensor, bias: Tensor | None, draws: Draws) -> Tensor:
+    def _outputs(self, inputs: Tensor, draws: Draws) -> Tensor:
         if not draws.sampling:
-            return self._convolution(inputs, weight, bias)
-        call = draws.call(self)
+            return self._convolution(inputs, self.weight, self.bias)
+        call, (source, runs) = draws.call(self), source_of(self, draws.generator)
         variances = draws.kept((call, "variances"), self._variances)
-        mean, deviation = draws.kept_of(
-            inputs, call, lambda: self._moments(inputs, weight, bias, variances)
-        )
-        source, runs = source_of(self, draws.generator)
+        mean, deviation = draws.kept(call, lambda: self._moments(inputs, variances), inputs)
         shape = mean.shape[1:]
         noise = draws.noise(
             (call, shape), lambda n: _noise((n, *shape), source, runs, mean), len(mean)
         )
         return torch.addcmul(mean, deviation, noise)
 
+    def _convolution(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(inputs, weight, bias)
+
     def moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the outputs given inputs (n, in, h, w)."""
-        return self._moments(inputs, self.weight, self.bias, self._variances())
+        return self._moments(inputs, self._variances())
 
-    def _moments(
-        self, inputs: Tensor, weight: Tensor, bias: Tensor | None, variances: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        mean = self._convolution(inputs, weight, bias)
+    def _moments(self, inputs: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self._convolution(inputs, self.weight, self.bias)
         variance = self._convolution(inputs.square(), variances, None)
         if variance.dtype == torch.float16:  # in which the least variance is 0
             variance = variance.float()
@@ -250,31 +241,25 @@ class CodeConv2d(BayesianConv2d):
         """The posterior over codes (out, in / groups, latent)."""
         return GaussianCodes(self.codes, self.log_variance)
 
-    def moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Raise NotImplementedError: the outputs have no moments in closed form."""
-        raise NotImplementedError("outputs of drawn codes have no moments in closed form")
-
-    def _outputs(self, inputs: Tensor, weight: Tensor, bias: Tensor | None, draws: Draws) -> Tensor:
+    def _outputs(self, inputs: Tensor, draws: Draws) -> Tensor:
         if "weight" not in self._parameters and not hasattr(self, "_is_replica"):
             raise UserError(
-                "weight: expected a parameter, found one computed from others, on which a layer "
-                "with a posterior over codes does not depend; parametrise its `codes`"
+                "weight: found one computed from others, on which a layer with a posterior over "
+                "codes does not depend; parametrise its `codes`"
             )
-        call = draws.call(self)
+        call, (source, _) = draws.call(self), source_of(self, draws.generator)
+        codes = self.codes
 
         def kernels() -> Tensor:  # (out, in / groups, k, k)
-            codes = self.codes
-            if draws.sampling:
-                source, _ = source_of(self, draws.generator)
-                noise = draws.noise(
-                    call,
-                    lambda n: standard_normal((n, *codes.shape[1:]), source, codes),
-                    len(codes),
-                )
-                codes = self.posterior.at(noise)
-            return self.prior.kernel_means(codes)
+            if not draws.sampling:
+                return self.prior.kernel_means(codes)
+            noise = draws.noise(
+                call, lambda n: standard_normal((n, *codes.shape[1:]), source, codes), len(codes)
+            )
+            return self.prior.kernel_means(self.posterior.at(noise))
 
-        return self._convolution(inputs, draws.kept((call, draws.sample), kernels), bias)
+        weight = draws.kept((call, draws.sample), kernels)
+        return self._convolution(inputs, weight, self.bias)
 
 
 def _posterior_kind(prior: KernelPrior | None, posterior: str | None) -> str:

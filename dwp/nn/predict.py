@@ -56,8 +56,9 @@ def predict(
     device = next(net.parameters(), images).device
     if batch_size is None:
         batch_size = 50 if device.type == "cpu" else 1000
-    _check_count("samples", samples, 0)
-    _check_count("batch_size", batch_size, 1)
+    for name, count, least in (("samples", samples, 0), ("batch_size", batch_size, 1)):
+        if not isinstance(count, Integral) or count < least:
+            raise UserError(f"{name}: expected a whole number of at least {least}, found {count!r}")
     nets, parts = runs * members, []
     with (
         faster(),
@@ -81,21 +82,12 @@ def predict(
     return logits.softmax(4).movedim(3, 1).flatten(0, 1).flatten(2)
 
 
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, Integral) or value < least:
-        raise UserError(f"{name}: expected a whole number of at least {least}, found {value!r}")
-
-
 def _checked(outputs: Any, n: int, nets: int) -> Tensor:
     """Return logits (n, nets * classes) in float32 or float64."""
-    right = isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() == 2
-    if not right or len(outputs) != n or not outputs.shape[1] or outputs.shape[1] % nets:
-        found = type(outputs).__name__
-        if isinstance(outputs, Tensor):
-            found = f"{tuple(outputs.shape)} of {outputs.dtype}"
-        wanted = "classes" if nets == 1 else f"{nets} * classes"
+    shape = tuple(getattr(outputs, "shape", ()))
+    if len(shape) != 2 or shape[0] != n or shape[1] % nets or shape[1] == 0:
         raise UserError(
-            f"net: expected logits ({n}, {wanted}) for {n} images, found {found}; wrap the net so "
-            "that it returns one vector of logits an image"
+            f"net: expected logits ({n}, {nets} * classes) of {n} images, found a "
+            f"{type(outputs).__name__} {shape}; wrap it in a net that returns a vector an image"
         )
     return outputs.to(torch.promote_types(outputs.dtype, torch.float32))

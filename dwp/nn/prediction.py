@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -29,10 +29,9 @@ class Draws:
         sample: the number of the weight sample that the pass belongs to, if one was begun.
     """
 
-    def __init__(
-        self, sampling: bool, generator: Source, modules: Collection[nn.Module] = ()
-    ) -> None:
-        self.sampling, self.generator, self.modules = sampling, generator, modules
+    def __init__(self, sampling: bool, generator: Source, net: nn.Module | None = None) -> None:
+        self.sampling, self.generator = sampling, generator
+        self.modules = set() if net is None else set(net.modules())
         self.sample: int | None = None
         self._calls: dict[nn.Module, int] = {}
         self._noise: dict[Hashable, Tensor] = {}
@@ -60,13 +59,12 @@ class Draws:
         """
         if self.sample is None:  # no pass was begun: each has its own
             return draw(n)
-        known = self._noise.get((call, self.sample))
-        if known is None:
-            known = draw(n)
-        elif len(known) < n:
-            known = torch.cat([known, draw(n - len(known))])
-        self._noise[call, self.sample] = known
-        return known[:n]
+        key = call, self.sample
+        if key not in self._noise:
+            self._noise[key] = draw(n)
+        elif len(self._noise[key]) < n:
+            self._noise[key] = torch.cat([self._noise[key], draw(n - len(self._noise[key]))])
+        return self._noise[key][:n]
 
     def see(self, images: Tensor) -> None:
         """Take images that nobody but the net can change: from here on, layers may keep results.
@@ -75,24 +73,24 @@ class Draws:
         """
         self._images, self._moments = images, {}
 
-    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what `make` returned for a key before; where nothing may be kept, make it."""
-        if self._images is None:
-            return make()
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+    def kept(self, key: Hashable, make: Callable[[], Any], inputs: Tensor | None = None) -> Any:
+        """Return what `make` returned before, if it may be kept, else what it returns now.
 
-    def kept_of(self, inputs: Tensor, call: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what a call made of the same part of the images in another sample, if it did."""
-        if self._images is None or (
-            inputs is not self._images and inputs._base is not self._images
-        ):
+        Args:
+            key: of what is kept.
+            make: makes it.
+            inputs: what it is made of, if not of weights alone; it is kept if these are the images
+                or a view of them.
+        """
+        images, kept = self._images, self._kept
+        if images is None or not (inputs is None or inputs is images or inputs._base is images):
             return make()
-        key = call, inputs.storage_offset(), inputs.shape, inputs.stride(), inputs.dtype
-        if key not in self._moments:
-            self._moments[key] = make()
-        return self._moments[key]
+        if inputs is not None:
+            kept = self._moments
+            key = key, inputs.storage_offset(), inputs.shape, inputs.stride()
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
 
 
 def running() -> bool:
@@ -167,6 +165,6 @@ def prediction(
             "net: expected one that runs in one thread, found a torch.nn.DataParallel over several "
             "devices; predict with its `module`"
         )
-    draws = Draws(sampling, generator, set(net.modules()))
+    draws = Draws(sampling, generator, net)
     with evaluating(net), _marked(_predictions, (*_predictions.get(), draws)):
         yield draws

@@ -5,15 +5,15 @@ each run sees and draws is the same as alone, so that its results agree up to ro
 """
 
 import copy
-import hashlib
 import itertools
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from dwp.errors import UserError
 from dwp.nn.prediction import one_run
@@ -47,8 +47,8 @@ class OneAfterAnother(nn.Module):
     """R nets whose layers would mix the channels of a stack: it runs one of them after another.
 
     Its parameters and buffers have the names and shapes of a stack's. Noise from torch's global
-    generator, as of `torch.nn.Dropout`, is that of the first net alone; that of the others follows
-    from it.
+    generator, as of `torch.nn.Dropout`, is for the first net what it is alone; the noise of the
+    others follows from it.
 
     Args:
         net: of the architecture of all, with the parameters of a stack.
@@ -63,23 +63,23 @@ class OneAfterAnother(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (n, R * outputs) for inputs (n, R * c, h, w)."""
-        states: list[dict[str, Tensor]] = [{} for _ in range(self.runs)]
+        parts = {}
         for name, value in itertools.chain(self.named_parameters(), self.named_buffers()):
             # the batches that batch norm has seen: one number, which the first run counts
-            alike = [value, *(value.clone() for _ in states[1:])]
-            parts = value.chunk(self.runs) if value.dim() else alike
-            for own, part in zip(states, parts, strict=True):
-                own[name] = part
-        before = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()
-        outputs = []
-        for run, (own, x) in enumerate(zip(states, inputs.chunk(self.runs, 1), strict=True)):
-            others = self.training and run > 0
-            with _lock, one_run(run), _forked(inputs.device, others):
-                if others:
-                    torch.manual_seed(derive_seed(before, run))
-                self.net.training = self.training
-                outputs.append(torch.func.functional_call(self.net, own, (x,)))
-        return torch.cat(outputs, 1)
+            alike = [value, *(value.clone() for _ in range(1, self.runs))]
+            parts[name] = value.chunk(self.runs) if value.dim() else alike
+
+        def outputs(run: int) -> Tensor:
+            own = {name: values[run] for name, values in parts.items()}
+            with one_run(run):
+                return functional_call(self.net, own, (inputs.chunk(self.runs, 1)[run],))
+
+        with _lock:
+            self.net.training = self.training
+            first = outputs(0)
+            seed = derive_seed(torch.get_rng_state().numpy().tobytes())
+            with _seeded(seed, inputs.device):
+                return torch.cat([first, *map(outputs, range(1, self.runs))], 1)
 
 
 def stack(nets: Sequence[nn.Module], images: Tensor | None = None) -> nn.Module:
@@ -122,21 +122,16 @@ def stacks_exactly(nets: Sequence[nn.Module], images: Tensor) -> bool:
         nets: see `stack`.
         images: (n, c, h, w), n at least 2.
     """
-    first = next(nets[0].parameters())
-    images = images.to(first.device, torch.float64)
-    nets = [copy.deepcopy(net).double() for net in nets]
-    stacked = _merged(nets, side_by_side=True)
+    images = images.to(next(nets[0].parameters()).device, torch.float64)
     inputs = [images.roll(run, 0) for run in range(len(nets))]
     try:
         for training in (False, True):
-            alone = [
-                _outputs(net.train(training), x, [run])
-                for run, (net, x) in enumerate(zip(nets, inputs, strict=True))
-            ]
-            expected = torch.cat(alone, 1)
-            found = _outputs(stacked.train(training), torch.cat(inputs, 1), range(len(nets)))
-            scale = float(expected.abs().max())
-            if not torch.allclose(found, expected, rtol=1e-6, atol=1e-9 * scale, equal_nan=True):
+            alone = [copy.deepcopy(net).double().train(training) for net in nets]
+            together = _merged(alone, side_by_side=True)
+            expected = torch.cat([_outputs(net, inputs[r], [r]) for r, net in enumerate(alone)], 1)
+            found = _outputs(together, torch.cat(inputs, 1), range(len(nets)))
+            atol = 1e-9 * float(expected.abs().max())
+            if not torch.allclose(found, expected, rtol=1e-6, atol=atol, equal_nan=True):
                 return False
     except RuntimeError:  # the nets cannot compute in double precision
         return False
@@ -147,16 +142,17 @@ def stacks_exactly(nets: Sequence[nn.Module], images: Tensor) -> bool:
 def _outputs(net: nn.Module, inputs: Tensor, runs: Sequence[int]) -> Tensor:
     for layer in net.modules():
         if hasattr(layer, "generator"):
-            noise = [make_generator("stack", run, device=str(inputs.device)) for run in runs]
-            layer.generator = noise
-    with _forked(inputs.device):
-        torch.manual_seed(0)
+            layer.generator = [make_generator(run, device=str(inputs.device)) for run in runs]
+    with _seeded(0, inputs.device):
         return net(inputs)
 
 
-def _forked(device: torch.device, enabled: bool = True) -> AbstractContextManager[None]:
-    devices = [device] if device.type == "cuda" else []
-    return torch.random.fork_rng(devices, enabled=enabled)
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Within the block, let torch's global generators start from a seed."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
@@ -175,7 +171,8 @@ def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
             continue
         for key, value in own:
             if value.dim():  # not the batches that batch norm has seen: one number for all runs
-                value.data = torch.cat([getattr(net.get_submodule(name), key).data for net in nets])
+                layers = [net.get_submodule(name) for net in nets]
+                value.data = torch.cat([getattr(each, key).data for each in layers])
         if type(layer) is nn.Linear:
             if side_by_side:
                 options = {"bias": layer.bias is not None, "device": "meta"}
