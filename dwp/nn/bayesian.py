@@ -180,9 +180,9 @@ class BayesianConv2d(nn.Conv2d):
     def _variances(self) -> Tensor:
         """Return the weights' variances, in the layout of the weights."""
         variances = self.posterior.variance
-        if variances.shape[1] == 1:
-            # the outputs' layout follows the weights', which of one channel is not clear; were it
-            # not that of the mean, all that follows would be slow
+        if variances.stride() != self.weight.stride():
+            # the outputs' layout follows the weights'; were it not that of the mean, all that
+            # follows would be slow
             layout = self.weight.size(), self.weight.stride()
             variances = variances.new_empty_strided(*layout).copy_(variances)
         return variances
