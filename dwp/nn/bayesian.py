@@ -74,8 +74,7 @@ class BayesianConv2d(nn.Conv2d):
 
     def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
         """Add a posterior to a convolution, around the weights that it has."""
-        self.prior = prior
-        self.posterior_kind = _posterior_kind(prior, posterior)
+        self.prior, self.posterior_kind = prior, _posterior_kind(prior, posterior)
         self._move_prior()
         self.log_variance = nn.Parameter(torch.full_like(self.weight.detach(), log_variance))
 
@@ -87,8 +86,9 @@ class BayesianConv2d(nn.Conv2d):
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Register a parameter; see `torch.nn.Module.register_parameter`."""
-        bound = "log_variance" in self._parameters and self.posterior_kind != "multiplicative"
-        if name == "weight" and bound and not self._loading and name in self._parameters:
+        known = self._parameters.get(name)
+        free = self._loading or getattr(self, "posterior_kind", None) in (None, "multiplicative")
+        if name == "weight" and not free and known is not None and known is not param:
             raise UserError(
                 "weight: another parameter (as of fuse_conv_bn_eval) would leave the variance "
                 "behind; fuse before dwp.bayesianize, or copy numbers into the weight"
