@@ -90,7 +90,9 @@ class KernelVAE(KernelPrior):
         )[side]
         heads = [head for head in heads if head is not None]
         device = maps.device.type
-        if self.frozen and (device == "cpu" or _whole(device)):
+        plain = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        plain = plain or torch._C._are_functorch_transforms_active()
+        if self.frozen and not plain and (device == "cpu" or _whole(device)):
             half = _half(maps)
             key = [(p.data_ptr(), p._version) for p in self.parameters()]
             if self._stacks.get("key") != key:
@@ -101,7 +103,9 @@ class KernelVAE(KernelPrior):
             if self._stacks[side, half] is not None:
                 with torch.autocast(device, enabled=False):
                     return self._stacks[side, half](maps)
-        features = layers(maps.contiguous(memory_format=torch.channels_last))
+        if not plain:  # `torch.vmap` has no such layout
+            maps = maps.contiguous(memory_format=torch.channels_last)
+        features = layers(maps)
         return torch.cat([head(features) for head in heads], 1).to(maps)
 
     def elbo_terms(self, kernels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
