@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from dwp.devices import Precision, products
 from dwp.errors import UserError
-from dwp.fast.convolve import ProductConv2d, convolve
 from dwp.nn.matching import Priors, match_priors
 from dwp.nn.modes import evaluating
 from dwp.priors.base import KernelPrior
@@ -28,7 +27,7 @@ _HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 _LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0
 
 
-class BayesianConv2d(ProductConv2d):
+class BayesianConv2d(nn.Conv2d):
     """A convolution whose weights have a factorised Gaussian posterior.
 
     `weight` is the posterior's mean, so that whatever initialises a `torch.nn.Conv2d` initialises
@@ -111,7 +110,7 @@ class BayesianConv2d(ProductConv2d):
         if self._draws is not None and self._draws.has_seen(self, inputs):
             return self._draws.moments[self]
         mean = self._conv_forward(inputs, self.weight, self.bias)
-        variance = convolve(self, inputs.square(), self._variances(), None, polynomials=False)
+        variance = self._conv_forward(inputs.square(), self._variances(), None)
         if variance.dtype == torch.float16:  # in which the least variance is 0
             variance = variance.float()
         moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
@@ -283,7 +282,7 @@ def bayesianize(
 
 
 def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
-    if type(layer) not in (nn.Conv2d, ProductConv2d):
+    if type(layer) is not nn.Conv2d:
         raise UserError(
             f"layer '{name}': expected a torch.nn.Conv2d itself, found {type(layer).__name__}; "
             "name the layers that are meant by layers="

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.devices import Precision, products
+from dwp.fast import faster
 from dwp.nn.bayesian import prediction
 from dwp.seeds import Source
 
@@ -46,6 +47,7 @@ def predict(
         batch_size = 50 if device.type == "cpu" else 1000
     parts = []
     with (
+        faster(),
         products(precision, device),
         prediction(net, sampling=samples > 0, generator=generator) as draws,
     ):
