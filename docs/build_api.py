@@ -25,7 +25,10 @@ PUBLIC = {
     "dwp.priors.base": ["KernelPrior"],
     "dwp.priors.kl": ["Estimation", "kl_nature", "monte_carlo_kl", "register_kl"],
     "dwp.priors.posteriors": ["GaussianKernels", "MultiplicativeKernels", "GaussianCodes"],
-    **{module: [name] for module, _, name in (place.partition(":") for place in KINDS.values())},
+    **{
+        kind.location.partition(":")[0]: [kind.location.partition(":")[2]]
+        for kind in KINDS.values()
+    },
     "dwp.data": ["load_dataset"],
     "dwp.data.images": ["ImageDataset"],
     "dwp.data.tensors": ["ImageTensors"],

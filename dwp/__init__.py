@@ -3,28 +3,35 @@
 The names below are imported when first used, so that `import dwp` is quick.
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-_EXPORTS = {
-    "UserError": "dwp.errors",
-    "bayesianize": "dwp.nn.bayesian",
-    "derive_seed": "dwp.seeds",
-    "generator": "dwp.seeds",
-    "init": "dwp.nn.init",
-    "kl": "dwp.nn.bayesian",
-    "kl_divergence": "dwp.priors",
-    "load_prior": "dwp.priors",
-    "load_released_vae": "dwp.release",
-    "predict": "dwp.nn.predict",
-    "pretrained": "dwp.priors.pretrained",
-    "score": "dwp.evaluation.scores",
-}
+from dwp.lazy import exports
 
-__all__ = sorted(_EXPORTS)
+if TYPE_CHECKING:
+    from dwp.errors import UserError as UserError
+    from dwp.evaluation.scores import score as score
+    from dwp.nn import init as init
+    from dwp.nn.bayesian import bayesianize as bayesianize
+    from dwp.nn.bayesian import kl as kl
+    from dwp.nn.predict import predict as predict
+    from dwp.priors import kl_divergence as kl_divergence
+    from dwp.priors import load_prior as load_prior
+    from dwp.priors.pretrained import pretrained as pretrained
+    from dwp.release import load_released_vae as load_released_vae
+    from dwp.seeds import derive_seed as derive_seed
+    from dwp.seeds import generator as generator
 
-
-def __getattr__(name: str) -> object:
-    if name in _EXPORTS:
-        module = import_module(_EXPORTS[name])
-        return module if name == "init" else getattr(module, name)
-    raise AttributeError(f"module 'dwp' has no attribute '{name}'")
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "dwp.errors": ["UserError"],
+        "dwp.evaluation.scores": ["score"],
+        "dwp.nn": ["init"],
+        "dwp.nn.bayesian": ["bayesianize", "kl"],
+        "dwp.nn.predict": ["predict"],
+        "dwp.priors": ["kl_divergence", "load_prior"],
+        "dwp.priors.pretrained": ["pretrained"],
+        "dwp.release": ["load_released_vae"],
+        "dwp.seeds": ["derive_seed", "generator"],
+    },
+)

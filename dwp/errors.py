@@ -2,9 +2,11 @@
 
 import functools
 import re
+import reprlib
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 
 class UserError(Exception):
@@ -35,6 +37,28 @@ def printable(message: object) -> str:
     """Return a message as one line of text without control characters, which a file may hold."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
     return text if len(text) <= 2000 else f"{text[:2000]} ..."
+
+
+def refusal(place: object, error: Any) -> UserError:
+    """Return a pydantic `ValidationError` in one line: setting, expected, found.
+
+    Args:
+        place: the file or the option that the settings came from.
+        error: the `ValidationError`; its first problem is named.
+    """
+    problem = error.errors()[0]
+    kind, found = problem["type"], problem["input"]
+    if kind == "json_invalid":
+        return UserError(f"{place}: expected JSON, found {found[:100]!r} ({problem['msg']})")
+    path = ".".join(map(str, [place, *problem["loc"]]))
+    if kind == "value_error":  # of a check of our own, which says what it expected
+        return UserError(f"{path}: {problem['ctx']['error']}")
+    if kind == "extra_forbidden":
+        return UserError(f"{path}: expected no setting of this name; remove it")
+    if kind == "missing":
+        return UserError(f"{path}: expected a value, found none; set it")
+    expected = re.sub("^Input should (be )?", "", problem["msg"])
+    return UserError(f"{path}: expected {expected}; found {reprlib.repr(found)}")
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:

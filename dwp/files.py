@@ -1,10 +1,10 @@
 """Atomic, self-describing files.
 
 Every file is written under a temporary name and renamed, so that a reader sees a whole file or
-none. Tensors are safetensors with a header that tells the format version, the kind of content,
-the settings that made it, the library versions, and a checksum. The checksum of JSON and CSV
-lies beside them in a hidden file, in the form that `sha256sum --check` takes. What is read is held
-against its checksum; a file without one is taken as it is.
+none. Tensors are safetensors with a header: the format version, the kind of content, the settings
+that made it, the versions of libraries, and a checksum. The checksum of JSON and CSV stands in a
+hidden file in the same folder, in the form that `sha256sum --check` takes. Reading checks the
+checksum; a file without one is taken as it is.
 """
 
 import contextlib
@@ -21,16 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
-from dwp import tensorfile
 from dwp.errors import UserError
 from dwp.records import Record, parse_json
-
-try:
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import save_file
-except ImportError:  # a bare machine
-    safe_open, save_file, SafetensorError = None, tensorfile.save_file, ValueError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +34,7 @@ FORMAT_VERSION = 2
 _CHECKED_SINCE = 2  # the format that brought the checksum
 _HEADER = "dwp"  # one key only: safetensors does not fix the order of several
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_MEND = "delete it and make it again (the workflow does when it is started again)"
+_REMEDY = "delete it and make it again (the workflow does when it is started again)"
 
 
 TEMPORARY = ".tmp-"
@@ -48,7 +43,7 @@ TEMPORARY = ".tmp-"
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
+    """Give a temporary path in the folder of `path`; rename it to `path` if the block succeeds.
 
     Parent folders are made. If the block raises, `path` is left as it was and the temporary file
     is removed. The temporary name keeps the suffix, because some writers choose a format by it.
@@ -79,25 +74,25 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _not_written(path: Path, error: OSError) -> UserError:
-    mend = "make room" if error.errno in _FULL else "make its folder writable"
-    return UserError(f"{path}: cannot be written ({error.strerror}); {mend} and start again")
+    remedy = "make room" if error.errno in _FULL else "make its folder writable"
+    return UserError(f"{path}: cannot be written ({error.strerror}); {remedy} and start again")
 
 
 def checksum_file(path: str | os.PathLike) -> Path:
-    """Return where the checksum of a JSON or CSV file lies."""
+    """Return the file of the checksum of a JSON or CSV file."""
     path = Path(path)
     return path.with_name(f".{path.name}.sha256")
 
 
 @contextlib.contextmanager
 def _checked(path: str | os.PathLike) -> Iterator[Path]:
-    """As `atomic`, and write the checksum of the file beside it: for JSON and CSV."""
-    path, mark = Path(path), checksum_file(path)
+    """As `atomic`, and write the checksum of the file: for JSON and CSV."""
+    path, checksum = Path(path), checksum_file(path)
     with atomic(path) as temporary:
         yield temporary
         line = f"{_sha256(temporary.read_bytes())}  {path.name}\n"
-        mark.unlink(missing_ok=True)  # whoever is killed between the two leaves no wrong one
-    write_text(mark, line)
+        checksum.unlink(missing_ok=True)  # whoever is killed between the two leaves no wrong one
+    write_text(checksum, line)
 
 
 def _read_checked(path: str | os.PathLike) -> bytes:
@@ -107,9 +102,8 @@ def _read_checked(path: str | os.PathLike) -> bytes:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     with contextlib.suppress(FileNotFoundError):
-        mark = checksum_file(path).read_bytes()
-        if mark[:64] != _sha256(content).encode():
-            raise UserError(f"{path}: damaged, not what {checksum_file(path)} says; {_MEND}")
+        if checksum_file(path).read_bytes()[:64] != _sha256(content).encode():
+            raise UserError(f"{path}: damaged, not what {checksum_file(path)} says; {_REMEDY}")
     return content
 
 
@@ -166,7 +160,7 @@ def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
         return pd.read_csv(io.BytesIO(_read_checked(path)), **options)
     except ValueError as error:  # pandas' own, and text that is not UTF-8
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: expected CSV, found {reason}; {_MEND}") from None
+        raise UserError(f"{path}: expected CSV, found {reason}; {_REMEDY}") from None
 
 
 def save_tensors(
@@ -218,32 +212,25 @@ def load_tensors(
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     try:
-        tensors, metadata = _read(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); {_MEND}") from None
-    if _HEADER not in metadata:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text = (file.metadata() or {}).get(_HEADER)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); {_REMEDY}") from None
+    if text is None:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
-    header = parse_json(metadata[_HEADER], f"{path}: header")
-    if not isinstance(header, Record) or not isinstance(header["format"], int):
-        raise UserError(f"{path}: expected dwp's header, found another; make the file again")
-    try:
-        expected = header.pop("sha256", None)
-        intact = expected == _checksum(header, tensors)
-        if expected is None:
-            intact = header["format"] < _CHECKED_SINCE
-    except (ValueError, LookupError, TypeError, AttributeError):
-        intact = False
-    if not intact:
-        raise UserError(f"{path}: damaged, not what its checksum says; {_MEND}")
+    header = parse_json(text, f"{path}: header")
+    expected = header.pop("sha256", None)
     if header["format"] > FORMAT_VERSION:
         raise UserError(
             f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
         )
+    checked = expected is not None or header["format"] >= _CHECKED_SINCE
+    if checked and expected != _checksum(header, tensors):
+        raise UserError(f"{path}: damaged, not what its checksum says; {_REMEDY}")
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
-    if not isinstance(settings := header["settings"], Record):
-        raise UserError(f"{path}: expected settings in the header, found none; make the file again")
-    return Record(tensors, path), settings
+    return Record(tensors, path), header["settings"]
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
@@ -254,14 +241,6 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) ->
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return total.hexdigest()
-
-
-def _read(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    if safe_open is None:
-        return tensorfile.load_file(path)
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, file.metadata() or {}
 
 
 def _versions(*names: str) -> dict[str, str]:

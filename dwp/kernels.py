@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Iterable
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dwp.errors import UserError
@@ -11,15 +14,27 @@ from dwp.files import load_tensors
 from dwp.seeds import generator
 
 
-def check_kernels(kernels: Tensor, kernel_size: int | None = None) -> Tensor:
-    """Return kernels as float32 (n, k, k), accepting (n, k, k) and (n, 1, k, k).
+def check_kernels(kernels: ArrayLike | Tensor, kernel_size: int | None = None) -> Tensor:
+    """Return kernels as a tensor (n, k, k) of torch's default type.
+
+    Args:
+        kernels: a tensor or an array of NumPy, (n, k, k) or (n, 1, k, k), of floating-point
+            numbers.
+        kernel_size: k; None: any.
 
     Raises:
-        UserError: another shape, another kernel size than `kernel_size`, or values not finite.
+        UserError: another shape, size or type, no kernels, or values that are not finite.
     """
+    if not isinstance(kernels, Tensor):
+        array = np.asarray(kernels)
+        if array.dtype.kind != "f":
+            raise _not_floating(array.dtype)
+        kernels = torch.from_numpy(array.astype(np.float64))
+    if not kernels.is_floating_point():
+        raise _not_floating(kernels.dtype)
     if kernels.dim() == 4 and kernels.shape[1] == 1:
         kernels = kernels[:, 0]
-    if kernels.dim() != 3 or kernels.shape[1] != kernels.shape[2] or len(kernels) == 0:
+    if kernels.dim() != 3 or kernels.shape[1] != kernels.shape[2] or kernels.numel() == 0:
         shape = tuple(kernels.shape)
         raise UserError(f"kernels: expected shape (n, k, k) or (n, 1, k, k), found {shape}")
     if kernel_size is not None and kernels.shape[1] != kernel_size:
@@ -28,17 +43,24 @@ def check_kernels(kernels: Tensor, kernel_size: int | None = None) -> Tensor:
             f"kernels: the prior is over {kernel_size} x {kernel_size} kernels, "
             f"found {size} x {size}"
         )
+    kernels = kernels.to(torch.get_default_dtype())
     if not torch.isfinite(kernels).all():
         raise UserError("kernels: expected finite values, found NaN or infinity")
-    return kernels.to(torch.float32)
+    return kernels
 
 
-def load_kernels(path: str | os.PathLike, part: str, kernel_size: int | None = None) -> Tensor:
-    """Read the "train" or "test" part of a file of kernels, float32 (n, k, k).
+def _not_floating(dtype: object) -> UserError:
+    return UserError(f"kernels: expected floating-point numbers, found {dtype}; convert them")
+
+
+def load_kernels(
+    path: str | os.PathLike, part: Literal["train", "test"], kernel_size: int | None = None
+) -> Tensor:
+    """Read a part of a file of kernels as `check_kernels`.
 
     Raises:
-        UserError: the file is missing or unreadable, or holds other than finite kernels, or of
-            another size than `kernel_size`.
+        UserError: the file is missing or unreadable, or holds no kernels, or kernels of another
+            size than `kernel_size`.
     """
     kernels = load_tensors(path, kind="kernels")[0][part]
     try:
@@ -57,12 +79,12 @@ def norms(kernels: Tensor) -> Tensor:
     return kernels.flatten(1).norm(dim=1)
 
 
-def cut_norm(
+def pruning_threshold(
     kernel_norms: Tensor, *, threshold: float | None = None, quantile: float | None = None
 ) -> float:
     """Return the norm below which kernels are dropped.
 
-    The L2 penalty drives the kernels a net does not use to almost 0; what is left are the others.
+    The L2 penalty drives the kernels that a net does not use to almost 0.
 
     Args:
         kernel_norms: (n,).
@@ -99,7 +121,7 @@ def split(kernels: Tensor, test_fraction: float, *seed: object) -> tuple[Tensor,
 def thin(kernel_norms: Tensor, most: int = 100_000) -> Tensor:
     """Return norms (n,) in order, and of more than `most` only so many, evenly spaced in it.
 
-    They have the distribution of all, in a file of bearable size.
+    They have the distribution of all, in a smaller file.
     """
     ordered = kernel_norms.sort().values
     if len(ordered) <= most:
@@ -107,13 +129,21 @@ def thin(kernel_norms: Tensor, most: int = 100_000) -> Tensor:
     return ordered[torch.linspace(0, len(ordered) - 1, most, dtype=torch.double).round().long()]
 
 
-def describe(kernel_norms: Tensor, cut: float, nets: int, train: int, test: int) -> dict:
-    """Return counts and the distribution of norms of a kernel data set, for JSON."""
-    kept = kernel_norms[kernel_norms >= cut]
+def describe(kernel_norms: Tensor, threshold: float, nets: int, train: int, test: int) -> dict:
+    """Return counts and the distribution of norms of a set of kernels, for JSON.
+
+    Args:
+        kernel_norms: of all kernels, (n,).
+        threshold: norm below which kernels are dropped; "cut" in the file.
+        nets: how many nets they come from.
+        train: how many kernels are to fit priors to.
+        test: how many are held out.
+    """
+    kept = kernel_norms[kernel_norms >= threshold]
     return {
         "nets": nets,
         "collected": len(kernel_norms),
-        "cut": cut,
+        "cut": threshold,
         "kept": len(kept),
         "kept_fraction": len(kept) / len(kernel_norms),
         "train": train,
@@ -125,5 +155,5 @@ def describe(kernel_norms: Tensor, cut: float, nets: int, train: int, test: int)
 
 def _quantiles(values: Tensor) -> dict[str, float]:
     ordered = values.sort().values
-    places = {"least": 0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "most": 1}
-    return {k: float(ordered[round(q * (len(ordered) - 1))]) for k, q in places.items()}
+    ranks = {"least": 0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "most": 1}
+    return {name: float(ordered[round(q * (len(ordered) - 1))]) for name, q in ranks.items()}

@@ -6,7 +6,6 @@ with `weights_only=True`); released kernels are a folder with `train.npy` and `t
 
 import os
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,6 @@ _NAMES = (
     (r"^decoder\.fc_mu\.(0\.)?", "kernel_mean."),
     (r"^decoder\.fc_var\.(0\.)?", "kernel_variance."),
 )
-
-_MOST_BYTES = 2**28  # of a VAE; the released ones have some millions
 
 
 def release_folder(configured: str | None) -> Path:
@@ -57,24 +54,15 @@ def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a folder of the authors' release")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                _check_size(sum(member.file_size for member in archive.infolist()))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can make its reader raise almost anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{path}: not a readable state dict ({reason}); fetch it again") from None
     try:
         tensors = {_rename(name): value for name, value in state.items()}
-        first = tensors["encoder.0.weight"]  # (hidden, 1, 3, 3)
-        latent = tensors["latent_mean.weight"]  # (latent, width, 1, 1)
-        kernel_size = 5 if "encoder.6.weight" in tensors else 7
-        # Stored once, a number can stand for a whole tensor: their sizes, not the file's.
-        _check_size(sum(value.numel() * value.element_size() for value in tensors.values()))
-        sizes = {"hidden": first.shape[0], "latent": latent.shape[0]}
-        with torch.device("meta"):  # a look at the shapes, before memory is given to them
-            KernelVAE(kernel_size, **sizes).load_state_dict(tensors, assign=True)
-        vae = KernelVAE(kernel_size, **sizes)
+        hidden = tensors["encoder.0.weight"].shape[0]  # (hidden, 1, 3, 3)
+        latent = tensors["latent_mean.weight"].shape[0]  # (latent, width, 1, 1)
+        vae = KernelVAE(5 if "encoder.6.weight" in tensors else 7, hidden=hidden, latent=latent)
         vae.load_state_dict(tensors)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         names = list(state)[:3] if isinstance(state, dict) else type(state).__name__
@@ -84,11 +72,6 @@ def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
     return vae.requires_grad_(False)
 
 
-def _check_size(size: int) -> None:
-    if size > _MOST_BYTES:
-        raise ValueError(f"{size} bytes, more than {_MOST_BYTES}")
-
-
 def _rename(name: str) -> str:
     for pattern, replacement in _NAMES:
         name = re.sub(pattern, replacement, name)
@@ -96,24 +79,23 @@ def _rename(name: str) -> str:
 
 
 def load_released_kernels(folder: str | os.PathLike) -> tuple[Tensor, Tensor]:
-    """Read released kernels: the train and the test part, float32 (n, k, k).
+    """Read released kernels: the train and the test part, (n, k, k).
 
     Raises:
         UserError: a file is missing or is not an array of kernels.
     """
-    return tuple(load_kernel_array(Path(folder) / f"{part}.npy") for part in ("train", "test"))
+    train, test = (load_kernel_array(Path(folder) / f"{part}.npy") for part in ("train", "test"))
+    return train, test
 
 
 def load_kernel_array(path: str | os.PathLike) -> Tensor:
-    """Read kernels (n, k, k) or (n, 1, k, k) from a `.npy` file as float32 (n, k, k).
+    """Read kernels (n, k, k) or (n, 1, k, k) from a `.npy` file as `dwp.kernels.check_kernels`.
 
     Raises:
         UserError: the file is missing, unreadable, or holds something else.
     """
     try:
-        # Mapped, so that the header's shape is held against the file before memory is given to it
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return check_kernels(torch.from_numpy(np.array(array, dtype=np.float32)))
+        return check_kernels(np.load(path, allow_pickle=False))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UserError as error:

@@ -2,9 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
+
+from dwp.errors import UserError
 
 Source = torch.Generator | Sequence[torch.Generator] | None
 """Where draws come from: one generator, one for each run of a stack, or torch's global one."""
@@ -17,11 +20,11 @@ def derive_seed(*parts: object) -> int:
     machine and in every process (unlike `hash`). A number of numpy's or torch's counts as Python's.
 
     Raises:
-        TypeError: a part is an array, whose text does not tell all of it.
+        TypeError: a part is an array, whose text leaves numbers out.
     """
     plain = tuple(part.item() if getattr(part, "shape", None) == () else part for part in parts)
     if any(hasattr(part, "shape") for part in plain):
-        raise TypeError("a seed is of numbers and strings, found an array")
+        raise TypeError("expected numbers and strings to make a seed of, found an array")
     digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -31,15 +34,49 @@ def generator(*parts: object, device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(derive_seed(*parts))
 
 
+def check_draws(n: int, source: object, device: torch.device | str | None = None) -> None:
+    """Refuse to draw fewer than one of something, or from what is no generator on a device.
+
+    Args:
+        n: how many are to be drawn.
+        source: a `torch.Generator`.
+        device: where the numbers are wanted; None: where the generator is.
+
+    Raises:
+        UserError: `n` is no whole number above 0, or `source` no generator there.
+    """
+    if not isinstance(n, Integral) or n < 1:
+        raise UserError(f"n: expected a whole number of at least 1, found {n}")
+    if not isinstance(source, torch.Generator):
+        raise _no_generator(source)
+    if device is not None and source.device.type != torch.device(device).type:
+        raise UserError(
+            f"generator: expected one on {device}, found one on {source.device}; make it by "
+            f"dwp.generator(0, device='{device}')"
+        )
+
+
+def _no_generator(source: object) -> UserError:
+    found = f"{type(source).__name__} {source}"
+    return UserError(
+        f"generator: expected a torch.Generator, found {found}; make one by dwp.generator(0)"
+    )
+
+
 def standard_normal(shape: Sequence[int], source: Source, like: Tensor) -> Tensor:
     """Return standard normal numbers of a shape, of the type and on the device of `like`.
 
     With one generator a run, the first dimension holds the runs' equal blocks one after another,
     and each block is what its run's generator gives for a tensor of the block's shape alone.
+
+    Raises:
+        UserError: `source` is something else, as a seed.
     """
     numbers = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
     if source is None or isinstance(source, torch.Generator):
         return numbers.normal_(generator=source)
+    if not isinstance(source, Sequence):
+        raise _no_generator(source)
     for block, generator in zip(numbers.view(len(source), -1), source, strict=True):
         block.normal_(generator=generator)
     return numbers

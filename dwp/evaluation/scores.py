@@ -1,6 +1,7 @@
 """How well a prior describes kernels, in nats, and whether it only remembers some."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ def score(
 
     Returns:
         `n`, and `elbo`, `log_likelihood` (of the kernel given z), `kl` (of z), `log_prob`: each
-        `mean` in nats per kernel with its `standard_error` over kernels. `log_prob` also tells its
+        `mean` in nats per kernel with its `standard_error` over kernels. `log_prob` also has its
         `estimator`: "exact" or "importance-weighted". An explicit density has no z: its bound is
         tight, so `elbo` and `log_likelihood` equal `log_prob` and `kl` is 0.
         `at_zero` is log p of the kernel of zeros, `at_initial` that of the kernels that nets start
@@ -44,30 +45,25 @@ def score(
     Raises:
         UserError: the prior has no density, or the kernels are of another size.
     """
-    kernels = check_kernels(kernels, prior.kernel_size)
+    kernels = check_kernels(kernels, prior.kernel_size).to(prior.dtype)
     if samples < 1 or importance_samples < 1:
         raise UserError("samples and importance samples: expected at least 1")
     draws = generator("score", seed)
-    explicit = not isinstance(prior, KernelVAE)
-
-    def density(places: Tensor) -> Tensor:
-        if explicit:
-            return prior.log_prob(places)
-        return prior.importance_log_prob(places, importance_samples, draws)
-
-    if explicit:
-        log_prob = density(kernels)
-        terms = log_prob, torch.zeros_like(log_prob)
-    else:
+    if isinstance(prior, KernelVAE):
+        estimator = "importance-weighted"
+        density = partial(prior.importance_log_prob, samples=importance_samples, generator=draws)
         pairs = [prior.elbo_terms(kernels, draws) for _ in range(samples)]
-        terms = tuple(torch.stack(values).mean(0) for values in zip(*pairs, strict=True))
+        log_likelihood, kl = (torch.stack(terms).mean(0) for terms in zip(*pairs, strict=True))
         log_prob = density(kernels)
-    estimator = "exact" if explicit else "importance-weighted"
+    else:
+        estimator, density = "exact", prior.log_prob
+        log_prob = log_likelihood = density(kernels)
+        kl = torch.zeros_like(log_prob)
     return {
         "n": len(kernels),
-        "elbo": _summary(terms[0] - terms[1]),
-        "log_likelihood": _summary(terms[0]),
-        "kl": _summary(terms[1]),
+        "elbo": _summary(log_likelihood - kl),
+        "log_likelihood": _summary(log_likelihood),
+        "kl": _summary(kl),
         "log_prob": {**_summary(log_prob), "estimator": estimator},
         "at_zero": float(density(torch.zeros_like(kernels[:1]))),
         "at_initial": float(density(prior.initial(1000, draws)).mean()),
@@ -78,7 +74,7 @@ def score(
 def nearest(
     prior: KernelPrior, train: Tensor, test: Tensor, *, seed: int = 0, samples: int = 1000
 ) -> dict:
-    """Tell how near a prior's samples lie to the kernels it was fitted to.
+    """Return how near a prior's samples lie to the kernels it was fitted to.
 
     Samples much nearer than fresh kernels are copies: the prior remembers. Samples much further
     away than fresh kernels are no such kernels.
@@ -97,7 +93,7 @@ def nearest(
     Raises:
         UserError: kernels are of another size, or the prior is improper.
     """
-    train, test = (check_kernels(kernels, prior.kernel_size) for kernels in (train, test))
+    train, test = (check_kernels(part, prior.kernel_size).to(prior.dtype) for part in (train, test))
     draws = generator("nearest", seed)
     drawn = prior.sample(samples, draws)
     chosen = test[torch.randperm(len(test), generator=draws)[:samples]]

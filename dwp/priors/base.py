@@ -1,63 +1,62 @@
 """The interface of a prior over kernels."""
 
-import inspect
+import itertools
 import os
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
 from dwp.files import save_tensors
+from dwp.priors.kinds import KINDS, Kind
+
+
+class _Fact:
+    """An attribute of classes and instances that stands in the class's `Kind`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, prior: object, owner: Any) -> Any:
+        return getattr(KINDS.get(getattr(owner, "kind", ""), Kind("")), self.name)
 
 
 class KernelPrior(nn.Module):
     """A distribution over k x k kernels; a layer's prior is its product over all kernels.
 
     A kind of prior subclasses this, is registered in `dwp.priors.KINDS`, and registers its KL
-    with `dwp.priors.kl.register_kl`. Its parameters and buffers are its fitted state.
+    with `dwp.priors.register_kl`. Its parameters and buffers are its fitted state. `trained`,
+    `needs_kernels`, `density`, `kl_settings` and `posterior_kind` are those of its entry in `KINDS`
+    (see `dwp.priors.Kind`).
 
     Attributes:
         kind: the name in `KINDS`.
-        trained: whether the prior is fitted by gradient steps on `loss` (else by `fit`).
-        iterative: whether `fit` iterates, so that its time is worth planning.
-        packages: those that its training needs beside torch and numpy.
-        needs_kernels: whether there is anything to fit.
-        density: "exact" if `log_prob` is tractable, "bound" if only bounds of it are, None if there
-            is no density to score kernels by.
-        kl_settings: the fields of `dwp.priors.Estimation` that its KLs read, as settings; nothing
-            runs again for another value of the rest.
-        posterior_kind: the posterior that goes with the prior ("additive" or "multiplicative").
+        kernel_size: k.
         arguments: what `__init__` was called with, enough to build it again before its state is
             loaded.
     """
 
     kind: ClassVar[str]
-    trained: ClassVar[bool] = False
-    packages: ClassVar[tuple[str, ...]] = ()
-    iterative: ClassVar[bool] = False
-    needs_kernels: ClassVar[bool] = True
-    density: ClassVar[str | None] = "exact"
-    kl_settings: ClassVar[tuple[str, ...]] = ("kl_estimator", "kl_bound", "latent_samples")
-    posterior_kind: ClassVar[str] = "additive"
+    trained = _Fact("trained")
+    needs_kernels = _Fact("needs_kernels")
+    density = _Fact("density")
+    kl_settings = _Fact("kl_settings")
+    posterior_kind = _Fact("posterior")
 
     def __init__(self, kernel_size: int, **arguments: Any) -> None:
         super().__init__()
         self.kernel_size = kernel_size
         self.arguments = {"kernel_size": kernel_size, **arguments}
 
-    @classmethod
-    def choices(cls) -> dict[str, inspect.Parameter]:
-        """Return what a user chooses for the kind: name, type, and default of what may be left out.
-
-        The parameters of the class but for the kernel size if it is trained by gradient steps, else
-        those of `fit` but for the kernels.
-        """
-        _, *chosen = inspect.signature(cls if cls.trained else cls.fit).parameters.values()
-        return {parameter.name: parameter for parameter in chosen}
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the prior's numbers, and of its samples."""
+        state = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.dtype for tensor in state), torch.get_default_dtype())
 
     @classmethod
-    def fit(cls, kernels: Tensor) -> "KernelPrior":
+    def fit(cls, kernels: Tensor) -> Self:
         """Return the maximum-likelihood prior of this kind for kernels (n, k, k)."""
         raise NotImplementedError(f"{cls.__name__} is not fitted in closed form")
 
@@ -70,6 +69,10 @@ class KernelPrior(nn.Module):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k).
+
+        Args:
+            n: at least 1.
+            generator: on the device of the prior.
 
         Raises:
             UserError: the prior is improper and cannot be sampled.

@@ -15,7 +15,7 @@ def model_card(
     source: str,
     settings: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """Return a prior's model card, in Markdown; its numbers are those of a run's files.
+    """Return a prior's model card, in Markdown, from the numbers in a run's files.
 
     Args:
         name: of the prior among the pretrained ones.
@@ -23,7 +23,7 @@ def model_card(
         score: of its held-out kernels, as from `dwp.evaluation.scores.score`.
         kernels: of the kernels it was fitted to, as from `dwp.kernels.describe`.
         source: the data set of the source nets, in words.
-        settings: of the source nets, the kernels and the prior, by what they are of.
+        settings: of the "source nets" (with their `network`), the kernels and the prior.
     """
     size = f"{prior.kernel_size} x {prior.kernel_size}"
     nets, network = kernels["nets"], settings["source nets"]["network"]
@@ -31,7 +31,7 @@ def model_card(
     density = f"- log p(w) ({score['log_prob']['estimator']}): {_with_error(score['log_prob'])}"
     if prior.density == "bound":
         density += f"\n- ELBO: {_with_error(score['elbo'])}"
-    listed = "\n".join(f"- {what}: {_words(values)}" for what, values in settings.items())
+    listed = "\n".join(f"- {stage}: {_words(values)}" for stage, values in settings.items())
     pulls = "a narrow posterior's kernels are drawn towards zero"
     if score["at_zero"] <= score["at_initial"]:
         pulls = "zero is no likelier than what nets start from"

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from dwp.priors.base import KernelPrior
+from dwp.seeds import check_draws
 
 
 class Empirical(KernelPrior):
@@ -13,7 +14,7 @@ class Empirical(KernelPrior):
     """
 
     kind = "empirical"
-    density = None
+    kernels: Tensor
 
     def __init__(self, kernel_size: int, n: int) -> None:
         super().__init__(kernel_size, n=n)
@@ -29,6 +30,6 @@ class Empirical(KernelPrior):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
         device = self.kernels.device
-        return self.kernels[
-            torch.randint(len(self.kernels), (n,), generator=generator, device=device)
-        ]
+        check_draws(n, generator, device)
+        chosen = torch.randint(len(self.kernels), (n,), generator=generator, device=device)
+        return self.kernels[chosen]

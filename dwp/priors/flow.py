@@ -11,6 +11,7 @@ from dwp.priors.base import KernelPrior
 from dwp.priors.gaussian import moments
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
+from dwp.seeds import check_draws, standard_normal
 
 if TYPE_CHECKING:
     from zuko.distributions import NormalizingFlow
@@ -39,12 +40,12 @@ class Flow(KernelPrior):
     """
 
     kind = "flow"
-    kl_settings = ()
-    trained = True
-    packages = ("zuko",)
+    mean: Tensor
+    scale: Tensor
+    whitening: Tensor
 
     def __init__(self, kernel_size: int, transforms: int, hidden: int) -> None:
-        from zuko.flows import RealNVP  # a machine that trains no flow may lack it
+        from zuko.flows import RealNVP  # only flows need it
         from zuko.transforms import MonotonicAffineTransform
 
         super().__init__(kernel_size, transforms=transforms, hidden=hidden)
@@ -88,9 +89,10 @@ class Flow(KernelPrior):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
-        noise = torch.randn((n, len(self.mean)), generator=generator, device=self.mean.device)
+        check_draws(n, generator, self.mean.device)
+        noise = standard_normal((n, len(self.mean)), generator, self.mean)
         with torch.no_grad():
-            whitened = self._density().transform.inv(noise.to(self.mean))
+            whitened = self._density().transform.inv(noise)
             flat = self.mean + whitened @ self.scale.T
         return flat.unflatten(1, (self.kernel_size, -1))
 
@@ -102,8 +104,8 @@ class Flow(KernelPrior):
         return self._density().log_prob(whitened) + self.whitening.diagonal().log().sum()
 
     def _density(self) -> "NormalizingFlow":
-        # once for a place in memory: to find what the layers move waits for a GPU, which a
-        # recorded step must not
+        # once for each storage: to find what the layers move waits for a GPU, which a recorded
+        # step must not
         if self._made[0] is not self.mean:
             self._made = self.mean, self.flow()
         return self._made[1]

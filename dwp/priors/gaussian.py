@@ -9,6 +9,7 @@ from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import register_kl
 from dwp.priors.posteriors import GaussianKernels
+from dwp.seeds import check_draws, standard_normal
 
 _LEAST_SPREAD = 1e-12  # of a direction, relative to the mean square: the rounding of float32
 
@@ -23,6 +24,10 @@ def moments(flat: Tensor) -> tuple[Tensor, Tensor]:
 
 class EllipticalPrior(KernelPrior):
     """A density over the d = k * k weights w of a kernel that depends on (w - m)' S^-1 (w - m)."""
+
+    mean: Tensor
+    scale: Tensor
+    whitening: Tensor
 
     def __init__(self, kernel_size: int) -> None:
         super().__init__(kernel_size)
@@ -54,8 +59,8 @@ class EllipticalPrior(KernelPrior):
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw vectors (n, d) of a Gaussian with covariance S around zero."""
-        noise = torch.randn((n, len(self.mean)), generator=generator, device=self.mean.device)
-        return noise.to(self.scale) @ self.scale.T
+        check_draws(n, generator, self.mean.device)
+        return standard_normal((n, len(self.mean)), generator, self.mean) @ self.scale.T
 
     def _log_determinant(self) -> Tensor:
         return 2 * self.scale.diagonal().log().sum()
@@ -74,7 +79,6 @@ class FullGaussian(EllipticalPrior):
     """
 
     kind = "gaussian-full"
-    kl_settings = ("kl_estimator",)
 
     @classmethod
     def fit(cls, kernels: Tensor) -> "FullGaussian":
@@ -104,7 +108,7 @@ class FullGaussian(EllipticalPrior):
 
 
 class DiagonalGaussian(FullGaussian):
-    """A Gaussian with a mean and a variance for every place in the kernel."""
+    """A Gaussian with a mean and a variance for every weight of the kernel."""
 
     kind = "gaussian-diagonal"
 

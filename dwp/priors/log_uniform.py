@@ -26,10 +26,6 @@ class LogUniform(KernelPrior):
     """
 
     kind = "log-uniform"
-    kl_settings = ()
-    needs_kernels = False
-    density = None
-    posterior_kind = "multiplicative"
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Raise `UserError`: there is nothing to draw from."""

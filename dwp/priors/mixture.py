@@ -9,6 +9,7 @@ from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
+from dwp.seeds import check_draws, standard_normal
 
 _STEPS = 500
 
@@ -17,8 +18,10 @@ class GaussianMixture(KernelPrior):
     """A mixture of Gaussians with full covariances over the d = k * k weights of a kernel."""
 
     kind = "gaussian-mixture"
-    kl_settings = ()
-    iterative = True
+    log_weights: Tensor
+    means: Tensor
+    scales: Tensor
+    whitenings: Tensor
 
     def __init__(self, kernel_size: int, components: int) -> None:
         super().__init__(kernel_size, components=components)
@@ -47,7 +50,7 @@ class GaussianMixture(KernelPrior):
         Raises:
             UserError: there are fewer kernels than components, or the kernels are all the same.
         """
-        from sklearn.mixture import GaussianMixture as Mixture  # slow to import, used here alone
+        from sklearn.mixture import GaussianMixture as Mixture  # not needed to use a fitted prior
 
         flat = kernels.flatten(1).double()  # (n, d)
         spread = flat.var(0, correction=0).mean().item()
@@ -70,10 +73,11 @@ class GaussianMixture(KernelPrior):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
+        check_draws(n, generator, self.means.device)
         weights = self.log_weights.exp()
         chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
-        noise = torch.randn((n, self.means.shape[1]), generator=generator, device=weights.device)
-        noise, flat = noise.to(self.means), self.means[chosen]
+        flat = self.means[chosen]
+        noise = standard_normal(flat.shape, generator, flat)
         for component, scale in enumerate(self.scales):  # not a d x d matrix for every kernel
             flat[chosen == component] += noise[chosen == component] @ scale.T
         return flat.unflatten(1, (self.kernel_size, -1))

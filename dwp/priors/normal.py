@@ -8,17 +8,17 @@ from torch import Tensor
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import register_kl
 from dwp.priors.posteriors import GaussianKernels
+from dwp.seeds import check_draws
 
 
 class StandardNormal(KernelPrior):
     """Every weight N(0, 1), independently: the usual choice, which knows nothing of images."""
 
     kind = "standard-normal"
-    kl_settings = ("kl_estimator",)
-    needs_kernels = False
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
+        check_draws(n, generator)
         shape = (n, self.kernel_size, self.kernel_size)
         return torch.randn(shape, generator=generator, device=generator.device)
 

@@ -10,8 +10,8 @@ FOLDER = Path(__file__).parent.parent / "pretrained"
 def pretrained() -> dict[str, str]:
     """Return the model card, in Markdown, of every prior that comes with the package, by name.
 
-    A card tells the data, the training, the held-out nats, what the prior is meant for, its limits
-    and its licence. `dwp.load_prior` takes the name.
+    A card describes the data, the training, the held-out nats, the use, the limits and the licence.
+    `dwp.load_prior` takes the name.
     """
     files = sorted(FOLDER.glob("*.safetensors"))
     return {file.stem: file.with_suffix(".md").read_text(encoding="utf-8") for file in files}
@@ -23,10 +23,10 @@ def pretrained_file(name: str) -> Path:
     Raises:
         UserError: there is none of that name.
     """
-    names = [file.stem for file in sorted(FOLDER.glob("*.safetensors"))]
-    if name not in names:
+    if not (file := FOLDER / f"{name}.safetensors").is_file():
+        names = ", ".join(sorted(each.stem for each in FOLDER.glob("*.safetensors")))
         raise UserError(
             f"prior '{name}': expected a file's path, which has a suffix or a folder, or a name of "
-            f"dwp.pretrained(): {', '.join(names) or 'there are none'}"
+            f"dwp.pretrained(): {names or 'there are none'}"
         )
-    return FOLDER / f"{name}.safetensors"
+    return file

@@ -22,8 +22,7 @@ class StudentT(EllipticalPrior):
     """
 
     kind = "student-t"
-    kl_settings = ()
-    iterative = True
+    degrees: Tensor
 
     def __init__(self, kernel_size: int) -> None:
         super().__init__(kernel_size)
@@ -39,7 +38,7 @@ class StudentT(EllipticalPrior):
         Raises:
             UserError: the scale matrix is singular (too few or degenerate kernels).
         """
-        from scipy.optimize import minimize_scalar  # a machine that fits nothing may lack it
+        from scipy.optimize import minimize_scalar  # not needed to use a fitted prior
 
         prior = cls(kernels.shape[-1])
         flat = kernels.flatten(1).double()  # (n, d)
@@ -65,7 +64,7 @@ class StudentT(EllipticalPrior):
             weights = (degrees + d) / (degrees + distance)
             mean = weights @ flat / weights.sum()
             centred = flat - mean
-            # Divided by their sum instead of n, EM takes fewer steps to the same place (Kent,
+            # Divided by their sum instead of n, EM takes fewer steps to the same fit (Kent,
             # Tyler and Vardi 1994)
             matrix = (weights[:, None] * centred).T @ centred / weights.sum()
         prior._set(mean, scale)

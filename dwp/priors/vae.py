@@ -15,7 +15,7 @@ from dwp.fast.once import differentiable_once
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Estimation, register_kl
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels
-from dwp.seeds import Source, standard_normal
+from dwp.seeds import Source, check_draws, standard_normal
 
 _LEAST_VARIANCE = 1e-8
 # Kernels at once: in the cache, enough for products in half precision, and to fill a GPU
@@ -43,9 +43,6 @@ class KernelVAE(KernelPrior):
     """
 
     kind = "vae"
-    trained = True
-    density = "bound"
-    kl_settings = ("kl_bound", "latent_samples")
 
     def __init__(
         self, kernel_size: int, hidden: int, latent: int, variance: float | None = None
@@ -211,8 +208,9 @@ class KernelVAE(KernelPrior):
 
     @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        codes = torch.randn((n, self.latent), generator=generator, device=generator.device)
-        codes = codes.to(self.latent_mean.weight.dtype)
+        weight = self.latent_mean.weight
+        check_draws(n, generator, weight.device)
+        codes = standard_normal((n, self.latent), generator, weight)
         parts = codes.split(_chunk(codes))
         means, variances = zip(*map(self.decode, parts), strict=True)
         return torch.cat(means), torch.cat(variances)

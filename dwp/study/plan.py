@@ -28,7 +28,7 @@ from dwp.data.choice import choose, dataset_of
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.networks import build_network, network_class, scaled
-from dwp.priors import load_prior, prior_class
+from dwp.priors import KINDS, load_prior, prior_class
 from dwp.release import load_released_kernels, load_released_vae, release_folder
 from dwp.study.calibration import IMAGES, Seconds, Work, calibrate
 from dwp.study.settings import (
@@ -237,7 +237,7 @@ class Costs:
     def _prior(self, domain: str, prior: str, layer: str, place: str) -> float:
         section = self.config["domains"][domain]["priors"][prior]
         kind = prior_class(section["kind"])
-        if not (kind.trained or kind.iterative):
+        if not (kind.trained or KINDS[section["kind"]].iterative):
             return 0.0  # closed forms take less than the start of the job
         kernels, _ = self._kernels(domain, layer, "priors")
         work = self._prior_kind(domain, prior, layer)

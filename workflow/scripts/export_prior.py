@@ -1,14 +1,13 @@
 """Put a prior that a run fitted among the pretrained ones, with a card of the run's numbers."""
 
-import argparse
 from pathlib import Path
 
 from dwp.data.choice import describe
-from dwp.errors import one_line_errors
 from dwp.files import read_json, write_text
 from dwp.priors import load_prior
 from dwp.priors.card import model_card
 from dwp.priors.pretrained import FOLDER
+from dwp.study.program import program
 from dwp.study.settings import (
     check_config,
     check_name,
@@ -20,42 +19,49 @@ from dwp.study.settings import (
 )
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="of the run, as for snakemake --configfile")
-    parser.add_argument("domain")
-    parser.add_argument("prior")
-    parser.add_argument("layer")
-    parser.add_argument("name", help="of the pretrained prior")
-    parser.add_argument("--results", default="results", help="folder of all runs")
-    parser.add_argument("--folder", default=FOLDER, type=Path, help="of the pretrained priors")
-    arguments = parser.parse_args()
-    config = read_config(arguments.config)
-    check_config(config, arguments.config)
-    check_name("name", arguments.name)
-    check_one_of("domain", arguments.domain, config["domains"])
-    section = config["domains"][arguments.domain]
-    check_one_of("prior", arguments.prior, section["priors"])
-    check_one_of("layer", arguments.layer, section["kernels"]["layers"])
-    folder = Path(arguments.results) / config["name"] / arguments.domain
-    place = f"{arguments.prior}/{arguments.layer}"
-    prior = load_prior(folder / "priors" / "fitted" / f"{place}.safetensors")
+@program
+def main(
+    config: Path,
+    domain: str,
+    prior: str,
+    layer: str,
+    name: str,
+    /,
+    *,
+    results: Path = Path("results"),
+    folder: Path = FOLDER,
+) -> None:
+    """Put a prior that a run fitted among the pretrained ones, with a card of the run's numbers.
+
+    Args:
+        config: of the run, as for snakemake --configfile.
+        name: of the pretrained prior.
+        results: folder of all runs.
+        folder: of the pretrained priors.
+    """
+    settings = read_config(config)
+    check_config(settings, config)
+    check_name("name", name)
+    check_one_of("domain", domain, settings["domains"])
+    section = settings["domains"][domain]
+    check_one_of("prior", prior, section["priors"])
+    check_one_of("layer", layer, section["kernels"]["layers"])
+    run = results / settings["name"] / domain
+    fitted = load_prior(run / "priors" / "fitted" / prior / f"{layer}.safetensors")
     card = model_card(
-        arguments.name,
-        prior,
-        read_json(folder / "priors" / "scores" / f"{place}.json"),
-        read_json(folder / "kernels" / "collected" / f"{arguments.layer}.json"),
+        name,
+        fitted,
+        read_json(run / "priors" / "scores" / prior / f"{layer}.json"),
+        read_json(run / "kernels" / "collected" / f"{layer}.json"),
         source=describe(section["data"]["source"]),
         settings={
             "source nets": source_settings(section),
-            "kernels": kernel_settings(section, arguments.layer),
-            "prior": prior_settings(section, arguments.prior, arguments.layer),
+            "kernels": kernel_settings(section, layer),
+            "prior": prior_settings(section, prior, layer),
         },
     )
-    # the card first: a prior that is there is looked for with its card
-    write_text(arguments.folder / f"{arguments.name}.md", card)
-    prior.save(arguments.folder / f"{arguments.name}.safetensors")
+    write_text(folder / f"{name}.md", card)  # first: where there is a prior its card is read, too
+    fitted.save(folder / f"{name}.safetensors")
 
 
 if __name__ == "__main__":

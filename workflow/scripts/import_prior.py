@@ -1,26 +1,35 @@
 """Take the prior of one layer from the authors' release, or from those that come with dwp."""
 
-import argparse
+from pathlib import Path
 
-from dwp.errors import one_line_errors
+from dwp.errors import UserError
 from dwp.priors import load_prior
 from dwp.release import load_released_vae, release_folder
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--release", help="folder of the release; default: DWP_RELEASE")
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--folder", help="the layer's folder in it")
-    place.add_argument("--pretrained", help="the name of one that comes with dwp")
-    parser.add_argument("--prior", required=True)
-    arguments = parser.parse_args()
-    if arguments.pretrained:
-        prior = load_prior(arguments.pretrained)
+@program
+def main(
+    *,
+    prior: Path,
+    folder: str | None = None,
+    pretrained: str | None = None,
+    release: Path | None = None,
+) -> None:
+    """Take the prior of one layer from the authors' release, or from those that come with dwp.
+
+    Args:
+        prior: the file to write.
+        folder: the layer's folder in the release.
+        pretrained: instead of it, the name of a prior that comes with dwp.
+        release: folder of the release; default: DWP_RELEASE.
+    """
+    if (folder is None) == (pretrained is None):
+        raise UserError("expected either --folder or --pretrained, found both or none")
+    if pretrained is not None:
+        load_prior(pretrained).save(prior)
     else:
-        prior = load_released_vae(release_folder(arguments.release) / arguments.folder)
-    prior.save(arguments.prior)
+        load_released_vae(release_folder(release) / str(folder)).save(prior)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""Priors by the name of their kind, and from their files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dwp.errors import UserError
+from dwp.files import load_tensors
+from dwp.priors.base import KernelPrior
+from dwp.priors.kinds import KINDS
+from dwp.priors.pretrained import pretrained_file
+from dwp.registry import class_at
+
+if TYPE_CHECKING:
+    from dwp.priors.vae import KernelVAE
+
+
+def prior_class(kind: str) -> type[KernelPrior]:
+    """Return the class of a kind of prior.
+
+    Raises:
+        UserError: nobody registered the kind.
+    """
+    if kind not in KINDS:
+        raise UserError(f"prior kind '{kind}' is unknown; expected one of {', '.join(KINDS)}")
+    return class_at(KINDS[kind].location)
+
+
+def load_prior(path: str | os.PathLike) -> KernelPrior:
+    """Read a prior of any kind from its file, frozen and ready for use.
+
+    Args:
+        path: the file; or, as a string without a suffix and a folder, the name of a prior that
+            comes with the package, one of `dwp.pretrained()`.
+
+    Raises:
+        UserError: the name is unknown, or the file is missing, unreadable, or not a prior.
+    """
+    if isinstance(path, str) and not (Path(path).suffix or os.path.dirname(path)):
+        path = pretrained_file(path)
+    tensors, settings = load_tensors(path, kind="prior")
+    kind = settings["kind"]
+    try:
+        prior = prior_class(kind)(**settings["arguments"])
+        prior.load_state_dict(tensors)
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except ImportError as error:
+        raise UserError(f"{path}: a '{kind}' prior needs a package; install it ({error})") from None
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: expected the arguments and tensors of a '{kind}' prior, found others "
+            f"({reason}); make it again"
+        ) from None
+    if any(tensor.isnan().any() for tensor in tensors.values()):
+        raise UserError(f"{path}: expected numbers, found NaN; make it again")
+    return prior.requires_grad_(False)
+
+
+def load_vae(path: str | os.PathLike) -> "KernelVAE":
+    """Read a prior that must be a VAE, as `load_prior`.
+
+    Raises:
+        UserError: as `load_prior`, or the prior is of another kind.
+    """
+    from dwp.priors.vae import KernelVAE
+
+    prior = load_prior(path)
+    if not isinstance(prior, KernelVAE):
+        raise UserError(f"{path}: expected a prior of kind 'vae', found '{prior.kind}'")
+    return prior
+
+
+def load_priors(
+    files: Mapping[str, str | os.PathLike] | Sequence[str] | None,
+) -> dict[str, KernelPrior] | None:
+    """Read the priors of several layers; None for none.
+
+    Args:
+        files: by layer, or as `LAYER=FILE`.
+
+    Raises:
+        UserError: a string has no `=`, or a file is no prior.
+    """
+    if not files:
+        return None
+    if not isinstance(files, Mapping):
+        pairs = [text.partition("=") for text in files]
+        for layer, sign, path in pairs:
+            if not (layer and path):
+                raise UserError(f"expected LAYER=FILE, found '{layer}{sign}{path}'")
+        files = {layer: path for layer, _, path in pairs}
+    return {layer: load_prior(os.fspath(path)) for layer, path in files.items()}
