@@ -55,9 +55,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
     return found
 
 
-def class_facts(
-    what: str, name: str, known: Mapping[str, str], *attributes: str
-) -> dict[str, Any]:
+def class_facts(what: str, name: str, known: Mapping[str, str], *attributes: str) -> dict[str, Any]:
     """Return attributes of the class that a name stands for.
 
     They are read from the source where they are literals there, so that a class that needs torch

@@ -1,6 +1,9 @@
 """Priors that come with the package, each with a model card."""
 
+import json
 from pathlib import Path
+
+from safetensors import safe_open
 
 from dwp.errors import UserError
 
@@ -30,3 +33,14 @@ def pretrained_file(name: str) -> Path:
             f"dwp.pretrained(): {names or 'there are none'}"
         )
     return file
+
+
+def pretrained_facts(name: str) -> tuple[str, int]:
+    """Return the kind and the kernel size of a prior that comes with the package.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    with safe_open(pretrained_file(name), framework="np") as file:
+        settings = json.loads(file.metadata()["dwp"])["settings"]
+    return settings["kind"], settings["arguments"]["kernel_size"]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,7 @@ from pydantic import (
 from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
 from dwp.errors import UserError
-from dwp.priors.kinds import KINDS
+from dwp.priors.kinds import KINDS, REQUIRED, Kind
 from dwp.priors.pretrained import pretrained, pretrained_facts
 from dwp.registry import NETWORKS, class_facts
 
@@ -71,7 +71,9 @@ def _different(values: list) -> list:
     return values
 
 
-Different = BeforeValidator(lambda values: _different(values) if isinstance(values, list) else values)
+Different = BeforeValidator(
+    lambda values: _different(values) if isinstance(values, list) else values
+)
 Names = Annotated[list[Name], Different, Field(min_length=1)]
 Seeds = Annotated[list[Seed], Different, Field(min_length=1)]
 Counts = Annotated[list[Count], Different, Field(min_length=1)]
@@ -414,9 +416,7 @@ class Classification(NetSettings):
         for part in (self.vary, self.tune):
             for name, values in part.items():
                 if name not in NetSettings.model_fields:
-                    raise ValueError(
-                        f"vary and tune: {_unknown(name, NetSettings.model_fields)}"
-                    )
+                    raise ValueError(f"vary and tune: {_unknown(name, NetSettings.model_fields)}")
                 read = [
                     getattr(NetSettings.model_validate({**self.own, name: value}), name)
                     for value in values
@@ -497,9 +497,7 @@ class Domain(Settings):
     importance_samples: Count = Field(1000, description="draws of z for a VAE's log p(w)")
     classification: Classification = Field(description="few-shot classification")
     features: Features | None = Field(None, description="random features; absent: not run")
-    convergence: dict[Name, Convergence] = Field(
-        {}, description="convergence experiments by name"
-    )
+    convergence: dict[Name, Convergence] = Field({}, description="convergence experiments by name")
 
 
 class Config(Settings):
@@ -560,7 +558,10 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
     return settings
 
 
-def validated[S: Settings](kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
+S = TypeVar("S", bound=Settings)
+
+
+def validated(kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
     """Return settings of a kind, made from themselves, a mapping or JSON text.
 
     Raises:
@@ -674,9 +675,7 @@ def check_one_of(setting: str, found: object, allowed: Iterable[str]) -> None:
     if found not in allowed:
         near = difflib.get_close_matches(str(found), allowed, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(
-            f"{setting}: expected one of {', '.join(allowed)}; found '{found}'{hint}"
-        )
+        raise UserError(f"{setting}: expected one of {', '.join(allowed)}; found '{found}'{hint}")
 
 
 # Checks across settings: every name stands for something, and what belongs together fits.
@@ -750,9 +749,7 @@ def _check_data(path: str, domain: Domain, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_prior(
-    path: str, prior: PriorSettings, domain: Domain, sizes: Mapping[str, int]
-) -> None:
+def _check_prior(path: str, prior: PriorSettings, domain: Domain, sizes: Mapping[str, int]) -> None:
     if path.endswith(f".{XAVIER}"):
         raise UserError(f"{path}: '{XAVIER}' names an init; call the prior something else")
     check_one_of(f"{path}.kind", prior.kind, [*KINDS, DETERMINISTIC])
@@ -809,17 +806,17 @@ def _check_prior(
             )
 
 
-def _check_hyperparameters(path: str, found: Mapping[str, Any], kind: Any) -> None:
+def _check_hyperparameters(path: str, found: Mapping[str, Any], kind: Kind) -> None:
     known = kind.hyperparameters
     for name, value in found.items():
         if name not in known:
             raise UserError(f"{path}: {_unknown(name, known)}")
         if known[name].type is int and not isinstance(value, int):
             raise UserError(f"{path}.{name}: expected an integer, found {value}")
-        if value < 0 or (value == 0 and name != "seed"):
+        if value < 0 or (value == 0 and known[name].positive):
             raise UserError(f"{path}.{name}: expected a number above 0, found {value}")
     for name, parameter in known.items():
-        if parameter.required and name not in found:
+        if parameter.default is REQUIRED and name not in found:
             raise UserError(f"{path}: missing {name}; expected {', '.join(known)}")
 
 
@@ -893,9 +890,7 @@ def _check_convergence(
 IMAGE_VAE = "dwp.nn.image_vae:ImageVAE"
 
 
-def _check_inits(
-    path: str, inits: Iterable[str], priors: Mapping[str, PriorSettings]
-) -> None:
+def _check_inits(path: str, inits: Iterable[str], priors: Mapping[str, PriorSettings]) -> None:
     improper = (DETERMINISTIC, "log-uniform")
     can_start = [name for name, prior in priors.items() if prior.kind not in improper]
     for name in inits:
