@@ -85,13 +85,13 @@ def convert(folder: str, output: str) -> None:
 
 
 def plan(config: str, cores: list[int] | None, gpus: int | None) -> None:
-    from dwp.study import plan as planner
+    from dwp.study import cost
 
-    cores = cores or [planner.usable_cores()]
+    cores = cores or [cost.usable_cores()]
     for name, numbers in (("--cores", cores), ("--gpus", [gpus])):
         if numbers != [None] and min(numbers) < 1:
             raise UserError(f"{name}: expected at least 1, found {min(numbers)}")
-    print(planner.plan(config, cores, gpus))
+    print(cost.plan(config, cores, gpus))
 
 
 def _check_suffix(path: str, suffix: str) -> None:

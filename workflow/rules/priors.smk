@@ -29,6 +29,7 @@ rule prior:
     resources:
         gpu=GPU,
         runtime=lambda w, attempt: study.minutes("prior", w, attempt),
+        operations=lambda w: study.operations("prior", w),
     params:
         settings=lambda w: study.prior_fit(w.domain, w.prior, w.layer).text(),
         pretrained=lambda w: study.pretrained_digest(w.domain, w.prior, w.layer),
@@ -57,6 +58,7 @@ rule prior_score:
         f"{LOG}/priors/score_{{prior}}_{{layer}}.tsv"
     resources:
         runtime=lambda w, attempt: study.minutes("prior_score", w, attempt),
+        operations=lambda w: study.operations("prior_score", w),
     params:
         samples=lambda w: study.importance_samples(w.domain, w.prior),
         code=lambda w: study.code(
