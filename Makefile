@@ -1,7 +1,7 @@
 # make demo   set up, then the whole chain on small embedded data, to its figures
 # make test   set up, then the tests
 # make check-determinism   set up, then the demo in several ways, and whether its results are the same bytes
-# make lint   set up, then the style checks
+# make lint   set up, then the checks of style and types
 # make report CONFIG=config/demo.yaml   set up, then one HTML page of all results of that config
 # make publish CONFIG=config/demo.yaml   set up, then copy that study's tables and figures to results/published
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
@@ -51,6 +51,7 @@ lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) pyright
 	$(RUN) python docs/build_api.py --check
 	$(RUN) snakemake --lint --configfile config/demo.yaml
 

@@ -88,9 +88,9 @@ def plan(config: str, cores: list[int] | None, gpus: int | None) -> None:
     from dwp.study import cost
 
     cores = cores or [cost.usable_cores()]
-    for name, numbers in (("--cores", cores), ("--gpus", [gpus])):
-        if numbers != [None] and min(numbers) < 1:
-            raise UserError(f"{name}: expected at least 1, found {min(numbers)}")
+    for name, number in (("--cores", min(cores)), ("--gpus", gpus)):
+        if number is not None and number < 1:
+            raise UserError(f"{name}: expected at least 1, found {number}")
     print(cost.plan(config, cores, gpus))
 
 

@@ -50,14 +50,14 @@ def refusal(place: object, error: Any) -> UserError:
     kind, found = problem["type"], problem["input"]
     if kind == "json_invalid":
         return UserError(f"{place}: expected JSON, found {found[:100]!r} ({problem['msg']})")
-    path = ".".join(map(str, [place, *problem["loc"]]))
+    path = ".".join(str(part) for part in [place, *problem["loc"]] if part != "")
     if kind == "value_error":  # of a check of our own, which says what it expected
         return UserError(f"{path}: {problem['ctx']['error']}")
     if kind == "extra_forbidden":
         return UserError(f"{path}: expected no setting of this name; remove it")
     if kind == "missing":
         return UserError(f"{path}: expected a value, found none; set it")
-    expected = re.sub("^Input should (be )?", "", problem["msg"])
+    expected = re.sub("^(Input|String|List|Dictionary) should (be )?", "", problem["msg"])
     return UserError(f"{path}: expected {expected}; found {reprlib.repr(found)}")
 
 

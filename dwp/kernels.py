@@ -94,10 +94,10 @@ def pruning_threshold(
     Raises:
         UserError: neither or both of `threshold` and `quantile` are given.
     """
-    if (threshold is None) == (quantile is None):
-        raise UserError("kernels: expected either a threshold or a quantile to prune by")
-    if threshold is not None:
+    if threshold is not None and quantile is None:
         return float(threshold)
+    if quantile is None or threshold is not None:
+        raise UserError("kernels: expected either a threshold or a quantile to prune by")
     ordered = kernel_norms.sort().values
     return float(ordered[int(quantile * len(ordered) + 1e-9)])  # .29 * 100 is 28.999...
 

@@ -2,9 +2,11 @@
 
 import ast
 import functools
-import importlib.util
+import importlib
 import sys
 from collections.abc import Iterable, Mapping
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,7 +32,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
     """Return the class that a name stands for.
 
     Args:
-        what: what the name is of, for messages.
+        what: the sort of class, for messages.
         name: a key of `known`; or `FILE.py:CLASS`, the path of a file and a class in it.
         known: classes of the package, as "module:Class", by name.
         needed: attributes that a class of a file must have.
@@ -48,7 +50,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
     if not Path(file).is_file():
         raise UserError(f"{file}: no such file; expected one with the {what} {attribute}")
     found = getattr(_imported(file), attribute, None)
-    if not all(hasattr(found, each) for each in needed):
+    if found is None or not all(hasattr(found, each) for each in needed):
         raise UserError(
             f"{file}: expected a class {attribute} with {', '.join(needed)}; found none"
         )
@@ -110,7 +112,9 @@ def _literals(path: Path, name: str) -> dict[str, Any]:
 
 @functools.cache
 def _imported(file: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(file, file)
-    module = sys.modules[file] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader(file, file)
+    spec = spec_from_loader(file, loader)
+    assert spec is not None
+    module = sys.modules[file] = module_from_spec(spec)
+    loader.exec_module(module)
     return module

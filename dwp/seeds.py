@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ Source = torch.Generator | Sequence[torch.Generator] | None
 """Where draws come from: one generator, one for each run of a stack, or torch's global one."""
 
 
-def derive_seed(*parts: object) -> int:
+def derive_seed(*parts: Any) -> int:
     """Return a seed in [0, 2**63) that depends on every part and on nothing else.
 
     `derive_seed(0, "batches", 3)` and `derive_seed(0, "noise", 3)` are unrelated, on every
@@ -29,7 +30,7 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(*parts: object, device: str = "cpu") -> torch.Generator:
+def generator(*parts: Any, device: str = "cpu") -> torch.Generator:
     """Return a fresh generator seeded with `derive_seed(*parts)` on `device`."""
     return torch.Generator(device).manual_seed(derive_seed(*parts))
 

@@ -5,7 +5,7 @@ Run the workflow on it by the file's path and the name of the class:
     snakemake --cores 2 --configfile config/demo.yaml --config name=stripes \\
         'domains={demo: {data: {target: "examples/new_data_set.py:Stripes"}}}'
 
-Or look at it: python examples/new_data_set.py
+Or print it: python examples/new_data_set.py
 """
 
 import torch
@@ -18,7 +18,7 @@ _SIDE = 28
 
 
 class Stripes(ImageDataset):
-    """Grey images of stripes at one of four angles, with random width, place and noise.
+    """Grey images of stripes at one of four angles, with random width, position and noise.
 
     Args:
         root: not used; the images are drawn.

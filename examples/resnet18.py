@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 import dwp
 import dwp.data.images
-from dwp.data import data_folder, load_dataset, registered, stratified_subset
+from dwp.data import data_folder, load_dataset, registered
+from dwp.data.subsets import stratified_subset
 from dwp.data.tensors import to_unit
 from dwp.errors import one_line_errors
 from dwp.evaluation.metrics import classification_metrics

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.kernels import collect, cut_norm, describe, norms, split, thin
+from dwp.kernels import collect, pruning_threshold, describe, norms, split, thin
 from dwp.seeds import generator
 
 
@@ -54,14 +54,14 @@ def test_norms_by_hand():
 
 @pytest.mark.parametrize("threshold", [0.0, 0.39, 2.0])
 def test_a_threshold_is_the_cut(threshold):
-    assert cut_norm(random_norms(10), threshold=threshold) == threshold
+    assert pruning_threshold(random_norms(10), threshold=threshold) == threshold
 
 
 @pytest.mark.parametrize("n", [2, 7, 100, 1001])
 @pytest.mark.parametrize("quantile", [0.0, 0.25, 0.3, 0.5, 0.8, 0.99])
 def test_a_quantile_drops_the_fraction_asked_for(n, quantile):
     kernel_norms = random_norms(n)
-    dropped = int((kernel_norms < cut_norm(kernel_norms, quantile=quantile)).sum())
+    dropped = int((kernel_norms < pruning_threshold(kernel_norms, quantile=quantile)).sum())
     # The nearest whole number of kernels below, and never all of them.
     assert 0 <= quantile * n - dropped < 1 + 1e-9
     assert dropped < n
@@ -69,22 +69,22 @@ def test_a_quantile_drops_the_fraction_asked_for(n, quantile):
 
 def test_a_quantile_drops_the_smallest():
     kernel_norms = torch.tensor([0.4, 0.1, 0.3, 0.2, 0.5])
-    cut = cut_norm(kernel_norms, quantile=0.4)
+    cut = pruning_threshold(kernel_norms, quantile=0.4)
     assert kernel_norms[kernel_norms >= cut].tolist() == pytest.approx([0.4, 0.3, 0.5])
 
 
 @pytest.mark.parametrize("arguments", [{}, {"threshold": 0.1, "quantile": 0.5}])
 def test_a_cut_needs_one_of_threshold_and_quantile(arguments):
     with pytest.raises(UserError, match="expected either a threshold or a quantile"):
-        cut_norm(random_norms(10), **arguments)
+        pruning_threshold(random_norms(10), **arguments)
 
 
 def test_a_threshold_and_a_quantile_of_0_are_given():
     # 0 is a value, and not the same as none.
-    assert cut_norm(random_norms(10), threshold=0.0) == 0
-    assert cut_norm(random_norms(10), quantile=0.0) == float(random_norms(10).min())
+    assert pruning_threshold(random_norms(10), threshold=0.0) == 0
+    assert pruning_threshold(random_norms(10), quantile=0.0) == float(random_norms(10).min())
     with pytest.raises(UserError, match="either"):
-        cut_norm(random_norms(10), threshold=0.0, quantile=0.0)
+        pruning_threshold(random_norms(10), threshold=0.0, quantile=0.0)
 
 
 # Splitting
@@ -167,7 +167,7 @@ def test_counts_add_up_along_the_chain(how):
     weights = list(torch.randn(3, 4, 8, 5, 5, generator=generator("nets")) * scales)
     kernels = collect(weights)
     kernel_norms = norms(kernels)
-    cut = cut_norm(kernel_norms, **how)
+    cut = pruning_threshold(kernel_norms, **how)
     train, test = split(kernels[kernel_norms >= cut], 0.2, "conv2")
     found = describe(kernel_norms, cut, len(weights), len(train), len(test))
     assert found["collected"] == 3 * 4 * 8
@@ -196,4 +196,4 @@ def test_thinned_norms_have_the_distribution_of_all():
 
 @pytest.mark.parametrize("quantile", [0.29, 0.57, 0.58])  # 0.29 * 100 is 28.999...
 def test_a_quantile_is_not_cut_short_by_rounding(quantile):
-    assert cut_norm(torch.arange(100.0), quantile=quantile) == round(100 * quantile)
+    assert pruning_threshold(torch.arange(100.0), quantile=quantile) == round(100 * quantile)

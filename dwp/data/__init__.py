@@ -1,7 +1,7 @@
-"""Image data sets as tensors, and stratified subsets of them.
+"""Image data sets as tensors.
 
-A data set is found by its name in `DATASETS`, or in a file of one's own by `FILE.py:CLASS`. Its
-module is imported when it is asked for, so that importing this package stays quick.
+A data set has a name in `DATASETS`, or is a class in a file of one's own, `FILE.py:CLASS`. Its
+module, and torch, are imported when it is asked for, so that importing this package stays quick.
 """
 
 import hashlib
@@ -9,9 +9,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dwp.data.subsets import stratified_subset, validation_indices
 from dwp.errors import UserError
-from dwp.registry import find_class
+from dwp.registry import class_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,64 +18,54 @@ if TYPE_CHECKING:
     from dwp.data.images import ImageDataset
     from dwp.data.tensors import ImageTensors
 
-__all__ = [
-    "DATASETS",
-    "check_different",
-    "data_folder",
-    "load_dataset",
-    "registered",
-    "stratified_subset",
-    "validation_indices",
-]
-
 
 class Registered(NamedTuple):
-    """What is known of a data set without reading it.
+    """Facts of a data set that need no reading of it.
 
     Attributes:
-        place: its `ImageDataset`, as "module:Class".
+        location: its `ImageDataset`, as "module:Class".
         image_shape: channels, height and width.
         classes: how many there are.
     """
 
-    place: str
+    location: str
     image_shape: tuple[int, int, int]
     classes: int
 
 
-# A new data set is a file with an `ImageDataset` and a line here.
+# A new data set is a file with an `ImageDataset` and a line here. Names that are the same up to a
+# hyphen stand for versions of one data set, which share images.
 DATASETS: dict[str, Registered] = {
     "mnist": Registered("dwp.data.mnist:MNIST", (1, 28, 28), 10),
     "notmnist": Registered("dwp.data.notmnist:NotMNIST", (1, 28, 28), 10),
+    "notmnist-extra": Registered("dwp.data.notmnist:NotMNISTExtra", (1, 28, 28), 10),
+    "notmnist-large": Registered("dwp.data.notmnist:NotMNISTLarge", (1, 28, 28), 10),
     "glyphs": Registered("dwp.data.glyphs:Glyphs", (1, 28, 28), 10),
     "digits": Registered("dwp.data.digits:Digits", (1, 28, 28), 10),
     "cifar10": Registered("dwp.data.cifar:CIFAR10", (3, 32, 32), 10),
     "cifar100": Registered("dwp.data.cifar:CIFAR100", (3, 32, 32), 100),
-    "cifar10-jpeg": Registered("dwp.data.cifar_jpeg:CIFAR10JPEG", (3, 32, 32), 10),
-    "four-shapes": Registered("dwp.data.shapes:FourShapes", (1, 16, 16), 4),
+    "cifar10-jpeg": Registered("dwp.data.npz:CIFAR10JPEG", (3, 32, 32), 10),
+    "four-shapes": Registered("dwp.data.npz:FourShapes", (1, 16, 16), 4),
 }
 
 
 def registered(name: str) -> Registered:
-    """Return what is known of a data set.
+    """Return the shape and the number of classes of a data set.
 
     Args:
         name: a key of `DATASETS`; or, for a set of one's own, `FILE.py:CLASS`: the path of a file,
-            and an `ImageDataset` in it with the class attributes `image_shape` (channels, height,
-            width) and `classes`.
+            and a class in it with the attributes `image_shape` (channels, height, width) and
+            `classes`, as in examples/new_data_set.py.
 
     Raises:
         UserError: the name is unknown, or there is no such class in the file.
     """
     if name in DATASETS:
         return DATASETS[name]
-    own = _dataset_class(name)
+    from dwp.data.own import own_class
+
+    own = own_class(name)
     return Registered(name, own.image_shape, len(own.classes))
-
-
-def _dataset_class(name: str) -> "type[ImageDataset]":
-    places = {known: each.place for known, each in DATASETS.items()}
-    return find_class("data set", name, places, ("image_shape", "classes"))
 
 
 def data_folder(configured: str | None) -> Path:
@@ -87,7 +76,7 @@ def data_folder(configured: str | None) -> Path:
 def load_dataset(
     name: str, root: str | Path, *, train: bool, download: bool = False
 ) -> "ImageDataset":
-    """Load one part of a data set.
+    """Return one part of a data set.
 
     Args:
         name: see `registered`.
@@ -96,32 +85,35 @@ def load_dataset(
         download: fetch the files if they are not in `root`.
 
     Raises:
-        UserError: the name is unknown, or the files are missing or wrong.
+        UserError: the name is unknown, or the files, or what a class of one's own gives, are
+            missing or wrong.
     """
-    return _dataset_class(name)(root, train=train, download=download)
+    if name in DATASETS:
+        return class_at(DATASETS[name].location)(root, train=train, download=download)
+    from dwp.data.own import load_own
+
+    return load_own(name, root, train, download)
 
 
 def check_different(source: "ImageTensors", target: "ImageTensors") -> None:
     """Refuse a source and a target that share a part, such as one set under two names.
 
     Args:
-        source: the set that kernels are learnt from.
+        source: the set that kernels are learned from.
         target: the set that they are used on.
 
     Raises:
         UserError: some part of one holds exactly the images of some part of the other.
     """
-    known = {_digest(getattr(source, part)): part for part in _PARTS}
-    for part in _PARTS:
+    parts = ("train_images", "test_images")
+    known = {_digest(getattr(source, part)): part for part in parts}
+    for part in parts:
         same = known.get(_digest(getattr(target, part)))
         if same is not None:
             raise UserError(
                 f"source and target hold the same {len(getattr(target, part))} images ({same} of "
                 f"the source, {part} of the target); check the data sets and their files"
             )
-
-
-_PARTS = ("train_images", "test_images")
 
 
 def _digest(images: "Tensor") -> str:

@@ -27,7 +27,6 @@ except RuntimeError as error:
         if not hasattr(torch.ops.torchvision, _schema.partition("(")[0]):
             _library.define(_schema)
 
-from torchvision.datasets import CIFAR10, CIFAR100, VisionDataset  # noqa: E402
-from torchvision.datasets.utils import check_integrity, extract_archive  # noqa: E402
+from torchvision.datasets import VisionDataset  # noqa: E402
 
-__all__ = ["CIFAR10", "CIFAR100", "VisionDataset", "check_integrity", "extract_archive"]
+__all__ = ["VisionDataset"]

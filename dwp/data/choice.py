@@ -1,25 +1,27 @@
-"""What a config takes for a source or target: a data set, or some classes or images of one.
+"""Choices of data: what a config takes for a source or target.
 
 A choice is a data set's name, or a mapping with `dataset` (the name) and any of
 
 - `train`: [first, end], which of the data set's training images are the training part;
 - `test`: [first, end], which of its training images are the test part, instead of its own;
-- `classes`: which classes; the first named becomes 0, and so on.
+- `classes`: which classes; the first named becomes 0, and so on;
+- `enlarge`: shifted and warped copies are added to the training part, up to so many images;
+- `label_noise`: this share of the labels of the training part is redrawn at random.
 
-So two choices of one data set can be disjoint, and only one of them needs its test images.
+So two choices of one data set can be disjoint, and only one of them needs its test images. Copies
+and labels are drawn once, the same for all nets; the test part stays as it is.
 """
 
 from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from dwp.data.tensors import ImageTensors
+from dwp.data import DATASETS
 from dwp.errors import UserError
 
 if TYPE_CHECKING:
     from dwp.data.images import ImageDataset
+    from dwp.data.tensors import ImageTensors
 
 Choice = str | Mapping[str, Any]
 
@@ -33,19 +35,24 @@ def dataset_of(choice: Choice) -> str:
 
 def describe(choice: Choice) -> str:
     """Return a choice in words, such as "cifar10, classes 0 1 2"."""
-    rest = {name: value for name, value in _mapping(choice).items() if name != "dataset"}
-    words = (f"{name} {' '.join(map(str, value))}" for name, value in sorted(rest.items()))
-    return ", ".join([dataset_of(choice), *words])
+    words = [dataset_of(choice)]
+    for name, value in sorted(_mapping(choice).items()):
+        if name != "dataset":
+            values = value if isinstance(value, (list, tuple)) else [value]
+            words.append(" ".join(map(str, [name.replace("_", " "), *values])))
+    return ", ".join(words)
 
 
 def share_images(first: Choice, second: Choice) -> bool:
-    """Tell whether two choices may have an image in common."""
+    """Return whether two choices may have an image in common."""
     first, second = _mapping(first), _mapping(second)
-    if first["dataset"] != second["dataset"]:
+    if _family(first) != _family(second):
         return False
     classes = [set(choice["classes"]) for choice in (first, second) if "classes" in choice]
     if len(classes) == 2 and classes[0].isdisjoint(classes[1]):
         return False
+    if first["dataset"] != second["dataset"]:
+        return True
     return any(_overlap(a, b) for a in _ranges(first) for b in _ranges(second))
 
 
@@ -66,7 +73,7 @@ def check_ranges(choice: Choice) -> None:
         raise UserError("test: holds images of train; set both, to different images")
 
 
-def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> ImageTensors:
+def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "ImageTensors":
     """Return what a choice takes of its data set.
 
     Args:
@@ -75,33 +82,59 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> Image
         test: its test part.
 
     Raises:
-        UserError: the data set has fewer images than a range says, or a class has none.
+        UserError: the data set has fewer images than a range says, or more than it is to be
+            enlarged to; a class has no training image; or both parts are the same.
     """
-    setting, tensors = _mapping(choice), []
+    import torch
+
+    from dwp.data.distort import enlarge, redraw_labels
+    from dwp.data.tensors import ImageTensors
+
+    setting, name, parts = _mapping(choice), describe(choice), []
     for part, own in (("train", train), ("test", test)):
         images, targets = own.images, own.targets
         if part in setting:
             first, end = setting[part]
             if end > len(train):
                 raise UserError(
-                    f"{describe(choice)}: expected {part} to end at {len(train)}, the number of "
-                    f"training images, at most; found {end}"
+                    f"{name}: expected {part} to end at {len(train)}, the number of training "
+                    f"images, at most; found {end}"
                 )
             images, targets = train.images[first:end], train.targets[first:end]
+        classes = setting.get("classes", test.targets.unique().tolist())
+        if lacking := sorted(set(classes) - set(targets.tolist())):
+            raise UserError(f"{name}: no {part} images of the classes {lacking}")
         if "classes" in setting:
-            classes = torch.tensor(setting["classes"])
-            matches = targets[:, None] == classes  # (n, classes)
-            if not matches.any(0).all():
-                lacking = classes[~matches.any(0)].tolist()
-                raise UserError(f"{describe(choice)}: no {part} images of the classes {lacking}")
-            kept = matches.any(1)
-            images, targets = images[kept], matches[kept].int().argmax(1)
-        tensors += [images, targets]
-    return ImageTensors(*tensors)
+            matches = targets[:, None] == torch.tensor(classes)  # (n, classes)
+            images, targets = images[matches.any(1)], matches[matches.any(1)].int().argmax(1)
+        parts += [images, targets]
+    images, targets, test_images, test_targets = parts
+    if torch.equal(images, test_images):
+        raise UserError(
+            f"{name}: training and test part are the same {len(images)} images; take others for one"
+        )
+    count = setting.get("enlarge", len(images))
+    if count < len(images):
+        raise UserError(f"{name}: expected enlarge from {len(images)} up, as it has as many images")
+    if count > len(images):
+        images, targets = enlarge(images, targets, count)
+    targets = redraw_labels(targets, setting.get("label_noise", 0))
+    return ImageTensors(images, targets, test_images, test_targets)
 
 
 def _mapping(choice: Choice) -> Mapping[str, Any]:
-    return {"dataset": choice} if isinstance(choice, str) else choice
+    if isinstance(choice, str):
+        return {"dataset": choice}
+    found = {name: value for name, value in dict(choice).items() if value not in (None, 0)}
+    if "dataset" not in found:
+        raise UserError(f"choice of data: expected dataset, found only {', '.join(found)}")
+    return found
+
+
+def _family(choice: Mapping[str, Any]) -> str:
+    """Return the name that versions of one data set have in common."""
+    name = choice["dataset"]
+    return name.partition("-")[0] if name in DATASETS else name
 
 
 def _ranges(setting: Mapping[str, Any]) -> tuple[_Range, _Range]:

@@ -27,6 +27,7 @@ class Digits(ImageDataset):
         download: not used.
     """
 
+    image_shape = (1, 28, 28)
     classes = tuple("0123456789")
 
     def _read(self, train: bool, download: bool) -> None:

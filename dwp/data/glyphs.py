@@ -1,8 +1,9 @@
 """Letters A to J drawn with the fonts that come with matplotlib: a source set without download."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -31,7 +32,7 @@ _STROKES = 5  # widths 0 .. 4, in pixels of the fine glyph
 
 
 class Glyphs(ImageDataset):
-    """Letters in random font, size, proportion, place, slant and stroke, light on dark.
+    """Letters in random font, size, proportion, position, slant and stroke, light on dark.
 
     The same arguments give the same images, as long as Pillow and matplotlib stay the same.
     Classes are equally frequent, up to one image.
@@ -46,21 +47,14 @@ class Glyphs(ImageDataset):
         seed: which draw.
     """
 
+    image_shape = (1, 28, 28)
     classes = LETTERS
 
     def __init__(
-        self,
-        root: str | Path | None = None,
-        train: bool = True,
-        transform: Callable | None = None,
-        target_transform: Callable | None = None,
-        download: bool = False,
-        *,
-        size: int | None = None,
-        seed: int = 0,
+        self, *arguments: Any, size: int | None = None, seed: int = 0, **keywords: Any
     ) -> None:
         self._size, self._seed = size, seed
-        super().__init__(root, train, transform, target_transform, download)
+        super().__init__(*arguments, **keywords)
 
     def _read(self, train: bool, download: bool) -> None:
         size = (TRAIN_SIZE if train else TEST_SIZE) if self._size is None else self._size
@@ -68,11 +62,8 @@ class Glyphs(ImageDataset):
         labels = torch.arange(size) % len(LETTERS)
         self.targets = labels[torch.randperm(size, generator=draw)]
         looks = torch.rand(size, 7, generator=draw, dtype=torch.float64).tolist()
-        images = [
-            _picture(LETTERS[label], *look)
-            for label, look in zip(self.targets.tolist(), looks, strict=True)
-        ]
-        self.data = torch.from_numpy(np.stack(images))
+        drawn = zip(self.targets.tolist(), looks, strict=True)
+        self.data = [_picture(LETTERS[label], look) for label, look in drawn]
 
 
 @functools.cache
@@ -88,17 +79,9 @@ def _glyph(letter: str, font: str, stroke: int) -> Image.Image:
     return canvas.crop(canvas.getbbox())
 
 
-def _picture(
-    letter: str,
-    font: float,
-    stroke: float,
-    size: float,
-    proportion: float,
-    slant: float,
-    across: float,
-    down: float,
-) -> np.ndarray:
-    """Draw one letter, uint8 (28, 28); what varies is given as numbers in [0, 1)."""
+def _picture(letter: str, look: Sequence[float]) -> np.ndarray:
+    """Draw one letter, uint8 (28, 28); `look` is what varies, as numbers in [0, 1)."""
+    font, stroke, size, proportion, slant, across, down = look
     glyph = _glyph(letter, FONTS[int(font * len(FONTS))], int(stroke * _STROKES))
     side = 28 * _FINE
     shear = 0.5 * slant - 0.25
@@ -111,13 +94,7 @@ def _picture(
     top = down * (side - height)
     scale_x, scale_y = glyph.width / width, glyph.height / height
     # Maps a point of the picture back to the glyph, whose rows move left as they go down.
-    back = (
-        scale_x,
-        scale_x * shear,
-        -scale_x * (left + shear * top),
-        0.0,
-        scale_y,
-        -scale_y * top,
-    )
+    across_row = (scale_x, scale_x * shear, -scale_x * (left + shear * top))
+    back = (*across_row, 0.0, scale_y, -scale_y * top)
     fine = glyph.transform((side, side), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR)
     return np.asarray(fine.reduce(_FINE))

@@ -1,77 +1,126 @@
-"""The idx format of MNIST: a big-endian header, then unsigned bytes; plain or gzipped."""
+"""The idx format of MNIST, and data sets in four files of it.
 
-import hashlib
-import struct
+A file is a big-endian header, then unsigned bytes; plain or gzipped.
+"""
+
+import functools
+import gzip
 import zlib
-from math import prod
 from pathlib import Path
+from typing import ClassVar
 
-import torch
+import numpy as np
 
-from dwp.data.limits import Bounded
+from dwp.data.files import KNOWN, download, identify, warn_unknown
+from dwp.data.images import ImageDataset
 from dwp.errors import UserError
 
-_UINT8 = 0x08
+FILES = (
+    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
 
 
-def idx_bytes(tensor: torch.Tensor) -> bytes:
-    """Return the idx file content of a uint8 tensor of any shape.
-
-    Raises:
-        ValueError: the tensor is not uint8.
-    """
-    if tensor.dtype != torch.uint8:
-        raise ValueError(f"idx files hold uint8 here, got {tensor.dtype}")
-    header = struct.pack(f">BBBB{tensor.ndim}I", 0, 0, _UINT8, tensor.ndim, *tensor.shape)
-    return header + tensor.contiguous().numpy().tobytes()
+def idx_bytes(array: np.ndarray) -> bytes:
+    """Return the idx file content of a uint8 array of any shape."""
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + np.ascontiguousarray(array, np.uint8).tobytes()
 
 
-def parse_idx(content: bytes, name: str | Path) -> torch.Tensor:
-    """Return the uint8 tensor that idx file content holds.
+def read_idx(path: Path, known: str, strict: bool = False) -> np.ndarray:
+    """Return the uint8 array of an idx file, gzipped or not, whatever its name.
 
     Args:
-        content: the decompressed file.
-        name: the file's name, for messages.
+        path: the file.
+        known: its name in `KNOWN`.
+        strict: refuse unknown content; otherwise warn in the log and take it.
 
     Raises:
-        UserError: not idx, not unsigned bytes, or not the size that the header tells.
-    """
-    if len(content) < 4 or content[:2] != b"\0\0" or content[3] == 0:
-        raise UserError(f"{name}: not an idx file (starts with {content[:4]!r}); get it again")
-    if content[2] != _UINT8:
-        raise UserError(
-            f"{name}: expected idx of unsigned bytes (type 0x{_UINT8:02x}), "
-            f"found type 0x{content[2]:02x}; get it again"
-        )
-    start = 4 + 4 * content[3]
-    if len(content) < start:
-        raise UserError(f"{name}: truncated in the idx header; get it again")
-    shape = struct.unpack_from(f">{content[3]}I", content, 4)
-    if len(content) - start != prod(shape):
-        raise UserError(
-            f"{name}: expected {prod(shape)} bytes of shape {'x'.join(map(str, shape))}, "
-            f"found {len(content) - start}; get it again"
-        )
-    if prod(shape) == 0:
-        return torch.empty(shape, dtype=torch.uint8)
-    # bytearray: torch wants writable memory.
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape).clone()
-
-
-def read_idx(path: str | Path) -> tuple[torch.Tensor, str]:
-    """Read an idx file, gzipped or not (told by its content, whatever its name).
-
-    Returns:
-        The uint8 tensor, and the SHA-256 of the decompressed file in hex.
-
-    Raises:
-        UserError: the file cannot be read, decompressed or parsed.
+        UserError: it cannot be read, or holds another known file, or something unknown.
     """
     try:
-        with open(path, "rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        with Bounded(path) if zipped else open(path, "rb") as file:
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); get it again") from None
-    return parse_idx(content, path), hashlib.sha256(content).hexdigest()
+        stored = path.read_bytes()
+        content = gzip.decompress(stored) if stored[:2] == b"\x1f\x8b" else stored
+        if content[:3] != b"\0\0\x08":
+            raise ValueError(f"content that begins with {content[:4]!r}")
+        shape = np.frombuffer(content, ">u4", content[3], 4)
+        array = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
+        raise UserError(
+            f"{path}: expected an idx file of unsigned bytes, plain or gzipped; found {error}; get "
+            "it again"
+        ) from None
+    found = identify(content) or identify(stored)
+    if found is None and not strict:
+        warn_unknown(path, known)
+    elif found != known:
+        raise UserError(
+            f"{path}: holds {found or 'content that dwp does not know'}, expected {known}; replace "
+            "it"
+        )
+    return array
+
+
+class IdxDataset(ImageDataset):
+    """Grey images of 28 x 28 in four idx files, which are looked for in `root`.
+
+    A subclass sets `name`, the name of its folder, and `urls`. If it has an `archive` of other
+    files as well, it also has a method `_read_archive`, given its path and which part.
+    """
+
+    image_shape = (1, 28, 28)
+    name: ClassVar[str]
+    urls: ClassVar[tuple[str, ...]]  # of folders with the four files as .gz
+    archive: ClassVar[str] = ""
+    strict: ClassVar[bool] = False
+
+    def _read(self, train: bool, download: bool) -> None:
+        root = Path(self.root)
+        folders = root / self.name / "raw", root / self.name
+        # Beside the folder of a known data set nobody knows whose the files in `root` are.
+        beside = any((root / name).parent.is_dir() for name in KNOWN.values() if "/" in name)
+        found = max(map(_idx_files, folders if beside else (*folders, root)), key=len)
+        missing = [file for file in FILES if file not in found]
+        folder = next(iter(found.values())).parent if found else folders[0]
+        archives = (each / self.archive for each in (root, *folders))
+        archive = next((path for path in archives if path.is_file()), None)
+        # Files directly in the root may be any set's; an archive can only be this one's.
+        if archive is not None and (missing or folder == root):
+            self._path = archive
+            self.data, self.targets = self._read_archive(archive, train)
+        elif not missing:
+            self._path = folder
+            self.data, self.targets = (
+                read_idx(found[file], f"{self.name}/{file}", self.strict)
+                for file in (FILES[:2] if train else FILES[2:])
+            )
+        elif download:
+            self._download(root, folder, missing)
+            self._read(train, False)
+        else:
+            files = f"{', '.join(missing)} (plain or .gz)"
+            raise UserError(
+                f"{folder}: {self.name} not found, missing {files}{self.archive and ' or '}"
+                f"{self.archive}; put it there, from {self.urls[0]}, or allow the download"
+            )
+
+    def _download(self, root: Path, folder: Path, missing: list[str]) -> None:
+        for file in missing:
+            path, known = folder / f"{file}.gz", f"{self.name}/{file}"
+            check = functools.partial(_is_known, known=known)
+            download([url + path.name for url in self.urls], path, check)
+
+
+def _is_known(path: Path, known: str) -> bool:
+    return read_idx(path, known, strict=True).size > 0
+
+
+def _idx_files(folder: Path) -> dict[str, Path]:
+    """Return the paths of those of `FILES` that lie in a folder."""
+    found = {}
+    for file in FILES:
+        for name in (file, file.replace("-idx", ".idx")):  # some archives write it with a dot
+            for path in (folder / f"{name}.gz", folder / name):
+                if path.is_file():
+                    found[file] = path
+    return found

@@ -8,13 +8,15 @@ import torch
 from PIL import Image
 
 from dwp.data._torchvision import VisionDataset
+from dwp.data.checks import checked
 
 
 class ImageDataset(VisionDataset):
     """Images of one size held in memory.
 
-    A subclass sets `classes` and has a method `_read`, given which part and whether to download,
-    that sets `data` and `targets`.
+    A subclass sets `classes` and `image_shape` (channels, height, width) and has a method `_read`,
+    given which part and whether to download, that sets `data` and `targets`, in any form that
+    `dwp.data.checks.checked` takes.
 
     Args:
         root: folder with the files, if there are any.
@@ -29,11 +31,15 @@ class ImageDataset(VisionDataset):
         targets: int64 tensor (n,), indices into `classes`.
         classes: names of the classes.
         train: whether this is the train part.
+
+    Raises:
+        UserError: what was read is of another form.
     """
 
     classes: tuple[str, ...]
     data: torch.Tensor
     targets: torch.Tensor
+    _path: Path | None = None  # the file or folder read, for messages
 
     def __init__(
         self,
@@ -46,9 +52,14 @@ class ImageDataset(VisionDataset):
         super().__init__(root, transform=transform, target_transform=target_transform)
         self.train = train
         self._read(train, download)
+        shape = getattr(self, "image_shape", None)
+        name = self._path or f"{type(self).__module__}:{type(self).__name__}"
+        remedy = {"remedy": "get it again"} if self._path else {}
+        read = vars(self).get("data"), vars(self).get("targets")
+        self.data, self.targets = checked(name, *read, self.classes, shape, **remedy)
 
     def _read(self, train: bool, download: bool) -> None:
-        raise NotImplementedError
+        """Set `data` and `targets`; a subclass does."""
 
     @property
     def images(self) -> torch.Tensor:
@@ -69,5 +80,5 @@ class ImageDataset(VisionDataset):
         return image, target
 
     def extra_repr(self) -> str:
-        """Return the line of `repr` that tells which part it is."""
+        """Return the line of `repr` that names the part."""
         return f"Split: {'Train' if self.train else 'Test'}"

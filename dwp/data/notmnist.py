@@ -2,150 +2,124 @@
 
 import functools
 import hashlib
-import logging
-import tarfile
-import zlib
+import io
+from collections import defaultdict
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import torch
+import numpy as np
+from PIL import Image
 
-from dwp.data.idx import idx_bytes
-from dwp.data.images import ImageDataset
-from dwp.data.limits import Bounded, decode
-from dwp.data.sources import (
-    CHECKSUMS,
-    FILES,
-    TEST_FILES,
-    TRAIN_FILES,
-    download,
-    find_idx,
-    missing_files,
-    own_folders,
-    read_part,
-)
+from dwp.data.files import download, identify, members, warn_unknown
+from dwp.data.idx import FILES, IdxDataset, idx_bytes, read_idx
 from dwp.errors import UserError
 
-_log = logging.getLogger(__name__)
-
-ARCHIVE = "notMNIST_small.tar.gz"
 LETTERS = tuple("ABCDEFGHIJ")
-_MOST_MEMBER = 2**20  # bytes; the pictures have some hundreds
+
+Part = tuple[np.ndarray, np.ndarray]
+"""Images (n, 28, 28) and labels (n,), uint8."""
 
 
 class Archive(NamedTuple):
-    """The content of the original archive.
+    """The parts that an archive is split into, and its number of unreadable pictures."""
 
-    Attributes:
-        parts: (images, labels) by "train" and "test"; uint8 of shapes (n, 28, 28) and (n,).
-        skipped: number of pictures that could not be read.
-    """
-
-    parts: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    train: Part
+    test: Part
     skipped: int
 
-    def checksums(self) -> dict[str, str]:
-        """Return the SHA-256 of the parts as idx files, in hex, by file name."""
-        tensors = self.parts["train"] + self.parts["test"]
-        return {
-            file: hashlib.sha256(idx_bytes(tensor)).hexdigest()
-            for file, tensor in zip(TRAIN_FILES + TEST_FILES, tensors, strict=True)
-        }
+    @property
+    def known(self) -> bool:
+        """Whether these are the parts of the small notMNIST that dwp knows."""
+        found = [identify(idx_bytes(array)) for array in self.train + self.test]
+        return found == [f"notMNIST/{file}" for file in FILES]
 
 
-def read_archive(path: str | Path, test_per_class: int = 200) -> Archive:
-    """Read the original archive of PNG files (`notMNIST_small/A/xxx.png`) and split it.
+@functools.lru_cache(maxsize=1)  # slow, and the two parts are mostly asked for one after the other
+def read_archive(
+    path: Path, modified: int, test: int, train: int | None = None, seed: int | None = None
+) -> Archive:
+    """Return the split content of an archive of PNG files (`notMNIST_small/A/xxx.png`).
 
-    Copies within a class count once, and pictures found in more than one class are dropped. Of
-    each class the `test_per_class` pictures with the smallest SHA-256 of their 784 pixels are the
-    test part. Both parts are ordered by the reversed hex text of that digest, which mixes the
-    classes. So the result depends on the pictures only, not on file names or order.
+    Each picture has a key. Of each class the `test` pictures with the smallest keys are the test
+    part, and the `train` next ones (None: all) the train part. Both parts are ordered by the
+    reversed keys, which mixes the classes.
+
+    Without a seed the key is the SHA-256 of the 784 pixels, in hex, copies within a class count
+    once, and pictures found in more than one class are dropped: so the result depends on the
+    pictures only, not on file names or order. With one it is that of the seed and the name, and
+    all pictures count.
 
     Args:
         path: the archive.
-        test_per_class: test images of each class; the others are the train part.
+        modified: when it was, as nothing is read twice.
+        test: test images of each class.
+        train: train images of each class.
+        seed: which draw.
 
     Raises:
-        UserError: not a readable archive, a picture is not 28 x 28, or a class has too few.
+        UserError: not a readable archive, or a class has too few readable pictures of 28 x 28.
     """
-    found: dict[bytes, set[int]] = {}
-    skipped = 0
-    try:
-        # A stream: nothing is extracted, and no member is looked for out of order.
-        with Bounded(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
-            for member in archive:
-                parts = member.name.split("/")
-                inside = not member.name.startswith("/") and ".." not in parts
-                plain = member.isdir() or (member.isfile() and member.size <= _MOST_MEMBER)
-                if not (inside and plain):
-                    raise UserError(
-                        f"{path}: expected folders and files of at most {_MOST_MEMBER} bytes, "
-                        f"found {member.name} ({member.size} bytes); get the archive again"
-                    )
-                # Archives made on a Mac hold a hidden "._name.png" beside each file.
-                if (
-                    not member.isfile()
-                    or not parts[-1].endswith(".png")
-                    or parts[-1].startswith(".")
-                    or len(parts) < 2
-                    or parts[-2] not in LETTERS
-                ):
-                    continue
-                try:
-                    pixels = decode(archive.extractfile(member).read(), "PNG", (28, 28), None)
-                except LookupError as error:
-                    raise UserError(
-                        f"{path}: expected pictures of 28x28, found {member.name} of {error}; get "
-                        "the archive again"
-                    ) from None
-                except ValueError:
-                    skipped += 1
-                    _log.info("%s: %s cannot be read, skipped", path, member.name)
-                    continue
-                found.setdefault(pixels.tobytes(), set()).add(LETTERS.index(parts[-2]))
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable archive ({error}); get it again") from None
-
-    by_class: list[list[tuple[str, bytes]]] = [[] for _ in LETTERS]
-    for pixels, labels in found.items():
-        if len(labels) == 1:
-            by_class[next(iter(labels))].append((hashlib.sha256(pixels).hexdigest(), pixels))
-    chosen: dict[str, list[tuple[str, int, bytes]]] = {"train": [], "test": []}
-    for label, pictures in enumerate(by_class):
-        if len(pictures) <= test_per_class:
+    pictures, skipped = _pictures(path)
+    if seed is None:
+        labels = defaultdict(set)
+        for _, label, pixels in pictures:
+            labels[pixels].add(label)
+        single = ((pixels, *found) for pixels, found in labels.items() if len(found) == 1)
+        rows = [(_digest(pixels), label, pixels) for pixels, label in single]
+    else:
+        rows = [(_digest(f"{seed} {name}".encode()), *rest) for name, *rest in pictures]
+    parts: tuple[list, list] = [], []
+    for number, letter in enumerate(LETTERS):
+        own = sorted(row for row in rows if row[1] == number)
+        if len(own) < test + (train or 1):
             raise UserError(
-                f"{path}: expected more than {test_per_class} different pictures of "
-                f"{LETTERS[label]}, found {len(pictures)}; get the archive again"
+                f"{path}: expected at least {test + (train or 1)} readable pictures, 28x28, of "
+                f"{letter}, found {len(own)}; get the archive again"
             )
-        for rank, (digest, pixels) in enumerate(sorted(pictures)):
-            part = "test" if rank < test_per_class else "train"
-            chosen[part].append((digest[::-1], label, pixels))
-    return Archive({part: _stack(sorted(rows)) for part, rows in chosen.items()}, skipped)
+        parts[0].extend(own[test:][:train])
+        parts[1].extend(own[:test])
+    return Archive(*map(_stack, parts), skipped)
 
 
-def _stack(rows: list[tuple[str, int, bytes]]) -> tuple[torch.Tensor, torch.Tensor]:
-    pixels = bytearray(b"".join(row[2] for row in rows))
-    images = torch.frombuffer(pixels, dtype=torch.uint8).view(-1, 28, 28)
-    return images, torch.tensor([row[1] for row in rows], dtype=torch.uint8)
+def _pictures(path: Path) -> tuple[list[tuple[str, int, bytes]], int]:
+    """Return the name, class and pixels of an archive's pictures, and how many are unreadable."""
+    pictures, skipped = [], 0
+    for name, content in members(path):
+        letter, file = ("", *name.split("/"))[-2:]
+        # Archives made on a Mac hold a hidden "._name.png" beside each file.
+        if letter in LETTERS and file.endswith(".png") and not file.startswith("."):
+            if pixels := _pixels(content):
+                pictures.append((f"{letter}/{file}", LETTERS.index(letter), pixels))
+            else:
+                skipped += 1
+    return pictures, skipped
 
 
-@functools.lru_cache(maxsize=1)
-def _cached(path: Path, modified: int, test_per_class: int) -> Archive:
-    # Reading takes seconds, and the train and test parts are mostly asked for one after the other.
-    archive = read_archive(path, test_per_class)
-    if archive.skipped:
-        _log.info("%s: %d pictures cannot be read, skipped", path, archive.skipped)
-    if archive.checksums() != CHECKSUMS[NotMNIST.name]:
-        _log.warning("%s: not the notMNIST that dwp knows; using it as it is", path)
-    return archive
+def _pixels(content: bytes) -> bytes | None:
+    """Return the 784 grey levels of a PNG file, or None if it cannot be read or is larger."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            return image.convert("L").tobytes() if image.size == (28, 28) else None
+    except Exception:  # a damaged picture can make its reader raise almost anything
+        return None
 
 
-class NotMNIST(ImageDataset):
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _stack(rows: list[tuple[str, int, bytes]]) -> Part:
+    rows = sorted((key[::-1], *rest) for key, *rest in rows)
+    images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, 28, 28)
+    return images, np.array([row[1] for row in rows], np.uint8)
+
+
+class NotMNIST(IdxDataset):
     """The small notMNIST without its repeated pictures: 16,230 train and 2,000 test images.
 
     Read from four idx files named as MNIST's or, without them, from the original archive
-    `notMNIST_small.tar.gz`; `read_archive` tells how that is split. Another selection of
-    notMNIST's letters in idx files is accepted, with a warning in the log.
+    `notMNIST_small.tar.gz`, split as `read_archive` says. Another selection of notMNIST's letters
+    in idx files is accepted, with a warning in the log.
 
     Args:
         root: folder with the files. The idx files in `notMNIST/raw/`, `notMNIST/` or directly,
@@ -163,51 +137,92 @@ class NotMNIST(ImageDataset):
         UserError: files are missing, cannot be downloaded, are corrupt or another data set's.
     """
 
-    name: ClassVar[str] = "notMNIST"
+    name = "notMNIST"
     classes = LETTERS
-    test_per_class: ClassVar[int] = 200
-    mirrors: ClassVar[tuple[str, ...]] = (
+    archive = "notMNIST_small.tar.gz"
+    urls = (
         "http://yaroslavvb.com/upload/notMNIST/notMNIST_small.tar.gz",
         "https://commondatastorage.googleapis.com/books1000/notMNIST_small.tar.gz",
     )
+    test_per_class: ClassVar[int] = 200
+    skipped = 0
+
+    def _archive(self, path: Path) -> Archive:
+        content = read_archive(path.resolve(), path.stat().st_mtime_ns, self.test_per_class)
+        if not content.known:
+            warn_unknown(path, self.archive)
+        return content
+
+    def _read_archive(self, path: Path, train: bool) -> Part:
+        content = self._archive(path)
+        self.skipped = content.skipped
+        return content.train if train else content.test
+
+    def _download(self, root: Path, folder: Path, missing: list[str]) -> None:
+        def check(path: Path) -> bool:
+            return read_archive(path, 0, self.test_per_class).known
+
+        download(self.urls, root / self.name / self.archive, check)
+
+
+class NotMNISTExtra(NotMNIST):
+    """The small notMNIST and, for training, 3,413 letters more, very probably of the large one.
+
+    Args:
+        root: as for `NotMNIST`; the others in `notMNIST-extra/{images-idx3,labels-idx1}-ubyte`,
+            plain or `.gz`.
+        train: which part.
+        transform: applied to the PIL image of an item.
+        target_transform: applied to the class of an item.
+        download: as for `NotMNIST`; no address gives the other letters.
+
+    Raises:
+        UserError: files are missing, cannot be downloaded, are corrupt or another data set's.
+    """
 
     def _read(self, train: bool, download: bool) -> None:
-        self.skipped = 0
-        folder = Path(self.root)
-        found = find_idx(folder, self.name)
-        archive = self._find_archive(folder)
-        if archive is not None and folder in (path.parent for path in found.values()):
-            # Idx files directly in the root may be any set's; the archive can only be notMNIST.
-            found = {}
-        if len(found) == len(FILES):
-            self.data, self.targets = read_part(
-                found, self.name, train, len(self.classes), strict=False
-            )
-            return
-        if archive is None and found:
-            raise missing_files(self.name, found)
-        if archive is None and download:
-            archive = self._download(folder)
-        if archive is None:
-            raise UserError(
-                f"{folder}: notMNIST not found; put {ARCHIVE} into {folder / self.name}, from "
-                f"{self.mirrors[0]}, or idx files named as MNIST's into "
-                f"{own_folders(folder, self.name)[0]}, or allow the download"
-            )
-        content = _cached(archive.resolve(), archive.stat().st_mtime_ns, self.test_per_class)
-        images, labels = content.parts["train" if train else "test"]
-        self.data, self.targets = images.clone(), labels.long()
-        self.skipped = content.skipped
+        super()._read(train, download)
+        if train:
+            folder = Path(self.root) / "notMNIST-extra"
+            for attribute, file in (
+                ("data", "images-idx3-ubyte"),
+                ("targets", "labels-idx1-ubyte"),
+            ):
+                path = folder / file if (folder / file).is_file() else folder / f"{file}.gz"
+                extra = read_idx(path, f"notMNIST-extra/{file}")
+                setattr(self, attribute, np.concatenate([getattr(self, attribute), extra]))
 
-    def _find_archive(self, root: Path) -> Path | None:
-        folders = (root, root / self.name, root / self.name / "raw")
-        return next((f / ARCHIVE for f in folders if (f / ARCHIVE).is_file()), None)
 
-    def _download(self, root: Path) -> Path:
-        def check(path: Path) -> None:
-            if read_archive(path, self.test_per_class).checksums() != CHECKSUMS[self.name]:
-                raise UserError("not the content of notMNIST_small")
+class NotMNISTLarge(NotMNIST):
+    """60,000 train images of the large notMNIST, 6,000 a letter, and 10,000 test images.
 
-        destination = root / self.name / ARCHIVE
-        download(self.mirrors, destination, check)
-        return destination
+    The public selection in MNIST's format (github.com/davidflanagan/notMNIST-to-MNIST), very
+    probably what the authors of the paper trained their source nets on. About 6.5 % of the labels
+    are wrong, and some images occur several times. Its test images are of the small notMNIST.
+    Without its four files, as many are drawn from the original archive `notMNIST_large.tar.gz`, as
+    `read_archive` says; then the test images are of the large notMNIST, too.
+
+    Args:
+        root: folder with the files. The idx files in `notMNIST-large/raw/`, `notMNIST-large/` or
+            directly; the archive directly, in `notMNIST-large/` or `notMNIST-large/raw/`.
+        train: which part.
+        transform: applied to the PIL image of an item.
+        target_transform: applied to the class of an item.
+        download: fetch the four files into `root/notMNIST-large/raw/` if nothing is found.
+
+    Attributes:
+        skipped: pictures of the archive that were drawn and cannot be read.
+
+    Raises:
+        UserError: files are missing, cannot be downloaded, are corrupt or another data set's.
+    """
+
+    name = "notMNIST-large"
+    archive = "notMNIST_large.tar.gz"
+    urls = ("https://raw.githubusercontent.com/davidflanagan/notMNIST-to-MNIST/master/",)
+    seed: ClassVar[int] = 0
+    per_class: ClassVar[tuple[int, int]] = (1000, 6000)  # test and train
+    _download = IdxDataset._download
+
+    def _archive(self, path: Path) -> Archive:
+        return read_archive(path.resolve(), path.stat().st_mtime_ns, *self.per_class, self.seed)

@@ -9,8 +9,6 @@ from torch import Tensor
 from dwp.errors import UserError
 from dwp.files import load_tensors, save_tensors
 
-_MOST_CLASSES = 1000
-
 
 @dataclass(frozen=True)
 class ImageTensors:
@@ -42,17 +40,14 @@ class ImageTensors:
         for part in ("train", "test"):
             images, targets = tensors[f"{part}_images"], tensors[f"{part}_targets"]
             found = tuple(images.shape[1:])
-            if images.dtype != torch.uint8 or len(found) != 3 or shape not in (None, found):
+            fit = images.dtype == torch.uint8 and len(found) == 3 and shape in (None, found)
+            one_each = targets.dtype == torch.int64 and targets.shape == images.shape[:1] != (0,)
+            if not (fit and one_each and targets.min() >= 0):
                 wanted = "x".join(map(str, shape or ("channels", "height", "width")))
                 raise UserError(
                     f"{path}: expected {part} images, uint8, of {wanted}, found {images.dtype} of "
-                    f"{'x'.join(map(str, found))}; make it again"
-                )
-            fit = targets.dtype == torch.int64 and targets.shape == images.shape[:1] != (0,)
-            if not fit or targets.min() < 0 or targets.max() >= _MOST_CLASSES:
-                raise UserError(
-                    f"{path}: expected a class, int64, from 0 to {_MOST_CLASSES - 1}, for each of "
-                    f"1 or more {part} images, found others; make it again"
+                    f"{'x'.join(map(str, found))}, and classes, int64, from 0 up, found "
+                    f"{targets.dtype} of {list(targets.shape)}; make it again"
                 )
         return cls(**{field.name: tensors[field.name] for field in fields(cls)})
 

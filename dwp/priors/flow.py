@@ -1,7 +1,7 @@
 """A normalising flow over kernels: the explicit alternative to the Deep Weight Prior."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,6 @@ from dwp.priors.gaussian import moments
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import check_draws, standard_normal
-
-if TYPE_CHECKING:
-    from zuko.distributions import NormalizingFlow
 
 _LEAST_SPREAD = 1e-6  # of a direction, relative to the mean square of a weight
 _LEAST_SCALE = 0.5  # of a layer, and 2 the most: else the density is absurd away from the kernels
@@ -55,7 +52,7 @@ class Flow(KernelPrior):
         self.register_buffer("mean", torch.zeros(d))
         self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the covariance
         self.register_buffer("whitening", torch.eye(d))  # its inverse
-        self.flow = RealNVP(
+        self.flow: Any = RealNVP(
             d,
             transforms=transforms,
             hidden_features=[hidden, hidden],
@@ -103,7 +100,7 @@ class Flow(KernelPrior):
         whitened = (centred @ self.whitening.double().T).to(self.mean)  # (n, d)
         return self._density().log_prob(whitened) + self.whitening.diagonal().log().sum()
 
-    def _density(self) -> "NormalizingFlow":
+    def _density(self) -> Any:
         # once for each storage: to find what the layers move waits for a GPU, which a recorded
         # step must not
         if self._made[0] is not self.mean:

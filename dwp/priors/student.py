@@ -1,6 +1,8 @@
 """A multivariate Student t fitted to kernels: heavier tails than a Gaussian."""
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,13 +51,9 @@ class StudentT(EllipticalPrior):
             scale = cls._factor(flat, matrix)
             whitened = torch.linalg.solve_triangular(scale, (flat - mean).T, upper=False)
             distance = whitened.square().sum(0)  # (n,)
-
-            def loss(log_degrees: float, distance: Tensor = distance) -> float:
-                degrees = torch.tensor(math.exp(log_degrees), dtype=torch.double)
-                return -float(_log_kernel(distance, d, degrees).mean())
-
             bounds = tuple(map(math.log, _DEGREES))
-            found = minimize_scalar(loss, bounds=bounds, method="bounded")
+            loss = partial(_loss, distance=distance, d=d)
+            found: Any = minimize_scalar(loss, bounds=bounds, method="bounded")
             degrees = math.exp(found.x)
             now = -found.fun - float(scale.diagonal().log().sum())
             if now - before < _TOLERANCE:
@@ -75,7 +73,8 @@ class StudentT(EllipticalPrior):
         """Draw kernels (n, k, k)."""
         noise = self._noise(n, generator)
         shape = (self.degrees / 2).expand(n, 1).contiguous()
-        chi_square = 2 * torch._standard_gamma(shape, generator=generator)
+        gamma = torch._standard_gamma  # pyright: ignore[reportPrivateImportUsage]
+        chi_square = 2 * gamma(shape, generator=generator)
         flat = self.mean + noise * (self.degrees / chi_square).sqrt()
         return flat.unflatten(1, (self.kernel_size, -1))
 
@@ -85,8 +84,13 @@ class StudentT(EllipticalPrior):
         return _log_kernel(self._distance(kernels), len(self.mean), self.degrees) - constant
 
 
+def _loss(log_degrees: float, distance: Tensor, d: int) -> float:
+    degrees = torch.tensor(math.exp(log_degrees), dtype=torch.double)
+    return -float(_log_kernel(distance, d, degrees).mean())
+
+
 def _log_kernel(distance: Tensor, d: int, degrees: Tensor) -> Tensor:
-    """Return the log density where the squared distance is so, for a scale of determinant 1."""
+    """Return the log density at a squared distance (...), for a scale of determinant 1."""
     degrees = degrees.double()  # the difference of two large numbers
     constant = torch.lgamma((degrees + d) / 2) - torch.lgamma(degrees / 2)
     constant = constant - 0.5 * d * (degrees * math.pi).log()

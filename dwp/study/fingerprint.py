@@ -43,19 +43,25 @@ def fingerprint(*entries: str, root: Path) -> str:
             todo.append(_file(location, root))
     if None in todo:
         raise FileNotFoundError(f"no module {entries[todo.index(None)]} below {root}")
-    trees: dict[Path, str] = {}
+    files: set[Path] = set()
     while todo:
         path = todo.pop()
-        if path not in trees:
-            imports, trees[path] = _parsed(path)
-            todo += [file for each in imports if (file := _source(*each, root)) is not None]
+        if path not in files:
+            files.add(path)
+            todo += _imported(path, root)
     digest = hashlib.sha256()
-    for path in sorted(trees):
+    for path in sorted(files):
         name = path.relative_to(root) if path.is_relative_to(root) else path
-        digest.update(f"{name.as_posix()}\n{trees[path]}\n".encode())
+        digest.update(f"{name.as_posix()} {_parsed(path)[1]}\n".encode())
     for entry in sorted(entry for entry in entries if ":" in entry):
         digest.update(f"{entry}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _imported(path: Path, root: Path) -> set[Path]:
+    """Return the files of `dwp` that a file imports from."""
+    return {file for each in _parsed(path)[0] if (file := _source(*each, root)) is not None}
 
 
 def _source(module: str, name: str, root: Path) -> Path | None:
@@ -73,6 +79,7 @@ def _source(module: str, name: str, root: Path) -> Path | None:
     return path
 
 
+@functools.cache
 def _file(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
@@ -83,7 +90,7 @@ def _file(module: str, root: Path) -> Path | None:
 
 @functools.cache
 def _parsed(path: Path) -> tuple[list[tuple[str, str]], str]:
-    """Return what a file imports of `dwp`, as (module, name), and its tree without docstrings."""
+    """Return what a file imports of `dwp`, as (module, name), and a digest of its tree."""
     tree = ast.parse(path.read_bytes())
     names = []
     for node in ast.walk(tree):
@@ -93,7 +100,8 @@ def _parsed(path: Path) -> tuple[list[tuple[str, str]], str]:
             names += [(node.module, alias.name) for alias in node.names]
     names = [(module, name) for module, name in names if (module or name).split(".")[0] == PACKAGE]
     tree.body = [statement for statement in tree.body if not _is_registry(statement)]
-    return names, ast.dump(_without_docstrings(tree))
+    meaning = ast.dump(_without_docstrings(tree))
+    return names, hashlib.sha256(meaning.encode()).hexdigest()
 
 
 def _is_registry(statement: ast.stmt) -> bool:

@@ -9,9 +9,11 @@ import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,7 +24,7 @@ from pydantic import (
 
 from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
-from dwp.errors import UserError
+from dwp.errors import UserError, refusal
 from dwp.priors.kinds import KINDS, REQUIRED, Kind
 from dwp.priors.pretrained import pretrained, pretrained_facts
 from dwp.registry import NETWORKS, class_facts
@@ -36,7 +38,7 @@ XAVIER = "xavier"
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("expected a number")
+        raise ValueError(f"expected a number, found {value}")
     return value
 
 
@@ -48,14 +50,16 @@ def _fraction(value: Any) -> Any:
     return float(Fraction(value)) if isinstance(value, str) else _number(value)
 
 
-Int = Annotated[int, BeforeValidator(_number)]
-Count = Annotated[Int, Field(ge=1, le=10**9)]
-Seed = Annotated[Int, Field(ge=0)]
-Number = Annotated[float, BeforeValidator(_number)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Share = Annotated[Number, Field(gt=0, lt=1)]
-Scale = Annotated[float, BeforeValidator(_fraction), Field(gt=0)]
+NotBool = BeforeValidator(_number)
+Int = Annotated[int, NotBool]
+Count = Annotated[int, Field(ge=1, le=10**9), NotBool]
+Seed = Annotated[int, Field(ge=0), NotBool]
+Number = Annotated[float, NotBool]
+Positive = Annotated[float, Field(gt=0), NotBool]
+NotNegative = Annotated[float, Field(ge=0), NotBool]
+Share = Annotated[float, Field(gt=0, lt=1), NotBool]
+ShareOrNone = Annotated[float, Field(ge=0, lt=1), NotBool]
+Scale = Annotated[float, Field(gt=0), BeforeValidator(_fraction)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
 Layer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=64)]
 Class = Annotated[str, Field(pattern=r"^([A-Za-z0-9-]+|[^:]+\.py:\w+)$", max_length=200)]
@@ -67,13 +71,11 @@ Filters = Annotated[list[Count], Field(min_length=1)]
 
 def _different(values: list) -> list:
     if len({repr(value) for value in values}) < len(values):
-        raise ValueError("expected different values")
+        raise ValueError(f"expected different values, found {values}; remove one")
     return values
 
 
-Different = BeforeValidator(
-    lambda values: _different(values) if isinstance(values, list) else values
-)
+Different = AfterValidator(_different)
 Names = Annotated[list[Name], Different, Field(min_length=1)]
 Seeds = Annotated[list[Seed], Different, Field(min_length=1)]
 Counts = Annotated[list[Count], Different, Field(min_length=1)]
@@ -131,9 +133,13 @@ class DataChoice(Settings):
         None,
         description="add fixed shifted and warped copies of training images up to this number",
     )
-    label_noise: Annotated[Number, Field(ge=0, lt=1)] = Field(
+    label_noise: ShareOrNone = Field(
         0.0, description="fixed share of the training labels that are redrawn at random"
     )
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(_null(value), str) else _null(value)
 
 
 def _choice(value: Any) -> Any:
@@ -153,7 +159,7 @@ class Data(Settings):
 class SourceNets(Settings):
     """The nets whose kernels the priors are fitted to."""
 
-    count: Annotated[Int, Field(ge=1, le=100_000)] = Field(
+    count: Annotated[int, Field(ge=1, le=100_000), NotBool] = Field(
         100, description="number of nets, one seed each"
     )
     runs_per_job: Count = Field(1, description="nets that one job trains")
@@ -190,7 +196,7 @@ class LayerKernels(Settings):
     threshold: NotNegative | None = Field(
         None, description="pruning threshold: drop kernels of a smaller Euclidean norm"
     )
-    quantile: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+    quantile: ShareOrNone | None = Field(
         None, description="or: drop this fraction of the kernels, the smallest"
     )
     released: Released | None = Field(
@@ -210,7 +216,8 @@ class LayerKernels(Settings):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if len(self.dump()) > 1:
-            raise ValueError("expected one of threshold, quantile and released")
+            found = ", ".join(sorted(self.dump()))
+            raise ValueError(f"expected one of threshold, quantile and released, found {found}")
         return self
 
 
@@ -416,12 +423,12 @@ class Classification(NetSettings):
         for part in (self.vary, self.tune):
             for name, values in part.items():
                 if name not in NetSettings.model_fields:
-                    raise ValueError(f"vary and tune: {_unknown(name, NetSettings.model_fields)}")
+                    raise ValueError(f"vary, tune: {_unknown(name, NetSettings.model_fields)}")
                 read = [
                     getattr(NetSettings.model_validate({**self.own, name: value}), name)
                     for value in values
                 ]
-                values[:] = _different(read)  # as typed: 1e-3 is a number
+                part[name] = _different(read)  # as typed: 1e-3 is a number
         return self
 
 
@@ -525,7 +532,9 @@ class Config(Settings):
         False,
         description="write event files to `logs/<name>/tensorboard/` as well; needs the package",
     )
-    only: Names | None = Field(None, description="run only these domains")
+    only: Annotated[Names | None, BeforeValidator(_listed)] = Field(
+        None, description="run only these domains, a list or a single name"
+    )
     domains: Annotated[dict[Name, Domain], Field(min_length=1)] = Field(
         description="studies by name, each with the sections below"
     )
@@ -535,8 +544,8 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
     """Return the typed settings of a config.
 
     Args:
-        config: nested settings; a key with dots, as in `domains.demo.classification.samples`,
-            sets one setting by its path.
+        config: nested settings; texts stand for numbers where numbers are expected, as Snakemake
+            passes them on from `--config`.
         *paths: files it was read from, which are checked for settings that stand in them twice.
 
     Raises:
@@ -544,10 +553,7 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
     """
     for path in paths:
         read_config(path)
-    nested: dict[str, Any] = {}
-    for path in sorted(config, key=lambda key: str(key).count(".")):
-        _set(nested, str(path).split("."), config[path])
-    settings = validated(Config, nested)
+    settings = validated(Config, config)
     if settings.only is not None:
         for name in settings.only:
             check_one_of("only", name, settings.domains)
@@ -572,7 +578,7 @@ def validated(kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
             return kind.model_validate_json(settings)
         return kind.model_validate(dict(settings) if isinstance(settings, Mapping) else settings)
     except ValidationError as error:
-        raise UserError(_one_line(kind, error)) from None
+        raise _one_line(kind, error) from None
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -609,58 +615,23 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return config
 
 
-def _set(nested: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, last = path
-    for number, name in enumerate(parents):
-        nested = nested.setdefault(name, {})
-        if not isinstance(nested, dict):
-            raise UserError(
-                f"{'.'.join(path)}: expected settings by name under "
-                f"{'.'.join(parents[: number + 1])}, found {nested!r}"
-            )
-    nested[last] = _copied(value)
-
-
-def _copied(value: Any) -> Any:
-    """Return nested mappings and lists as new ones: settings set by their path change no other."""
-    if isinstance(value, Mapping):
-        return {name: _copied(part) for name, part in value.items()}
-    return [_copied(part) for part in value] if isinstance(value, list) else value
-
-
-def _one_line(kind: type[Settings], error: ValidationError) -> str:
+def _one_line(kind: type[Settings], error: ValidationError) -> UserError:
     first = error.errors()[0]
-    location, found = [str(part) for part in first["loc"]], repr(first["input"])
-    found = found if len(found) <= 100 else f"{found[:100]} ..."
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "extra_forbidden":
-        known = _fields(kind, location[:-1])
-        return f"{'.'.join(location)}: {_unknown(location[-1], known)}"
-    path = ".".join(part for part in location if "[" not in part and part != "nullable")
-    path = f"{path}: " if path else ""
-    if first["type"] == "missing":
-        return f"{path}missing; expected a value"
-    if first["type"] == "value_error" and "found" in message:
-        return f"{path}{message}"
-    message = message.removeprefix("expected ")
-    return f"{path}expected {message[0].lower()}{message[1:]}; found {found}"
+        *path, name = map(str, first["loc"])
+        return UserError(f"{'.'.join([*path, name])}: {_unknown(name, _fields(kind, path))}")
+    return refusal("", error)
 
 
-def _fields(kind: Any, location: list[str]) -> Iterable[str]:
-    """Return the names of the settings at a location inside a kind of settings."""
-    schema = kind.model_json_schema()
-    part = schema
-    for name in location:
-        while "$ref" in part or "anyOf" in part:
-            options = part.get("anyOf", [part])
-            part = next((one for one in options if "$ref" in one), {})
-            part = schema["$defs"][part["$ref"].rpartition("/")[2]] if part else {}
-        part = part.get("properties", {}).get(name) or part.get("additionalProperties") or {}
-    while "$ref" in part or "anyOf" in part:
-        options = part.get("anyOf", [part])
-        part = next((one for one in options if "$ref" in one), {})
-        part = schema["$defs"][part["$ref"].rpartition("/")[2]] if part else {}
-    return part.get("properties", {})
+def _fields(hint: Any, path: list[str]) -> Iterable[str]:
+    """Return the names of the settings at a path inside a type of settings."""
+    for name in ["", *path]:
+        if name:
+            own = isinstance(hint, type) and issubclass(hint, BaseModel)
+            hint = hint.model_fields[name].annotation if own else get_args(hint)[-1]
+        while get_origin(hint) in (Annotated, Union, UnionType):
+            hint = get_args(hint)[0]
+    return getattr(hint, "model_fields", {})
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -59,12 +59,12 @@ rule classifiers:
             "train_classifiers", *study.run_classes(w.domain, w.prior, w.init)
         ),
     shell:
-        "{RUN}/train_classifiers.py --data {input.target} --source {input.source}"
+        RUN + "/train_classifiers.py --data {input.target} --source {input.source}"
         " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
         " --settings {params.settings:q} --code {params.code}"
         " --columns {params.columns:q} --runs {params.runs:q}"
         " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
-        " {TRAINING} 2>&1 | tee {log}"
+        " " + TRAINING + " 2>&1 | tee {log}"
 
 
 rule classification_tables:
@@ -80,8 +80,12 @@ rule classification_tables:
         variants=lambda w: as_json(study.rows(w.domain)),
         code=study.code("tabulate_runs"),
     shell:
-        "({RUN}/tabulate_runs.py --runs {input.metrics} --variants {params.variants:q}"
-        " --table {output.metrics} && {RUN}/tabulate_runs.py --runs {input.history}"
+        "("
+        + RUN
+        + "/tabulate_runs.py --runs {input.metrics} --variants {params.variants:q}"
+        " --table {output.metrics} && "
+        + RUN
+        + "/tabulate_runs.py --runs {input.history}"
         " --variants {params.variants:q} --table {output.history}) 2>&1 | tee {log}"
 
 
@@ -107,9 +111,12 @@ rule classification_summary:
         tune_by=lambda w: study.domains[w.domain].classification.tune_by,
         code=study.code("summarise_runs"),
     shell:
-        "{RUN}/summarise_runs.py --runs {input}"
-        " --paper {PAPER[classification]} {PAPER[shapes]}"
-        " --domain {wildcards.domain} --dataset {params.dataset}"
+        RUN + "/summarise_runs.py --runs {input}"
+        " --paper "
+        + PAPER["classification"]
+        + " "
+        + PAPER["shapes"]
+        + " --domain {wildcards.domain} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text[0]} 2>&1 | tee {log}"
@@ -125,7 +132,9 @@ rule factorial_tables:
         ),
         effects=f"{TABLES}/factorial_effects.csv",
         effects_text=table(
-            "factorial_effects", "factorial_effects", "Effects of initialisation and prior"
+            "factorial_effects",
+            "factorial_effects",
+            "Effects of initialisation and prior",
         ),
     log:
         f"{LOG}/tables/factorial.log",
@@ -137,7 +146,7 @@ rule factorial_tables:
         tune_by=lambda w: study.domains[w.domain].classification.tune_by,
         code=study.code("tabulate_factorial"),
     shell:
-        "{RUN}/tabulate_factorial.py --runs {input}"
+        RUN + "/tabulate_factorial.py --runs {input}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --full {params.full:q} --reference {params.reference:q}"
         " --cells {output.cells} --effects {output.effects} 2>&1 | tee {log}"
@@ -159,7 +168,7 @@ rule factorial_figure:
         vary=lambda w: as_json(study.listed(w.domain, "vary")),
         code=study.code("plot_factorial"),
     shell:
-        "{RUN}/plot_factorial.py --cells {input} --vary {params.vary:q}"
+        RUN + "/plot_factorial.py --cells {input} --vary {params.vary:q}"
         " --outputs {output} 2>&1 | tee {log}"
 
 
@@ -182,9 +191,12 @@ rule fewshot_figure:
         vary=lambda w: as_json(study.listed(w.domain, "vary")),
         code=study.code("plot_runs"),
     shell:
-        "{RUN}/plot_runs.py --summary {input}"
-        " --paper {PAPER[classification]} {PAPER[shapes]}"
-        " --domain {wildcards.domain} --dataset {params.dataset} --vary {params.vary:q}"
+        RUN + "/plot_runs.py --summary {input}"
+        " --paper "
+        + PAPER["classification"]
+        + " "
+        + PAPER["shapes"]
+        + " --domain {wildcards.domain} --dataset {params.dataset} --vary {params.vary:q}"
         " --metric ensemble_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
 
 
@@ -208,6 +220,6 @@ rule steps_figure:
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
-        "{RUN}/plot_runs.py --summary {input.summary} --history {input.history}"
+        RUN + "/plot_runs.py --summary {input.summary} --history {input.history}"
         " --n {wildcards.n} --vary {params.vary:q} --tune {params.tune:q}"
         " --metric validation_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"

@@ -51,7 +51,12 @@ wildcard_constraints:
 
 # Programs are started with what makes them fast and their results the same. What belongs to this
 # machine stands in names of its own: a rule's command as written does not change with it, so that
-# moving the folder or the data runs nothing again.
+# moving the folder or the data runs nothing again. They are no names in braces, which Snakemake
+# would look up in the workflow that uses this one as a module.
+def quoted(text):
+    return shlex.quote(str(text)).replace("{", "{{").replace("}", "}}")
+
+
 environment = dict(JOB_ENVIRONMENT)
 if settings.tensorboard:
     environment["DWP_TENSORBOARD"] = f"{LOGS}/tensorboard"
@@ -60,16 +65,18 @@ if settings.release:
 RUN = " ".join(
     [
         "env",
-        *(f"{name}={shlex.quote(value)}" for name, value in environment.items()),
-        shlex.quote(sys.executable),
-        shlex.quote(str(ROOT / "workflow" / "scripts")),
+        *(f"{name}={quoted(value)}" for name, value in environment.items()),
+        quoted(sys.executable),
+        quoted(ROOT / "workflow" / "scripts"),
     ]
 )
-LOCATION = shlex.quote(as_json(settings.data.model_dump()))
-TRAINING = f"--device {settings.device} --checkpoint-minutes {settings.checkpoint_minutes}"
+LOCATION = quoted(as_json(settings.data.model_dump()))
+TRAINING = (
+    f"--device {settings.device} --checkpoint-minutes {settings.checkpoint_minutes}"
+)
 GPU = 0 if settings.device == "cpu" else 1
 PAPER = {
-    name: shlex.quote(str(study.paper(name)))
+    name: quoted(study.paper(name))
     for name in ("classification", "shapes", "features", "convergence")
 }
 
@@ -157,5 +164,7 @@ def figure(name, caption, part, title, *wildcards, lines=True):
 
 def table(name, caption, title, *wildcards):
     """A table to be read, as Markdown and as HTML, which the report shows."""
-    page = reported(f"{TABLES}/{name}.html", caption, ALL_TABLES, *wildcards, table=title)
+    page = reported(
+        f"{TABLES}/{name}.html", caption, ALL_TABLES, *wildcards, table=title
+    )
     return [f"{TABLES}/{name}.md", page]

@@ -47,10 +47,12 @@ rule convergence_nets:
             *study.prior_classes(w.domain, w.init),
         ),
     shell:
-        "{RUN}/train_convergence.py --data {input.data} --init {params.init}"
+        RUN + "/train_convergence.py --data {input.data} --init {params.init}"
         " --settings {params.settings:q} --code {params.code}"
         " --columns {params.columns:q} --runs {params.runs:q}"
-        " --weights {output.weights} --history {output.history} {TRAINING} 2>&1 | tee {log}"
+        " --weights {output.weights} --history {output.history} "
+        + TRAINING
+        + " 2>&1 | tee {log}"
 
 
 rule convergence_table:
@@ -63,7 +65,7 @@ rule convergence_table:
     params:
         code=study.code("tabulate_runs"),
     shell:
-        "{RUN}/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
+        RUN + "/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
 
 
 rule convergence_steps:
@@ -86,8 +88,10 @@ rule convergence_steps:
         levels=lambda w: study.domains[w.domain].convergence[w.experiment].levels,
         code=study.code("summarise_convergence"),
     shell:
-        "{RUN}/summarise_convergence.py --history {input} --paper {PAPER[convergence]}"
-        " --dataset {params.dataset} --experiment {params.kind} --levels {params.levels}"
+        RUN
+        + "/summarise_convergence.py --history {input} --paper "
+        + PAPER["convergence"]
+        + " --dataset {params.dataset} --experiment {params.kind} --levels {params.levels}"
         " --output {output.csv} 2>&1 | tee {log}"
 
 
@@ -111,8 +115,10 @@ rule convergence_figure:
         metric=lambda w: METRIC[experiment_kind(w)],
         code=study.code("plot_curves"),
     shell:
-        "{RUN}/plot_curves.py --runs {input} --paper {PAPER[convergence]}"
-        " --dataset {params.dataset} --experiment {params.kind} --metric {params.metric}"
+        RUN
+        + "/plot_curves.py --runs {input} --paper "
+        + PAPER["convergence"]
+        + " --dataset {params.dataset} --experiment {params.kind} --metric {params.metric}"
         " --against step --outputs {output} 2>&1 | tee {log}"
 
 
@@ -137,4 +143,4 @@ rule images_figure:
     params:
         code=study.code("plot_images"),
     shell:
-        "{RUN}/plot_images.py --weights {input} --outputs {output} 2>&1 | tee {log}"
+        RUN + "/plot_images.py --weights {input} --outputs {output} 2>&1 | tee {log}"

@@ -11,12 +11,10 @@ rule data:
         f"{LOG}/data/{{role}}.log",
     params:
         choice=lambda w: getattr(study.domains[w.domain].data, w.role).text(),
-        code=lambda w: study.code(
-            "prepare_data", study.dataset_class(w.domain, w.role)
-        ),
+        code=lambda w: study.code("prepare_data", study.dataset_class(w.domain, w.role)),
     shell:
-        "{RUN}/prepare_data.py --choice {params.choice:q} --location {LOCATION}"
-        " --output {output} 2>&1 | tee {log}"
+        RUN + "/prepare_data.py --choice {params.choice:q}"
+        " --output {output} --location " + LOCATION + " 2>&1 | tee {log}"
 
 
 rule check_data:
@@ -30,5 +28,5 @@ rule check_data:
     params:
         code=study.code("check_data"),
     shell:
-        "{RUN}/check_data.py --source {input.source} --target {input.target}"
+        RUN + "/check_data.py --source {input.source} --target {input.target}"
         " --output {output} 2>&1 | tee {log}"

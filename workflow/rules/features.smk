@@ -41,10 +41,12 @@ rule features:
             *study.prior_classes(w.domain, w.init),
         ),
     shell:
-        "{RUN}/train_features.py --data {input.data} --init {params.init}"
+        RUN + "/train_features.py --data {input.data} --init {params.init}"
         " --settings {params.settings:q} --code {params.code}"
         " --columns {params.columns:q} --runs {params.runs:q}"
-        " --weights {output.weights} --metrics {output.metrics} {TRAINING} 2>&1 | tee {log}"
+        " --weights {output.weights} --metrics {output.metrics} "
+        + TRAINING
+        + " 2>&1 | tee {log}"
 
 
 rule feature_table:
@@ -57,7 +59,7 @@ rule feature_table:
     params:
         code=study.code("tabulate_runs"),
     shell:
-        "{RUN}/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
+        RUN + "/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
 
 
 rule feature_summary:
@@ -73,8 +75,10 @@ rule feature_summary:
         dataset=lambda w: study.paper_dataset(w.domain),
         code=study.code("summarise_features"),
     shell:
-        "{RUN}/summarise_features.py --runs {input} --paper {PAPER[features]}"
-        " --dataset {params.dataset} --summary {output.summary} --table {output.text[0]}"
+        RUN
+        + "/summarise_features.py --runs {input} --paper "
+        + PAPER["features"]
+        + " --dataset {params.dataset} --summary {output.summary} --table {output.text[0]}"
         " 2>&1 | tee {log}"
 
 
@@ -96,6 +100,8 @@ rule feature_figure:
         dataset=lambda w: study.paper_dataset(w.domain),
         code=study.code("plot_curves"),
     shell:
-        "{RUN}/plot_curves.py --runs {input} --paper {PAPER[features]}"
-        " --dataset {params.dataset} --metric test_{wildcards.metric} --against scale"
+        RUN
+        + "/plot_curves.py --runs {input} --paper "
+        + PAPER["features"]
+        + " --dataset {params.dataset} --metric test_{wildcards.metric} --against scale"
         " --outputs {output} 2>&1 | tee {log}"

@@ -40,10 +40,12 @@ rule prior:
             ),
         ),
     shell:
-        "{RUN}/fit_prior.py --kernels {input.kernels}"
+        RUN + "/fit_prior.py --kernels {input.kernels}"
         " --reconstructed-by {input.reconstructed_by}"
         " --settings {params.settings:q} --code {params.code}"
-        " --prior {output.prior} --history {output.history} {TRAINING} 2>&1 | tee {log}"
+        " --prior {output.prior} --history {output.history} "
+        + TRAINING
+        + " 2>&1 | tee {log}"
 
 
 rule prior_score:
@@ -65,7 +67,7 @@ rule prior_score:
             "score_prior", *study.prior_classes(w.domain, w.prior)
         ),
     shell:
-        "{RUN}/score_prior.py --prior {input.prior} --kernels {input.kernels}"
+        RUN + "/score_prior.py --prior {input.prior} --kernels {input.kernels}"
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"
 
 
@@ -83,7 +85,7 @@ rule prior_table:
     params:
         code=study.code("tabulate_priors"),
     shell:
-        "{RUN}/tabulate_priors.py --scores {input} --domain {wildcards.domain}"
+        RUN + "/tabulate_priors.py --scores {input} --domain {wildcards.domain}"
         " --output {output.csv} 2>&1 | tee {log}"
 
 
@@ -103,7 +105,7 @@ rule kl_table:
             ),
         ),
     shell:
-        "{RUN}/tabulate_kl.py --kernels {input.kernels} --priors {input.priors}"
+        RUN + "/tabulate_kl.py --kernels {input.kernels} --priors {input.priors}"
         " --output {output} 2>&1 | tee {log}"
 
 
@@ -117,7 +119,7 @@ rule kl_figure:
     params:
         code=study.code("plot_kl"),
     shell:
-        "{RUN}/plot_kl.py --table {input} --outputs {output} 2>&1 | tee {log}"
+        RUN + "/plot_kl.py --table {input} --outputs {output} 2>&1 | tee {log}"
 
 
 rule kernels_figure:
@@ -138,7 +140,7 @@ rule kernels_figure:
             *study.prior_classes(w.domain, *study.sampled_priors(w.domain)),
         ),
     shell:
-        "{RUN}/plot_kernels.py --kernels {input.kernels} --priors {input.priors}"
+        RUN + "/plot_kernels.py --kernels {input.kernels} --priors {input.priors}"
         " --outputs {output} 2>&1 | tee {log}"
 
 
@@ -163,7 +165,7 @@ rule latent_figure:
             "plot_latent", *study.prior_classes(w.domain, w.prior)
         ),
     shell:
-        "{RUN}/plot_latent.py --kernels {input.kernels} --prior {input.prior}"
+        RUN + "/plot_latent.py --kernels {input.kernels} --prior {input.prior}"
         " --outputs {output} 2>&1 | tee {log}"
 
 
@@ -188,7 +190,8 @@ rule reconstruction_figure:
             "plot_reconstructions", *study.prior_classes(w.domain, w.prior)
         ),
     shell:
-        "{RUN}/plot_reconstructions.py --kernels {input.kernels} --prior {input.prior}"
+        RUN
+        + "/plot_reconstructions.py --kernels {input.kernels} --prior {input.prior}"
         " --outputs {output} 2>&1 | tee {log}"
 
 
@@ -202,4 +205,4 @@ rule norms_figure:
     params:
         code=study.code("plot_norms"),
     shell:
-        "{RUN}/plot_norms.py --kernels {input} --outputs {output} 2>&1 | tee {log}"
+        RUN + "/plot_norms.py --kernels {input} --outputs {output} 2>&1 | tee {log}"

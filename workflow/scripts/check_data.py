@@ -1,23 +1,24 @@
-"""Refuse a source data set that is the target under another name."""
+"""Refuses a source data set that is the target under another name."""
 
-import argparse
+from pathlib import Path
 
 from dwp.data import check_different
 from dwp.data.tensors import ImageTensors
-from dwp.errors import one_line_errors
 from dwp.files import write_json
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", required=True)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--output", required=True)
-    arguments = parser.parse_args()
-    source, target = (ImageTensors.load(path) for path in (arguments.source, arguments.target))
-    check_different(source, target)
-    write_json(arguments.output, {"source and target": "differ"})
+@program
+def main(*, source: Path, target: Path, output: Path) -> None:
+    """Refuse a source data set that is the target under another name.
+
+    Args:
+        source: the file of the source
+        target: the file of the target
+        output: a mark that they differ, .json
+    """
+    check_different(ImageTensors.load(source), ImageTensors.load(target))
+    write_json(output, {"source and target": "differ"})
 
 
 if __name__ == "__main__":

@@ -1,40 +1,50 @@
-"""Read a data set, or some of one, from files, a download or its generator, into one file."""
+"""Reads a data set, or some of one, from files, a download or its generator, into one file."""
 
-import argparse
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from typing_extensions import TypedDict
 
 from dwp.data import data_folder, load_dataset
 from dwp.data.choice import choose, dataset_of, describe
-from dwp.errors import one_line_errors
-from dwp.records import json_option
+from dwp.seeds import derive_seed
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--choice", type=json_option("--choice", str), required=True, help="see dwp.data.choice"
-    )
-    parser.add_argument(
-        "--location", type=json_option("--location"), required=True, help="folder and download"
-    )
-    parser.add_argument("--output", required=True)
-    arguments = parser.parse_args()
-    folder = data_folder(arguments.location["folder"])
+class Location(TypedDict):
+    """Where the data sets' files lie, and whether to fetch those that are missing."""
+
+    folder: str | None
+    download: bool
+
+
+@program
+def main(*, choice: str | dict[str, Any], location: Location, output: Path) -> None:
+    """Read a data set, or some of one, from files, a download or its generator, into one file.
+
+    Args:
+        choice: see dwp.data.choice
+        location: folder and download
+        output: the file, .safetensors
+    """
+    name, folder = dataset_of(choice), data_folder(location["folder"])
+    # A data set of one's own may draw from the global generators.
+    torch.manual_seed(derive_seed("data", name))
+    np.random.seed(derive_seed("data", name) % 2**32)  # noqa: NPY002
+    random.seed(derive_seed("data", name))
     train, test = (
-        load_dataset(
-            dataset_of(arguments.choice),
-            folder,
-            train=train,
-            download=arguments.location["download"],
-        )
+        load_dataset(name, folder, train=train, download=location["download"])
         for train in (True, False)
     )
-    images = choose(arguments.choice, train, test)
-    images.save(arguments.output, {"choice": arguments.choice})
+    images = choose(choice, train, test)
+    images.save(output, {"choice": choice})
     skipped = getattr(train, "skipped", 0)
     unreadable = f", {skipped} unreadable pictures skipped" if skipped else ""
     counts = f"{len(images.train_images)} training and {len(images.test_images)} test images"
-    print(f"{describe(arguments.choice)}: {counts}{unreadable}")
+    print(f"{describe(choice)}: {counts}{unreadable}")
 
 
 if __name__ == "__main__":
