@@ -83,13 +83,13 @@ def plan(config: Path, /, *, cores: list[int] | None = None, gpus: int | None = 
         cores: numbers of cores to plan for; default: this machine's
         gpus: a number of GPUs like the one here
     """
-    from dwp.study import plan as planner
+    from dwp.study import cost
 
-    cores = cores or [planner.usable_cores()]
+    cores = cores or [cost.usable_cores()]
     for name, number in (("--cores", min(cores)), ("--gpus", gpus)):
         if number is not None and number < 1:
             raise UserError(f"{name}: expected at least 1, found {number}")
-    print(planner.plan(str(config), cores, gpus))
+    print(cost.plan(str(config), cores, gpus))
 
 
 def _load(path: str) -> "KernelPrior":

@@ -11,6 +11,7 @@ from dwp.data import registered
 from dwp.priors.kinds import KINDS, Kind
 from dwp.priors.pretrained import pretrained_file
 from dwp.registry import NETWORKS, class_facts
+from dwp.study import cost
 from dwp.study.fingerprint import fingerprint
 from dwp.study.settings import (
     IMAGE_VAE,
@@ -341,6 +342,16 @@ class Study:
             return []
         chosen = self.run_settings(domain, prior, variant).bayesian_layers
         return list(self.kernel_sizes(domain)) if chosen is None else chosen
+
+    # What jobs cost.
+
+    def operations(self, rule: str, wildcards: Any) -> int:
+        """Return about how many floating-point operations a job does (see `dwp.study.cost`)."""
+        return cost.operations(self, rule, wildcards)
+
+    def minutes(self, rule: str, wildcards: Any, attempt: int) -> int:
+        """Return the minutes that a job asks a cluster for (see `dwp.study.cost`)."""
+        return cost.minutes(self, rule, wildcards, attempt)
 
     # What tables compare.
 

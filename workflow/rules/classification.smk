@@ -45,6 +45,7 @@ rule classifiers:
     resources:
         gpu=GPU,
         runtime=lambda w, attempt: study.minutes("classifiers", w, attempt),
+        operations=lambda w: study.operations("classifiers", w),
     params:
         priors=lambda w: pairs(run_priors(w)),
         init=lambda w: pairs(init_files(w)),

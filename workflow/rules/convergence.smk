@@ -33,6 +33,7 @@ rule convergence_nets:
     resources:
         gpu=GPU,
         runtime=lambda w, attempt: study.minutes("convergence_nets", w, attempt),
+        operations=lambda w: study.operations("convergence_nets", w),
     params:
         init=lambda w: pairs(init_files(w)),
         columns=lambda w: as_json({"domain": w.domain, "init": w.init}),

@@ -27,6 +27,7 @@ rule features:
         gpu=GPU,
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: study.minutes("features", w, attempt),
+        operations=lambda w: study.operations("features", w),
     params:
         init=lambda w: pairs(init_files(w)),
         columns=lambda w: as_json(

@@ -47,6 +47,7 @@ rule prior:
     resources:
         gpu=GPU,
         runtime=lambda w, attempt: study.minutes("prior", w, attempt),
+        operations=lambda w: study.operations("prior", w),
     params:
         settings=lambda w: study.prior_fit(w.domain, w.prior, w.layer).text(),
         pretrained=lambda w: study.pretrained_digest(w.domain, w.prior, w.layer),
@@ -77,6 +78,7 @@ rule prior_score:
         f"{LOG}/priors/score_{{prior}}.tsv"
     resources:
         runtime=lambda w, attempt: study.minutes("prior_score", w, attempt),
+        operations=lambda w: study.operations("prior_score", w),
     params:
         priors=lambda w: pairs(scored_layers(w, prior_file)),
         kernels=lambda w: pairs(scored_layers(w, kernel_file)),

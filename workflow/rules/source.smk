@@ -13,6 +13,7 @@ rule source_nets:
     resources:
         gpu=GPU,
         runtime=lambda w, attempt: study.minutes("source_nets", w, attempt),
+        operations=lambda w: study.operations("source_nets", w),
     params:
         columns=lambda w: as_json({"domain": w.domain}),
         runs=lambda w: as_json(study.source_batches(w.domain)[int(w.batch)]),

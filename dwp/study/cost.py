@@ -1,0 +1,495 @@
+"""What jobs cost: one model for the time they ask a cluster for and for `python -m dwp plan`.
+
+A job takes start + operations / rate seconds. Its operations follow from the settings. Its rate is
+that of earlier jobs of its kind (rule, domain, prior); else, for a plan, it is measured with a
+reduced job; else it is that of earlier jobs of its rule; else `RATE`.
+"""
+
+import ast
+import heapq
+import math
+import multiprocessing
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+
+from dwp.data import registered
+from dwp.errors import UserError
+from dwp.registry import NETWORKS, class_facts
+from dwp.study.settings import DataChoice, FitTraining, PriorFit, RunSettings, read_config
+
+if TYPE_CHECKING:
+    from dwp.study.study import Study
+
+RATE = 1e11  # operations a second of a core: half of what one with AVX-512 does at best
+STEP = 1e8  # operations that a training step is worth beside those on its images
+START, TRAINING_START = 1.2, 2.5  # seconds, of jobs in general and of those with operations
+OVERHEAD = 0.1  # seconds that Snakemake takes for a job
+LEAST_MINUTES = 20
+
+_IMAGES = {"digits": (1297, 500), "four-shapes": (13_000, 1970), "glyphs": (4000, 1000)}
+_IMAGES |= dict.fromkeys(("cifar10", "cifar10-jpeg", "cifar100"), (50_000, 10_000))
+_MOST_IMAGES = 60_000, 10_000  # as MNIST has
+_MOST_KERNELS = 100_000  # of a layer, as long as its kernels are not there
+# Products of a VAE's encoder and decoder for a kernel, over their squared width, by kernel size
+_VAE = {3: (2, 18), 5: (423, 410), 7: (198, 774), 16: (1872, 3072)}
+
+Kind = tuple[str, int, str, str]
+
+
+# Operations
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work of a job: how many runs it has, and of each run training steps and predictions.
+
+    Attributes:
+        runs: nets or priors.
+        steps: training steps of a run, of classifiers epochs.
+        step: operations of a step, but for `STEP`.
+        predicted: images or kernels that a run predicts.
+        prediction: operations of a prediction.
+    """
+
+    runs: int
+    steps: int = 0
+    step: float = 0
+    predicted: int = 0
+    prediction: float = 0
+
+    @property
+    def operations(self) -> int:
+        """About how many floating-point operations the job does, two a product."""
+        training, predictions = self.steps * (self.step + STEP), self.predicted * self.prediction
+        return round(self.runs * (training + predictions))
+
+
+def work(study: "Study", rule: str, w: Any) -> Work:
+    """Return the work of a job; one that neither trains nor predicts has no runs.
+
+    Args:
+        study: the study.
+        rule: the name of the job's rule.
+        w: the job's wildcards, as attributes.
+    """
+    domain, settings, runs = w.domain, *_run(study, rule, w)
+    data = study.domains[domain].data
+    (source, others), (train, test) = _images(data.source), _images(data.target)
+    if rule in ("prior", "prior_score"):
+        kernels, held_out = kernel_counts(study, domain, w.layer)
+        if rule == "prior_score":  # of 1,001 kernels more, see `dwp.evaluation.scores`
+            scored = study.importance_samples(domain, w.prior) * (held_out + 1001)
+            return Work(1, predicted=scored, prediction=_density(settings))
+        if (training := settings.training) is None:
+            return Work(0)  # in closed form, or from elsewhere
+        kernels = min(kernels, training.kernels or kernels)
+        steps = training.epochs * math.ceil(kernels / training.batch_size)
+        return Work(1, steps, 3 * min(kernels, training.batch_size) * _density(settings))
+    if not runs:
+        return Work(0)
+    layers = _layers(study, domain, [float(getattr(w, "scale", 1)) * n for n in settings.filters])
+    image, batch = sum(operations for _, operations in layers.values()), settings.batch_size
+    if rule == "source_nets":  # a gradient is two passes more
+        steps = settings.epochs * math.ceil(source / batch)
+        return Work(runs, steps, 3 * batch * image, source + others, image)
+    if rule == "features":
+        return Work(runs, settings.epochs * math.ceil(train / batch), 0, train + test, image)
+    if rule == "convergence_nets":
+        image *= 2 if settings.kind == "image-vae" else 1  # MNIST's net and its mirror image
+        predicted = (1 + settings.steps // settings.evaluate_every) * test
+        return Work(runs, settings.steps, 3 * batch * image, predicted, image)
+    bayesian, name, of_net = _priors(study, w, settings)
+    image *= 2 if bayesian else 1  # mean and variance
+    batches, of_kernels = math.ceil(int(w.n) / batch), 0.0
+    for layer in of_net:
+        kernels = min(layers[layer][0], settings.kernels_per_step or math.inf)
+        fit = study.prior_fit(domain, name, layer)
+        of_kernels += 2 * kernels * _density(fit, settings.latent_samples)
+    predicted = math.ceil(settings.epochs / settings.evaluate_every) * settings.validation
+    return Work(
+        runs * settings.members,
+        settings.epochs,
+        3 * int(w.n) * image + batches * of_kernels + (batches - 1) * STEP,
+        predicted + test + others,
+        image * (settings.samples if bayesian else 1),
+    )
+
+
+def _run(study: "Study", rule: str, w: Any) -> tuple[Any, int]:
+    """Return the settings of a run of a job, and how many runs it has."""
+    if rule in ("prior", "prior_score"):
+        return study.prior_fit(w.domain, w.prior, w.layer), 1
+    if rule == "source_nets":
+        settings, batches = study.source_training(w.domain), study.source_batches(w.domain)
+    elif rule == "classifiers":
+        settings = study.run_settings(w.domain, w.prior, w.variant)
+        batches = study.run_batches(w.domain)
+    elif rule == "features":
+        settings, batches = study.feature_training(w.domain), study.feature_batches(w.domain)
+    elif rule == "convergence_nets":
+        settings = study.convergence_training(w.domain, w.experiment)
+        batches = study.convergence_batches(w.domain, w.experiment)
+    else:
+        return None, 0
+    return settings, len(batches[int(w.batch)])
+
+
+def _priors(study: "Study", w: Any, settings: RunSettings) -> tuple[bool, str | None, list[str]]:
+    """Return whether a run is Bayesian, the prior that its loss has, and in which layers."""
+    if layers := study.prior_layers(w.domain, w.prior, w.variant):
+        return True, w.prior, layers
+    return False, settings.penalty, list(study.kernel_sizes(w.domain)) if settings.penalty else []
+
+
+def _images(choice: DataChoice) -> tuple[int, int]:
+    """Return the numbers of training and test images of a source or target."""
+    known = zip(_IMAGES.get(choice.dataset, _MOST_IMAGES), (choice.train, choice.test), strict=True)
+    share = len(choice.classes) / registered(choice.dataset).classes if choice.classes else 1
+    train, test = (round(share * (part[1] - part[0] if part else n)) for n, part in known)
+    return max(train, choice.enlarge or 0), test
+
+
+def _layers(study: "Study", domain: str, filters: Sequence[float]) -> dict[str, tuple[int, float]]:
+    """Return the kernels of each convolution of a net, and its operations on an image.
+
+    As in the paper's nets: no padding, one max-pool after the first convolution.
+    """
+    network, found = study.domains[domain].network, {}
+    inputs, side, _ = class_facts("network", network, NETWORKS, "image_shape")["image_shape"]
+    for (layer, size), outputs in zip(study.kernel_sizes(domain).items(), filters, strict=False):
+        side = max((side // 2 if len(found) == 1 else side) - size + 1, 1)
+        found[layer] = round(inputs * outputs), 2 * size**2 * side**2 * inputs * outputs
+        inputs = outputs
+    return found
+
+
+def kernel_counts(study: "Study", domain: str, layer: str) -> tuple[int, int]:
+    """Return the numbers of training and test kernels of a layer: a guess until it has them."""
+    file = Path(study.results, domain, "kernels", f"{layer}.safetensors")
+    if file.is_file():
+        with safe_open(file, framework="np") as kernels:
+            return tuple(kernels.get_slice(part).get_shape()[0] for part in ("train", "test"))
+    nets, settings = study.domains[domain].source_nets, study.collected_kernels(domain, layer)
+    count: float = _MOST_KERNELS
+    if settings.collected:
+        collected = nets.count * _layers(study, domain, nets.filters)[layer][0]
+        count = min(count, collected * (1 - (settings.quantile or 0)))
+    test = max(1, round(settings.test_fraction * count))
+    return round(count) - test, test
+
+
+def _density(fit: PriorFit, latent_samples: int = 1) -> float:
+    """Return the operations of the log density of a kernel, of a VAE its bound's."""
+    weights, own = fit.kernel_size**2, fit.hyperparameters
+    if fit.kind == "vae":
+        encoder, decoder = _VAE.get(fit.kernel_size, (10 * weights, 10 * weights))
+        return 2 * own.get("hidden", 64) ** 2 * (encoder + latent_samples * decoder)
+    return 2 * weights**2 * own.get("components", own.get("transforms", 1))
+
+
+# Rates
+
+
+def kind_of(rule: str, w: Any, gpu: int) -> Kind:
+    """Return the kind of a job: its rule, whether on a GPU, its domain, its prior or experiment."""
+    return rule, gpu, w.domain, getattr(w, "prior", getattr(w, "experiment", ""))
+
+
+@cache
+def earlier_rates(folder: str = "logs") -> dict[Kind, list[float]]:
+    """Return the rates of earlier jobs by kind, from all `benchmark:` files below a folder."""
+    found: dict[Kind, list[float]] = {}
+    for file in sorted(Path(folder).glob("*/**/*.tsv")):
+        try:
+            names, values = (line.split("\t") for line in file.read_text("utf-8").splitlines())
+            row = dict(zip(names, values, strict=True))
+            w, asked = (ast.literal_eval(row[name]) for name in ("wildcards", "resources"))
+            kind = kind_of(row["rule_name"], SimpleNamespace(**w), asked.get("gpu", 0))
+            seconds, count = float(row["s"]), asked["operations"]
+        except (AttributeError, KeyError, ValueError, SyntaxError):
+            continue  # made without `benchmark-extended`
+        if count and seconds:
+            rate = count / max(seconds - TRAINING_START, seconds / 10)
+            found.setdefault(kind, []).append(rate)
+    return found
+
+
+def earlier_rate(kind: Kind, same: int = 4) -> float:
+    """Return the median rate of earlier jobs that share so many first parts of a kind, else 0."""
+    rates = [r for own, each in earlier_rates().items() if own[:same] == kind[:same] for r in each]
+    return statistics.median(rates) if rates else 0.0
+
+
+def minutes(study: "Study", rule: str, w: Any, attempt: int) -> int:
+    """Return the minutes that a job asks a cluster for: twice what it takes, more each attempt.
+
+    Args:
+        study: the study.
+        rule: the name of the job's rule.
+        w: the job's wildcards, as attributes.
+        attempt: 1 for the first.
+    """
+    kind = kind_of(rule, w, int(study.settings.device != "cpu" and rule != "prior_score"))
+    rate = earlier_rate(kind) or earlier_rate(kind, 2) or RATE
+    seconds = TRAINING_START + work(study, rule, w).operations / rate
+    asked = attempt * max(LEAST_MINUTES, math.ceil(2 * seconds / 60))
+    return min(asked, study.settings.longest_job_minutes)
+
+
+# Measurement, in processes of their own that have the environment of jobs
+
+
+def measure(study: "Study", rule: str, w: Any, device: str) -> tuple[float, float]:
+    """Return the seconds in which a job starts, and its rate on made-up images and kernels.
+
+    The rate is what a longer run does more than a shorter in the seconds that it takes more. On a
+    CPU the seconds are the processor's: other programs on the machine lengthen them little.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    _reduced(study, rule, w, 1, 0, device)  # imports, and makes ready what shapes need
+    begin, whole = time.process_time(), replace(work(study, rule, w), runs=1)
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    rate, before = RATE, (0, 0.0)
+    for goal in (0.1, 0.4, 2, 10, 50):  # seconds at `RATE`
+        share, start = min(goal * RATE / whole.operations, 1), clock()
+        steps, predicted = math.ceil(share * whole.steps), math.ceil(share * whole.predicted)
+        _reduced(study, rule, w, steps, predicted, device)
+        done, seconds = replace(whole, steps=steps, predicted=predicted).operations, clock() - start
+        if done > before[0] and seconds > before[1]:
+            rate = (done - before[0]) / (seconds - before[1])
+        if share == 1 or seconds > 1:
+            break
+        before = done, seconds
+    return begin, rate
+
+
+def _reduced(study: "Study", rule: str, w: Any, steps: int, predicted: int, device: str) -> None:
+    """Train and predict as a run of a job does."""
+    from dwp.evaluation.scores import score
+    from dwp.training import classification, convergence, features, source
+
+    (settings, _), data = _run(study, rule, w), study.domains[w.domain].data
+    options = {"init": None, "device": device}
+    if rule == "prior_score":
+        samples = max(1, predicted // 2001)
+        score(_fitted(settings), _kernels(settings, 1000), importance_samples=samples)
+    elif rule == "prior":
+        update = {"epochs": steps, "kernels": settings.training.batch_size}
+        _fitted(settings, settings.training.model_copy(update=update), device)
+    elif rule == "classifiers":
+        n, predicted = int(w.n), max(predicted, 20)
+        update = {"epochs": steps, "evaluate_every": steps, "validation": predicted, "members": 1}
+        bayesian, name, layers = _priors(study, w, settings)
+        priors = {each: _fitted(study.prior_fit(w.domain, name, each)) for each in layers} or None
+        options |= {"n": n, "priors": None, "priors" if bayesian else "penalty": priors}
+        images, settings = (
+            _made_up(data.target, n + predicted + 100, 1),
+            settings.model_copy(update=update),
+        )
+        classification.train_classifiers(images, settings, [(0, 0)], **options)
+    elif rule == "convergence_nets":
+        update = {"steps": steps, "evaluate_every": steps, "sample_steps": []}
+        images = _made_up(data.target, settings.batch_size, 1 + predicted // 2)
+        convergence.train_from(images, settings.model_copy(update=update), seed=0, **options)
+    else:
+        choice = data.source if rule == "source_nets" else data.target
+        images = _made_up(choice, settings.batch_size, 1 + predicted)
+        settings = settings.model_copy(update={"epochs": steps})
+        if rule == "source_nets":
+            source.train_source_nets(images, settings, [0], device=device)
+        else:
+            features.train_on_features(images, settings, scale=float(w.scale), seed=0, **options)
+
+
+def _made_up(choice: DataChoice, train: int, test: int) -> Any:
+    import torch
+
+    from dwp.data.tensors import ImageTensors
+
+    _, shape, classes = registered(choice.dataset)
+    images = torch.randint(256, (train + test, *shape), dtype=torch.uint8)
+    targets = torch.arange(train + test) % len(choice.classes or range(classes))
+    return ImageTensors(images[:train], targets[:train], images[train:], targets[train:])
+
+
+def _kernels(fit: PriorFit, count: int) -> Any:
+    import torch
+
+    return 0.1 * torch.randn(count, fit.kernel_size, fit.kernel_size)
+
+
+def _fitted(fit: PriorFit, training: FitTraining | None = None, device: str = "cpu") -> Any:
+    from dwp.training.prior import fit_prior
+
+    training = training or FitTraining(epochs=1, kernels=100 + 2 * fit.kernel_size**2)
+    own = ({"hidden": 64, "latent": 4} if fit.kind == "vae" else {}) | fit.hyperparameters
+    kernels = _kernels(fit, training.kernels)
+    return fit_prior(fit.kind, fit.kernel_size, kernels, own, training, device=device)[0]
+
+
+# The plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is to run: its stage, rule, wildcards, and the numbers of the jobs before it."""
+
+    stage: str
+    rule: str
+    w: Any
+    after: frozenset[int] = frozenset()
+    threads: int = 1
+    gpu: int = 0
+
+
+def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
+    """Return the jobs that are to run, and how many of each stage are done, as Snakemake says.
+
+    Raises:
+        UserError: Snakemake refuses the workflow.
+    """
+    from snakemake import api
+    from snakemake.settings import types
+
+    output = types.OutputSettings(quiet={types.Quietness.ALL}, enable_file_logging=False)
+    configs = types.ConfigSettings(configfiles=[Path(config)])
+    try:
+        with api.SnakemakeApi(output) as snakemake:
+            workflow = snakemake.workflow(types.ResourceSettings(cores=1), configs)
+            workflow.dag(types.DAGSettings(force_incomplete=True)).execute_workflow("dryrun")
+            dag = workflow._workflow.dag
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{config}: Snakemake cannot plan it ({reason})") from error
+    files = {job: str(job.output[0]).split("/") for job in dag.jobs if job.output}
+    stages = {job: ": ".join(parts[2:4]) for job, parts in files.items()}  # domain: folder
+    needed = [job for job in dag.needrun_jobs(exclude_finished=False) if job in stages]
+    numbers = {job: number for number, job in enumerate(needed)}
+    jobs = []
+    for job in needed:
+        w, gpu = SimpleNamespace(**job.wildcards_dict), job.resources.get("gpu", 0)
+        after = frozenset(numbers[other] for other in dag.dependencies[job] if other in numbers)
+        jobs.append(Job(stages[job], job.rule.name, w, after, job.threads, gpu))
+    return jobs, Counter(stage for job, stage in stages.items() if job not in numbers)
+
+
+def schedule(
+    jobs: Sequence[Job], seconds: Sequence[float], cores: int, gpus: int | None = None
+) -> list[tuple[float, float]]:
+    """Return when each job starts and ends, in seconds, if every job starts as soon as it can.
+
+    A job waits for those that make its inputs, then for free cores (and a GPU); among those that
+    can start, the first in the list does.
+
+    Args:
+        jobs: what is to run.
+        seconds: of each job.
+        cores: how many there are; a job that asks for more takes all.
+        gpus: how many there are; None: no job waits for one.
+    """
+    free, now, ended = (cores, math.inf if gpus is None else gpus), 0.0, set()
+    waiting, running, times = dict(enumerate(jobs)), [], {}
+    while waiting or running:
+        for number, job in list(waiting.items()):
+            left = free[0] - min(job.threads, cores), free[1] - job.gpu
+            if job.after <= ended and min(left) >= 0:
+                free, times[number] = left, (now, now + seconds[number])
+                heapq.heappush(running, (times[number][1], number))
+                del waiting[number]
+        now, number = heapq.heappop(running)
+        free = free[0] + min(jobs[number].threads, cores), free[1] + jobs[number].gpu
+        ended.add(number)
+    return [times[number] for number in range(len(jobs))]
+
+
+def predict(study: "Study", jobs: Sequence[Job], processes: int, device: str) -> list[float]:
+    """Return the seconds that each job takes.
+
+    Args:
+        study: the study.
+        jobs: of the study.
+        processes: how many measure at once: as many as jobs will run.
+        device: where nets are trained.
+    """
+    from dwp.study.study import JOB_ENVIRONMENT
+
+    counts = [work(study, job.rule, job.w).operations for job in jobs]
+    kinds = [kind_of(job.rule, job.w, job.gpu) for job in jobs]
+    totals, largest, start = Counter(), {}, TRAINING_START
+    for kind, count, job in sorted(zip(kinds, counts, jobs, strict=True), key=lambda each: each[1]):
+        totals[kind] += count
+        largest[kind] = study, job.rule, job.w, device
+    rates = {kind: earlier_rate(kind) or RATE for kind in totals}
+    unknown = [kind for kind in totals if totals[kind] > RATE and not earlier_rate(kind)]
+    if unknown:
+        os.environ |= {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            found = pool.map(measure, *zip(*map(largest.get, unknown), strict=True))
+            starts, measured = zip(*found, strict=True)
+        rates, start = rates | dict(zip(unknown, measured, strict=True)), min(starts)
+    small = START / TRAINING_START * start
+    return [
+        OVERHEAD + (start + count / rates[kind] if count else small)
+        for kind, count in zip(kinds, counts, strict=True)
+    ]
+
+
+def plan(config: str, cores: Sequence[int], gpus: int | None = None) -> str:
+    """Return what a run of the workflow would do, and how long it would take, as text.
+
+    A stage's wall time is that from its first job's start to its last job's end; stages overlap.
+
+    Args:
+        config: as for `snakemake --configfile`; the current folder is the project's.
+        cores: numbers of cores to plan for.
+        gpus: the number of GPUs to plan for, like the one here.
+
+    Raises:
+        UserError: this is not the project's folder, or the config is refused.
+    """
+    import pandas as pd
+    import torch
+
+    from dwp.study.study import Study
+
+    if not Path("Snakefile").is_file():
+        raise UserError("Snakefile: no such file; run this in the project's folder")
+    study, begin = Study(read_config(config), config, root=Path.cwd()), time.perf_counter()
+    jobs, done = due_jobs(config)
+    before = time.perf_counter() - begin if jobs else 0.0
+    gpu = gpus is not None and torch.cuda.is_available()
+    processes = 1 if gpu else min(max(cores), usable_cores())
+    seconds = predict(study, jobs, processes, "cuda" if gpu else "cpu")
+    times = {number: schedule(jobs, seconds, number, gpus) for number in cores}
+    rows, done["all"] = {}, done.total()
+    for stage in [*sorted({job.stage for job in jobs} | done.keys() - {"all"}), "all"]:
+        own = [number for number, job in enumerate(jobs) if stage in (job.stage, "all")]
+        row = rows[stage] = {"jobs": len(own), "done": done[stage]}
+        row["core-hours"] = f"{sum(seconds[number] for number in own) / 3600:.3f}"
+        if gpus is not None:
+            row["GPU-hours"] = f"{sum(seconds[n] * jobs[n].gpu for n in own) / 3600:.3f}"
+        for number, of_jobs in times.items():
+            starts, ends = zip(*(of_jobs[n] for n in own), strict=True) if own else ((0,), (0,))
+            wall = max(ends) - min(starts) + (before if stage == "all" else 0)
+            row[f"wall, {number} core{'s' * (number > 1)}"] = timedelta(seconds=round(wall))
+    note = "" if gpus is None or gpu else "\nNo GPU is here: trainings are timed on a core."
+    return pd.DataFrame.from_dict(rows, orient="index").astype(str).to_string() + note
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
