@@ -11,7 +11,7 @@ from torch.distributions import Normal
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, prediction
-from dwp.nn.classifier import build_classifier
+from dwp.training.classification import build_classifier
 from dwp.nn.predict import predict
 from dwp.priors import Estimation, kl_divergence, kl_nature
 from dwp.priors.normal import StandardNormal

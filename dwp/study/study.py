@@ -347,7 +347,7 @@ class Study:
 
     def operations(self, rule: str, wildcards: Any) -> int:
         """Return about how many floating-point operations a job does (see `dwp.study.cost`)."""
-        return cost.operations(self, rule, wildcards)
+        return cost.work(self, rule, wildcards).operations
 
     def minutes(self, rule: str, wildcards: Any, attempt: int) -> int:
         """Return the minutes that a job asks a cluster for (see `dwp.study.cost`)."""
