@@ -133,7 +133,7 @@ _PROGRAMS = {
     ),
     "figure": (
         "import pandas, tempfile, torch\n"
-        "from dwp.plots.norms import norm_histogram\nfrom dwp.plots.style import save\n"
+        "from dwp.plots.kernels import norm_histogram\nfrom dwp.plots.style import save\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    figure = norm_histogram(torch.rand(10_000), 0.5, 5_000, 10_000)\n"
         "    save(figure, [f'{folder}/x.pdf', f'{folder}/x.png'])"
