@@ -427,7 +427,7 @@ def test_reconstructions_are_right_of_their_kernels_in_the_same_scale():
     found = first[~np.isnan(first)]
     np.testing.assert_array_equal(found, np.repeat([1.0, -0.25], len(found) // 2))
     assert np.isnan(image[:, image.shape[1] * 3 // 4 :]).all(), "three pairs of a row of four"
-    assert "error 2.5, spread of the real 0" in panel.get_title()
+    assert "error 2.5, kernels' spread 0" in panel.get_title()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ _BELOW = 0.1  # share of the points against steps that a figure may leave out be
 _TITLES = {"kernels": "real kernels", "noise": "noise of the same mean square"}
 
 
-@style.styled()
+@style.styled
 def against_steps(history: pd.DataFrame, metric: str, vary: Sequence[str] = ()) -> Figure:
     """Draw a metric against the step: a line per prior, a panel per initialisation and variant.
 
@@ -48,7 +48,7 @@ def against_steps(history: pd.DataFrame, metric: str, vary: Sequence[str] = ()) 
     return figure
 
 
-@style.styled()
+@style.styled
 def curves(runs: pd.DataFrame, metric: str, x: str, paper: pd.DataFrame | None = None) -> Figure:
     """Draw a metric against `x`: a line per initialisation.
 
@@ -98,7 +98,7 @@ def curves(runs: pd.DataFrame, metric: str, x: str, paper: pd.DataFrame | None =
     return figure
 
 
-@style.styled()
+@style.styled
 def kl_against_width(table: pd.DataFrame) -> Figure:
     """Draw the KL against the standard deviation: a panel of real kernels and one of noise.
 

@@ -19,7 +19,7 @@ _LIGHTEST = 0.2  # depth of colour that the smallest n is just above
 _MARKERS = {"markeredgewidth": 0, "linestyle": "none"}
 
 
-@style.styled()
+@style.styled
 def factorial_figure(table: pd.DataFrame, vary: Sequence[str] = ()) -> Figure:
     """Draw accuracy, NLL and ECE of every cell, with 95 % intervals over splits.
 

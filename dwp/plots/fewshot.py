@@ -21,7 +21,7 @@ _STEP = 0.024  # sideways step from prior to prior, as a share of the panel's wi
 _LARGEST_SPREAD = 0.6  # of all priors together, as a share of the gap between neighbouring n's
 
 
-@style.styled()
+@style.styled
 def fewshot(
     summary: pd.DataFrame,
     metric: str,

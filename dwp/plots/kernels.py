@@ -27,7 +27,7 @@ def numbers(values: "Tensor | np.ndarray") -> np.ndarray:
     return np.asarray(values, np.float32)
 
 
-@style.styled()
+@style.styled
 def kernels_and_samples(
     real: "Tensor | None", samples: "Mapping[str, Tensor]", tiles: int = 6
 ) -> Figure:
@@ -60,7 +60,7 @@ def kernels_and_samples(
     return figure
 
 
-@style.styled()
+@style.styled
 def reconstruction_pairs(real: "Tensor", decoded: "Tensor", error: float, spread: float) -> Figure:
     """Draw pairs of tiles: left a real kernel, right its reconstruction.
 
@@ -80,12 +80,12 @@ def reconstruction_pairs(real: "Tensor", decoded: "Tensor", error: float, spread
     figure, ((panel,),) = style.canvas(style.SINGLE_COLUMN, height)
     _show(panel, image)
     panel.set_axis_off()
-    title = f"real | reconstructed: error {error:.3g}, spread of the real {spread:.3g}"
+    title = f"real | reconstructed: error {error:.3g}, kernels' spread {spread:.3g}"
     panel.set_title(title, pad=2)
     return figure
 
 
-@style.styled()
+@style.styled
 def images_by_step(images: "Mapping[str, Tensor]", steps: Sequence[int]) -> Figure:
     """Draw images in [0, 1] after several steps of training: a row per initialisation.
 
@@ -110,7 +110,7 @@ def images_by_step(images: "Mapping[str, Tensor]", steps: Sequence[int]) -> Figu
     return figure
 
 
-@style.styled()
+@style.styled
 def latent_space(grid: "Tensor", reach: float, codes: "Tensor | None" = None) -> Figure:
     """Draw decoded kernels on the two-dimensional latent plane.
 
@@ -139,7 +139,7 @@ def latent_space(grid: "Tensor", reach: float, codes: "Tensor | None" = None) ->
     return figure
 
 
-@style.styled()
+@style.styled
 def latent_traversal(
     grid: "Tensor", values: Sequence[float], codes: "Tensor | None" = None
 ) -> Figure:
@@ -167,7 +167,7 @@ def latent_traversal(
     return figure
 
 
-@style.styled()
+@style.styled
 def norm_histogram(norms: "Tensor", threshold: float, kept: int, collected: int | None) -> Figure:
     """Draw the distribution of norms, with a logarithmic count, and the pruning threshold.
 

@@ -45,13 +45,12 @@ RC: dict[str, Any] = {
 }
 
 
-def styled():
-    """Return a context, or a decorator, in which figures have our settings and no others.
+styled = matplotlib.style.context(["default", RC])
+"""Decorator of functions that draw: figures have our settings and no others.
 
-    Neither a matplotlibrc nor what the process has set before changes a figure. Afterwards
-    matplotlib's settings are as before.
-    """
-    return matplotlib.style.context(["default", RC])
+Neither a matplotlibrc nor what the process has set before changes a figure. Afterwards
+matplotlib's settings are as before.
+"""
 
 
 class Look(NamedTuple):
@@ -234,6 +233,7 @@ def legend_below(
     figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
 
 
+@styled
 def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
     """Write a figure atomically to each path, by its suffix: `.pdf`, `.png` (200 dpi) or `.svg`.
 
@@ -251,15 +251,14 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
         ".png": {"Software": None},
         ".svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     }
-    with styled():
-        # Each drawing moves a constrained layout a little: settle it once for all files.
-        for _ in range(2 if figure.get_layout_engine() else 0):
-            figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+    # Each drawing moves a constrained layout a little: settle it once for all files.
+    for _ in range(2 if figure.get_layout_engine() else 0):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for path in map(Path, paths):
         if path.suffix not in metadata:
             raise UserError(f"{path}: expected .pdf, .png or .svg")
-        with styled(), atomic(path) as temporary:
+        with atomic(path) as temporary:
             figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata[path.suffix])
             if path.suffix == ".svg":
                 width, height = (figure.get_size_inches() * PNG_DPI).round().astype(int)

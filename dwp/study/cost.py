@@ -48,6 +48,8 @@ _VAE = {3: (2, 18), 5: (423, 410), 7: (198, 774), 16: (1872, 3072)}
 Kind = tuple[str, int, str, str]
 
 
+_OWN_SCORED = 1001  # kernels that a score adds, see `dwp.evaluation.scores`
+
 # Operations
 
 
@@ -87,11 +89,12 @@ def work(study: "Study", rule: str, w: Any) -> Work:
     domain, settings, runs = w.domain, *_run(study, rule, w)
     data = study.domains[domain].data
     (source, others), (train, test) = _images(data.source), _images(data.target)
-    if rule in ("prior", "prior_score"):
-        kernels, held_out = kernel_counts(study, domain, w.layer)
-        if rule == "prior_score":  # of 1,001 kernels more, see `dwp.evaluation.scores`
-            scored = study.importance_samples(domain, w.prior) * (held_out + 1001)
-            return Work(1, predicted=scored, prediction=_density(settings))
+    if rule == "prior_score":
+        samples = study.importance_samples(domain, w.prior)
+        scored = sum(count * _density(fit) for fit, count in _scored(study, w))
+        return Work(1, predicted=samples, prediction=scored)
+    if rule == "prior":
+        kernels, _ = kernel_counts(study, domain, w.layer)
         if (training := settings.training) is None:
             return Work(0)  # in closed form, or from elsewhere
         kernels = min(kernels, training.kernels or kernels)
@@ -127,9 +130,19 @@ def work(study: "Study", rule: str, w: Any) -> Work:
     )
 
 
+def _scored(study: "Study", w: Any) -> list[tuple[PriorFit, int]]:
+    """Return the prior of each layer that a job scores, and on how many kernels."""
+    layers = [layer for prior, layer in study.scored_priors(w.domain) if prior == w.prior]
+    return [
+        (study.prior_fit(w.domain, w.prior, layer), count + _OWN_SCORED)
+        for layer in layers
+        for _, count in [kernel_counts(study, w.domain, layer)]
+    ]
+
+
 def _run(study: "Study", rule: str, w: Any) -> tuple[Any, int]:
     """Return the settings of a run of a job, and how many runs it has."""
-    if rule in ("prior", "prior_score"):
+    if rule == "prior":
         return study.prior_fit(w.domain, w.prior, w.layer), 1
     if rule == "source_nets":
         settings, batches = study.source_training(w.domain), study.source_batches(w.domain)
@@ -285,8 +298,9 @@ def _reduced(study: "Study", rule: str, w: Any, steps: int, predicted: int, devi
     (settings, _), data = _run(study, rule, w), study.domains[w.domain].data
     options = {"init": None, "device": device}
     if rule == "prior_score":
-        samples = max(1, predicted // 2001)
-        score(_fitted(settings), _kernels(settings, 1000), importance_samples=samples)
+        for fit, count in _scored(study, w):
+            kernels = _kernels(fit, count - _OWN_SCORED)
+            score(_fitted(fit), kernels, importance_samples=max(1, predicted))
     elif rule == "prior":
         update = {"epochs": steps, "kernels": settings.training.batch_size}
         _fitted(settings, settings.training.model_copy(update=update), device)
