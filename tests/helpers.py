@@ -77,7 +77,7 @@ def run_program(name: str | Callable, **options: Any) -> None:
     line = []
     for option, value in options.items():
         values = [value]
-        if isinstance(value, Mapping) and all(isinstance(v, Path) for v in value.values()):
+        if value and isinstance(value, Mapping) and all(isinstance(v, Path) for v in value.values()):
             values = [f"{key}={path}" for key, path in value.items()]
         elif isinstance(value, list) and all(isinstance(v, str | Path) for v in value):
             values = value
