@@ -346,18 +346,6 @@ def test_layers_may_have_different_priors(stripes):
     assert kinds == {"conv1": "multiplicative", "conv2": "additive"}
 
 
-def test_kl_of_fewer_kernels_is_unbiased(runs):
-    # One kernel at a time, each by the number of kernels: their mean is the layer's KL.
-    net = runs["gaussian-diagonal"][0]
-    with torch.no_grad():
-        whole = kl(net, reduction="layer")
-        draws = [kl(net, generator(i), reduction="layer", kernels_per_step=1) for i in range(100)]
-    for name, kernels in (("conv1", 2), ("conv2", 6)):
-        values = sorted({round(draw[name].item(), 3) for draw in draws})
-        assert len(values) == kernels
-        assert sum(values) / kernels == pytest.approx(whole[name].item(), rel=1e-4)
-
-
 @pytest.mark.parametrize(("kind", "samples"), [(None, 0), ("gaussian-diagonal", 5)])
 def test_validation_is_of_the_mean_over_the_samples(stripes, kind, samples):
     net, records = train(stripes, kind, samples=samples, log_variance=-2.0)

@@ -11,7 +11,6 @@ from torch.distributions import Normal
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, kl, prediction
-from dwp.nn.classifier import build_classifier
 from dwp.nn.predict import predict
 from dwp.nn.stack import stack
 from dwp.priors import Estimation, kl_divergence, kl_nature
@@ -19,7 +18,7 @@ from dwp.priors.normal import StandardNormal
 from dwp.priors.posteriors import GaussianCodes
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.classification import train_classifiers
+from dwp.training.classification import build_classifier, train_classifiers
 from dwp.training.loop import OutOfTime
 
 SETTINGS = CLASSIFICATION | {

@@ -19,7 +19,7 @@ from dwp.files import load_tensors
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.mnist import MnistNet
 from dwp.seeds import generator
-from dwp.training import loop, source
+from dwp.training import source
 from dwp.training.loop import batches, optimise
 from dwp.training.source import accuracy, l2_penalty, train_source_nets
 from dwp.training.watch import Watched
@@ -157,21 +157,6 @@ def test_resume_is_bit_for_bit(tmp_path, whole, first):
     assert_same(resumed, whole)
     # The last checkpoint is of the step before the end: results are not in it.
     assert load_tensors(path, kind="checkpoint")[1]["done"] == STEPS - 1
-
-
-def test_resume_from_an_older_checkpoint(tmp_path, whole, monkeypatch):
-    assert_same(run(tmp_path / "none", every=3600.0), whole)
-    assert not (tmp_path / "none").exists()
-    # A clock that ticks once a reading: a checkpoint every third step, so that work is lost.
-    path, ticks = tmp_path / "checkpoint", iter(range(10**6))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    with pytest.raises(Interruption):
-        run(path, calls=9, every=2.5)
-    done = load_tensors(path, kind="checkpoint")[1]["done"]
-    assert done in (6, 7)
-    resumed = run(path)
-    assert resumed.calls == STEPS - done
-    assert_same(resumed, whole)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_run_that_is_another_or_damaged_is_trained_again(tmp_path, batch, monk
     if change == "identity":
         identity = ("y",)
     elif change == "torch":
-        monkeypatch.setattr(torch, "__version__", "0.1")
+        monkeypatch.setattr(torch, "__version__", "0.1.0")
     elif change == "truncated":
         path.write_bytes(path.read_bytes()[:-1])
     else:
