@@ -14,12 +14,12 @@ from helpers import striped_images
 from torch import nn
 
 from dwp.data.tensors import to_unit
-from dwp.errors import UserError
+from dwp.errors import OutOfTime, UserError
 from dwp.files import load_tensors
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.mnist import MnistNet
 from dwp.seeds import generator
-from dwp.training import source
+from dwp.training import loop, source
 from dwp.training.loop import batches, optimise
 from dwp.training.source import accuracy, l2_penalty, train_source_nets
 from dwp.training.watch import Watched
@@ -219,6 +219,17 @@ def test_loss_that_is_not_finite_stops(value):
     with pytest.raises(UserError, match=f"^prior 7: {cause}; lower learning_rate$"):
         optimise(net, objective, **options, record_every=3, label="prior 7")
     assert len(calls) == 5
+
+
+def test_the_deadline(tmp_path, monkeypatch, whole):
+    ticks, path = itertools.count(), tmp_path / "checkpoint"  # a tick a reading of the clock
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 14 steps$"):
+        run(path, every=3600.0, deadline=3.5, label="a run")
+    # A run that ends with its last step is a whole one, however late.
+    resumed = run(path, every=3600.0, deadline=next(ticks) + STEPS - 4)
+    assert resumed.calls == STEPS - 4
+    assert_same(resumed, whole)
 
 
 # Progress
