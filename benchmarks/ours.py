@@ -6,12 +6,11 @@ from torch.nn import functional as F
 
 from dwp.devices import products
 from dwp.nn.bayesian import bayesian_layers, kl
-from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.predict import predict
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.classification import bayesian_objective
+from dwp.training.classification import bayesian_objective, build_classifier
 from dwp.training.source import l2_penalty
 
 

@@ -15,6 +15,7 @@ from dwp.data.tensors import to_unit
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.priors import prior_class
 from dwp.seeds import generator
+from dwp.study.settings import SourceTraining
 from dwp.training.classification import train_classifiers
 from dwp.training.prior import fit_prior
 from dwp.training.source import train_source_nets
@@ -39,7 +40,8 @@ def metrics(test_precision="float32"):
     """Train one net of each stage and kind; return their final metrics by name."""
     data, found = striped_images(150, 90, bright=90, noise=166), {}
     settings = SETTINGS | {"test_precision": test_precision}
-    net, records, scores = train_source_nets(data, settings | {"epochs": 4}, [0])[0]
+    source = {k: v for k, v in settings.items() if k in SourceTraining.model_fields}
+    net, records, scores = train_source_nets(data, source | {"epochs": 4}, [0])[0]
     found["source net"] = scores | {"cross_entropy": records[-1]["cross_entropy"]}
     priors = {}
     for layer, size in SIZES.items():

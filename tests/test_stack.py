@@ -22,6 +22,7 @@ from dwp.nn.stack import OneAfterAnother, stack, stacks_exactly, unstack
 from dwp.priors import KINDS, Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator, standard_normal
+from dwp.study.settings import SourceTraining
 from dwp.training import loop
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime, optimise
@@ -531,7 +532,6 @@ SOURCE = {
     "learning_rate": 0.01,
     "l2": 1e-3,
     "precision": "float32",
-    "test_precision": "float32",
 }
 
 
@@ -551,7 +551,7 @@ def test_source_nets_together_are_source_nets_alone(data):
 
 def test_how_many_source_nets_go_together():
     def count(first, second, device="cuda:0"):
-        return nets_together({"filters": [first, second]}, device)
+        return nets_together(SourceTraining(network="mnist", filters=[first, second]), device)
 
     assert count(256, 512) == count(1024, 1024) == 1
     assert count(64, 64) == 16
