@@ -401,6 +401,7 @@ class RunSettings(NetSettings):
     """Settings of one run: those of the net, its network and those of its prior's section."""
 
     network: Class
+    samples: Seed = 10
     l2: NotNegative = 0.0
     members: Count = 1
     dropout: Share | None = None
