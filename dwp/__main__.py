@@ -85,9 +85,11 @@ def convert(folder: str, output: str) -> None:
 
 
 def plan(config: str, cores: list[int] | None, gpus: int | None) -> None:
+    from snakemake.utils import available_cpu_count
+
     from dwp.study import cost
 
-    cores = cores or [cost.usable_cores()]
+    cores = cores or [available_cpu_count()]
     for name, number in (("--cores", min(cores)), ("--gpus", gpus)):
         if number is not None and number < 1:
             raise UserError(f"{name}: expected at least 1, found {number}")
