@@ -251,7 +251,8 @@ def measure(study: Study, rule: str, w: Any, device: str) -> tuple[float, float]
 
     torch.set_num_threads(1)
     clock = time.perf_counter if device == "cuda" else time.process_time
-    whole, done, seconds, begin = work(study, rule, w)._replace(runs=1), [], [], []
+    stacked = _run(study, rule, w)[1] if (rule, device) == ("classifiers", "cuda") else 1
+    whole, done, seconds, begin = work(study, rule, w)._replace(runs=stacked), [], [], []
     for goal in (0, 0, RATE):  # the first imports, and makes ready what shapes need
         part, start = goal / whole.operations, clock()
         steps, predicted = 1 + math.ceil(part * whole.steps), math.ceil(part * whole.predicted)
@@ -267,7 +268,7 @@ def _reduced(study: Study, rule: str, w: Any, steps: int, predicted: int, device
     """Train and predict as a run of a job does."""
     from dwp.training import classification, convergence, features, source
 
-    (settings, _), data = _run(study, rule, w), study.domains[w.domain].data
+    (settings, count), data = _run(study, rule, w), study.domains[w.domain].data
     options = {"init": None, "device": device}
     if rule == "prior":
         update = {"epochs": steps, "kernels": settings.training.batch_size}
@@ -280,7 +281,8 @@ def _reduced(study: Study, rule: str, w: Any, steps: int, predicted: int, device
         options |= {"n": n, "priors": None, "priors" if bayesian else "penalty": priors}
         images = _made_up(data.target, n + predicted + 100, 1)
         settings = settings.model_copy(update=update)
-        classification.train_classifiers(images, settings, [(0, 0)], **options)
+        runs = [(0, seed) for seed in range(count if device == "cuda" else 1)]
+        classification.train_classifiers(images, settings, runs, **options)
     elif rule == "convergence_nets":
         update = {"steps": steps, "evaluate_every": steps, "sample_steps": []}
         images = _made_up(data.target, settings.batch_size, 1 + predicted // 2)
@@ -361,9 +363,7 @@ def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
     return jobs, Counter(stage for job, stage in stages.items() if job not in numbers)
 
 
-def schedule(
-    jobs: list[Job], seconds: list[float], cores: int, gpus: int | None = None
-) -> list[tuple[float, float]]:
+def schedule(jobs: list[Job], seconds: list[float], cores: int, gpus: float) -> list[tuple]:
     """Return when each job starts and ends, in seconds, if every job starts as soon as it can.
 
     A job waits for those that make its inputs, then for free cores (and a GPU); among those that
@@ -373,9 +373,9 @@ def schedule(
         jobs: what is to run.
         seconds: of each job.
         cores: how many there are; a job that asks for more takes all.
-        gpus: how many there are; None: no job waits for one.
+        gpus: how many there are; infinity: no job waits for one.
     """
-    free, now, ended = (cores, math.inf if gpus is None else gpus), 0.0, set()
+    free, now, ended = (cores, gpus), 0.0, set()
     waiting, running, times = dict(enumerate(jobs)), [], {}
     while waiting or running:
         for number, job in list(waiting.items()):
@@ -442,10 +442,10 @@ def plan(config: str, cores: list[int], gpus: int | None = None) -> str:
     study, begin = Study(read_config(config), config, root=Path.cwd()), time.perf_counter()
     jobs, done = due_jobs(config)
     before = time.perf_counter() - begin if jobs else 0.0
-    gpu = gpus is not None and torch.cuda.is_available()
+    limit, gpu = gpus or math.inf, gpus is not None and torch.cuda.is_available()
     processes = 1 if gpu else min(max(cores), available_cpu_count())
     seconds = predict(study, jobs, processes, "cuda" if gpu else "cpu")
-    times = {number: schedule(jobs, seconds, number, gpus) for number in cores}
+    times = {number: schedule(jobs, seconds, number, limit) for number in cores}
     stages = sorted({*done, *(job.stage for job in jobs)}, key=_order)
     rows, done["all"] = {}, done.total()
     for stage in [*stages, "all"]:
