@@ -23,6 +23,7 @@ PUBLIC = {
     "dwp.nn.init": ["from_prior_"],
     "dwp.nn.bayesian": ["BayesianConv2d", "CodeConv2d", "bayesian_layers", "prediction"],
     "dwp.priors.base": ["KernelPrior"],
+    "dwp.priors.kinds": ["Kind", "Hyperparameter"],
     "dwp.priors.kl": ["Estimation", "kl_nature", "monte_carlo_kl", "register_kl"],
     "dwp.priors.posteriors": ["GaussianKernels", "MultiplicativeKernels", "GaussianCodes"],
     **{

@@ -21,17 +21,4 @@ if TYPE_CHECKING:
     from dwp.seeds import derive_seed as derive_seed
     from dwp.seeds import generator as generator
 
-__getattr__, __dir__, __all__ = exports(
-    __name__,
-    {
-        "dwp.errors": ["UserError"],
-        "dwp.evaluation.scores": ["score"],
-        "dwp.nn": ["init"],
-        "dwp.nn.bayesian": ["bayesianize", "kl"],
-        "dwp.nn.predict": ["predict"],
-        "dwp.priors": ["kl_divergence", "load_prior"],
-        "dwp.priors.pretrained": ["pretrained"],
-        "dwp.release": ["load_released_vae"],
-        "dwp.seeds": ["derive_seed", "generator"],
-    },
-)
+__getattr__, __dir__, __all__ = exports(__name__, __file__)

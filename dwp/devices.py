@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -52,31 +51,6 @@ def has_bfloat16() -> bool:
 def has_matrix_units() -> bool:
     """Whether the processor has matrix units for bfloat16 (AMX)."""
     return torch.cpu._is_amx_tile_supported()
-
-
-@contextlib.contextmanager
-def full_width() -> Iterator[None]:
-    """Have torch's products of float32 numbers use the whole width of AMD's processors too.
-
-    Torch asks MKL for them, which on these uses half of it; oneDNN, asked if precision may be
-    lower, keeps the precision where there are no matrix units.
-    """
-    settings = torch.backends.mkldnn.matmul
-    before = settings.fp32_precision
-    if _is_amd() and not has_matrix_units():
-        settings.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
-
-
-@functools.cache
-def _is_amd() -> bool:
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
 
 
 def _visible_devices() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Errors meant for the user, and the one place that prints them."""
+"""Errors meant for the user, and how programs print them."""
 
 import functools
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something the user can mend: a setting, a file, a folder.
+    """Something the user can correct: a setting, a file, a folder.
 
     The message is one line that names the file or setting, what was expected, what was
     found, and what to do. Command-line programs print it without a traceback.
@@ -39,18 +39,18 @@ def printable(message: object) -> str:
     return text if len(text) <= 2000 else f"{text[:2000]} ..."
 
 
-def refusal(place: object, error: Any) -> UserError:
+def refusal(origin: object, error: Any) -> UserError:
     """Return a pydantic `ValidationError` in one line: setting, expected, found.
 
     Args:
-        place: the file or the option that the settings came from.
+        origin: the file or the option that the settings came from.
         error: the `ValidationError`; its first problem is named.
     """
     problem = error.errors()[0]
     kind, found = problem["type"], problem["input"]
     if kind == "json_invalid":
-        return UserError(f"{place}: expected JSON, found {found[:100]!r} ({problem['msg']})")
-    path = ".".join(str(part) for part in [place, *problem["loc"]] if part != "")
+        return UserError(f"{origin}: expected JSON, found {found[:100]!r} ({problem['msg']})")
+    path = ".".join(str(part) for part in [origin, *problem["loc"]] if part != "")
     if kind == "value_error":  # of a check of our own, which says what it expected
         return UserError(f"{path}: {problem['ctx']['error']}")
     if kind == "extra_forbidden":
@@ -64,9 +64,8 @@ def refusal(place: object, error: Any) -> UserError:
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Wrap a program's entry point: print a user's error as one line and exit with status 2.
 
-    A file that cannot be read or written (`OSError`) and memory that does not suffice are the
-    user's to mend as well. `OutOfTime` is printed the same way and ends the program with status
-    `OUT_OF_TIME`.
+    So are a file that cannot be read or written (`OSError`), a package that is missing, and memory
+    that does not suffice. `OutOfTime` ends the program with status `OUT_OF_TIME`.
     """
 
     def refuse(message: object) -> SystemExit:
@@ -83,9 +82,13 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             print(stop, file=sys.stderr)
             raise SystemExit(OUT_OF_TIME) from None
         except OSError as error:
-            place = error.filename2 or error.filename
-            reason = error.strerror or error  # not every reader's own error has a text of its own
-            raise refuse(f"{place}: {reason}" if place else reason) from None
+            file = error.filename2 or error.filename
+            reason = error.strerror or error  # which readers' own errors do not all have
+            raise refuse(f"{file}: {reason}" if file else reason) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "dwp").startswith("dwp"):
+                raise
+            raise refuse(f"{error}; install it, or all: pip install '.[study]'") from None
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _MEMORY.search(str(error)):
                 raise

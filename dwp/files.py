@@ -13,22 +13,20 @@ import hashlib
 import io
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from dwp.errors import UserError
 from dwp.records import Record, parse_json
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where they are needed: a study reads and writes JSON without them
     import pandas as pd
+    import torch
 
 FORMAT_VERSION = 2
 _CHECKED_SINCE = 2  # the format that brought the checksum
@@ -165,7 +163,7 @@ def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
 
 def save_tensors(
     path: str | os.PathLike,
-    tensors: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, "torch.Tensor"],
     *,
     kind: str,
     settings: Mapping[str, Any],
@@ -178,28 +176,28 @@ def save_tensors(
         kind: what the file holds, checked by `load_tensors` ("prior", "kernels", ...).
         settings: JSON-serialisable settings that made the content.
     """
+    import torch
+    from safetensors.torch import save
+
     header = {
         "format": FORMAT_VERSION,
         "kind": kind,
         "settings": settings,
-        "versions": _versions("torch", "numpy", "safetensors"),
+        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
     }
     header = json.loads(json.dumps(header))  # as it will be read
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = {  # copies: those that share memory are refused by safetensors
+        name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
+        for name, tensor in tensors.items()
+    }
     header["sha256"] = _checksum(header, content)
     with atomic(path) as temporary:
-        try:
-            save_file(content, temporary, {_HEADER: json.dumps(header, sort_keys=True)})
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        temporary.write_bytes(save(content, {_HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def load_tensors(
     path: str | os.PathLike, *, kind: str
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+) -> tuple[dict[str, "torch.Tensor"], dict[str, Any]]:
     """Read a file written by `save_tensors`.
 
     Returns:
@@ -233,19 +231,13 @@ def load_tensors(
     return Record(tensors, path), header["settings"]
 
 
-def _checksum(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, "torch.Tensor"]) -> str:
     """Return the SHA-256, in hex, of the content of a file of tensors."""
+    import torch
+
     total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def _versions(*names: str) -> dict[str, str]:
-    found = {}
-    for name in names:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

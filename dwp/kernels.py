@@ -154,6 +154,6 @@ def describe(kernel_norms: Tensor, threshold: float, nets: int, train: int, test
 
 
 def _quantiles(values: Tensor) -> dict[str, float]:
-    ordered = values.sort().values
-    ranks = {"least": 0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "most": 1}
-    return {name: float(ordered[round(q * (len(ordered) - 1))]) for name, q in ranks.items()}
+    shares = {"least": 0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "most": 1}
+    found = np.quantile(values.numpy(), list(shares.values()), method="nearest")
+    return dict(zip(shares, found.tolist(), strict=True))

@@ -1,22 +1,29 @@
-"""Packages that import their public names when these are first used."""
+"""Packages whose names editors see as plain imports, and Python imports when first used."""
 
-from collections.abc import Callable, Mapping, Sequence
+import ast
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
 def exports(
-    package: str, modules: Mapping[str, Sequence[str]]
+    package: str, file: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return `__getattr__`, `__dir__` and `__all__` of a package.
 
     Args:
         package: its name.
-        modules: the public names by the module that each comes from; a name that its module does
-            not define is a module in it. Editors and type checkers want the same as plain imports
-            under `if TYPE_CHECKING`.
+        file: its `__init__.py`, which imports the public names as themselves (`from module import
+            name as name`) under `if TYPE_CHECKING`.
     """
-    module_of = {name: module for module, names in modules.items() for name in names}
+    module_of = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if alias.asname == alias.name
+    }
 
     def get(name: str) -> Any:
         if name not in module_of:
@@ -24,6 +31,6 @@ def exports(
         module = import_module(module_of[name])
         if hasattr(module, name):
             return getattr(module, name)
-        return import_module(f"{module.__name__}.{name}")
+        return import_module(f"{module.__name__}.{name}")  # the name of a module itself
 
     return get, lambda: sorted(module_of), sorted(module_of)

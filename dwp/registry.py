@@ -1,10 +1,12 @@
 """Classes that settings name: of the package, or of a file of the user's."""
 
 import ast
+import contextlib
 import functools
 import importlib
 import sys
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -49,7 +51,8 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
         )
     if not Path(file).is_file():
         raise UserError(f"{file}: no such file; expected one with the {what} {attribute}")
-    found = getattr(_imported(file), attribute, None)
+    with in_one_line(name, f"a file with the {what} {attribute}"):
+        found = getattr(_imported(file), attribute, None)
     if found is None or not all(hasattr(found, each) for each in needed):
         raise UserError(
             f"{file}: expected a class {attribute} with {', '.join(needed)}; found none"
@@ -108,6 +111,29 @@ def _literals(path: Path, name: str) -> dict[str, Any]:
         except (ValueError, TypeError):
             continue
     return found
+
+
+@contextlib.contextmanager
+def in_one_line(name: str, expected: str) -> Iterator[None]:
+    """Raise what a file of the user's raises as a `UserError` with its line.
+
+    Args:
+        name: `FILE.py:CLASS`.
+        expected: of the file, for the message.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        file = Path(name.partition(":")[0]).name
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).name == file]
+        if isinstance(error, SyntaxError):
+            lines = [error.lineno]
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        where = f" (line {lines[-1]})" if lines else ""
+        raise UserError(f"{name}: expected {expected}; found {found}{where}") from None
 
 
 @functools.cache

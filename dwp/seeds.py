@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dwp.errors import UserError
+from dwp.recompute import repeatable
 
 Source = torch.Generator | Sequence[torch.Generator] | None
 """Where draws come from: one generator, one for each run of a stack, or torch's global one."""
@@ -73,11 +74,14 @@ def standard_normal(shape: Sequence[int], source: Source, like: Tensor) -> Tenso
     Raises:
         UserError: `source` is something else, as a seed.
     """
-    numbers = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
-    if source is None or isinstance(source, torch.Generator):
-        return numbers.normal_(generator=source)
+    options = {"dtype": like.dtype, "device": like.device}
+    if source is None:  # alone what `torch.vmap` and `torch.compile` can take
+        return torch.randn(tuple(shape), **options)
+    if isinstance(source, torch.Generator):
+        return torch.randn(tuple(shape), generator=repeatable(source), **options)
     if not isinstance(source, Sequence):
         raise _no_generator(source)
+    numbers = torch.empty(tuple(shape), **options)
     for block, generator in zip(numbers.view(len(source), -1), source, strict=True):
-        block.normal_(generator=generator)
+        block.normal_(generator=repeatable(generator))
     return numbers

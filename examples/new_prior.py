@@ -2,8 +2,9 @@
 
     python examples/new_prior.py
 
-fits it to kernels, puts it into a net, and takes its KL and one step. In the library the file would
-lie in `dwp/priors/`, with the line of `KINDS` there; then configs know the kind, too.
+fits it to kernels, puts it into a net, and takes its KL and a few steps. In the library the file
+would lie in `dwp/priors/`, its entry stand in `dwp.priors.kinds.KINDS`; then configs know the kind,
+too.
 """
 
 import math
@@ -13,13 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dwp
-from dwp.priors import KINDS, GaussianKernels, KernelPrior, register_kl
+from dwp.priors import KINDS, GaussianKernels, KernelPrior, Kind, register_kl
+from dwp.seeds import check_draws
+
+# What the library knows of the kind; the rest is as by default: fitted to kernels in closed form,
+# an exact density, an additive posterior.
+KINDS["laplace"] = Kind(f"{__name__}:Laplace", kl_settings=("kl_estimator",))
 
 
 class Laplace(KernelPrior):
     """Every weight p(w) = exp(-|w| / b) / 2b independently, one scale b for all."""
 
     kind = "laplace"
+    scale: Tensor
 
     def __init__(self, kernel_size: int) -> None:
         super().__init__(kernel_size)
@@ -34,10 +41,9 @@ class Laplace(KernelPrior):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
-        shape = (2, n, self.kernel_size, self.kernel_size)
-        first, second = torch.empty(shape, device=generator.device).exponential_(
-            generator=generator
-        )
+        check_draws(n, generator, self.scale.device)
+        draws = self.scale.new_empty((2, n, self.kernel_size, self.kernel_size))
+        first, second = draws.exponential_(generator=generator)
         return self.scale * (first - second)
 
     def log_prob(self, kernels: Tensor) -> Tensor:
@@ -45,11 +51,7 @@ class Laplace(KernelPrior):
         return (-kernels.abs() / self.scale - (2 * self.scale).log()).sum((-2, -1))
 
 
-# For saved files of this kind. Where there is no closed form of the KL, registering
-# `dwp.priors.kl.monte_carlo_kl` will do.
-KINDS["laplace"] = f"{__name__}:Laplace"
-
-
+# Where there is no closed form of the KL, register `dwp.priors.kl.monte_carlo_kl`.
 @register_kl(GaussianKernels, Laplace, "exact")
 def _kl(posterior: GaussianKernels, prior: Laplace, *_) -> Tensor:
     # E |w| of a Gaussian is the mean of the folded one (Leone et al. 1961)

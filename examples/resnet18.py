@@ -4,13 +4,11 @@
     python examples/resnet18.py --data cifar10 --source cifar100    # downloaded if missing
     python examples/resnet18.py --priors MY3X3.safetensors mnist-7x7
 
-A plain ResNet-18 is trained on a source data set, and one prior a kernel size is fitted to its
-kernels, unless priors are given; then a Bayesian one learns from few examples of the target. This
-shows how the parts fit together. It is no experiment: priors want the kernels of many nets trained
-for long, and posteriors thousands of steps.
+A plain ResNet-18 is trained on a source data set, and one prior for each kernel size is fitted to
+its kernels, unless priors are given; then a Bayesian one learns from few examples of the target.
+This shows how the parts fit together. It is no experiment: priors need the kernels of many nets
+trained for long, and posteriors thousands of steps.
 """
-
-import argparse
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +19,11 @@ import dwp.data.images
 from dwp.data import data_folder, load_dataset, registered
 from dwp.data.subsets import stratified_subset
 from dwp.data.tensors import to_unit
-from dwp.errors import one_line_errors
 from dwp.evaluation.metrics import classification_metrics
 from dwp.kernels import collect, norms
 from dwp.nn.bayesian import bayesian_layers
 from dwp.priors import KernelPrior
+from dwp.study.program import program
 from dwp.training.prior import fit_prior
 
 # isort: split
@@ -34,41 +32,49 @@ from torchvision.models import resnet18  # after dwp.data.images: then any build
 _BATCH = 32
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", default="glyphs", help="data set of the kernels")
-    parser.add_argument("--data", default="digits", help="data set of the few examples")
-    parser.add_argument("--n", type=int, default=100, help="how many; default: 100")
-    parser.add_argument("--steps", type=int, default=50, help="of each training; default: 50")
-    parser.add_argument("--tests", type=int, default=500, help="test images; default: 500")
-    parser.add_argument("--priors", nargs="+", help="files or names, instead of fitting them")
-    arguments = parser.parse_args()
+@program
+def main(
+    *,
+    source: str = "glyphs",
+    data: str = "digits",
+    n: int = 100,
+    steps: int = 50,
+    tests: int = 500,
+    priors: list[str] | None = None,
+) -> None:
+    """Train a ResNet-18 with the Deep Weight Prior over its kernels.
 
-    if arguments.priors:
-        found = map(dwp.load_prior, arguments.priors)
-        priors = {prior.kernel_size: prior for prior in found}
+    Args:
+        source: data set of the kernels; default: glyphs.
+        data: data set of the few examples; default: digits.
+        n: how many examples; default: 100.
+        steps: of each training; default: 50.
+        tests: how many test images; default: 500.
+        priors: files or names, instead of fitting them.
+    """
+    if priors:
+        of_size = {prior.kernel_size: prior for prior in map(dwp.load_prior, priors)}
     else:
-        images, targets, _ = load(arguments.source, train=True)
-        net = make_net(registered(arguments.source).classes)
-        train(net, images, targets, arguments.steps)
-        priors = {size: fit(net, size, 1 + arguments.steps // 10) for size in (3, 7)}
+        images, targets, _ = load(source, train=True)
+        net = make_net(registered(source).classes)
+        train(net, images, targets, steps)
+        of_size = {size: fit(net, size, 1 + steps // 10) for size in (3, 7)}
 
-    images, targets, classes = load(arguments.data, train=True)
-    chosen = stratified_subset(targets, arguments.n, 0)
+    images, targets, classes = load(data, train=True)
+    chosen = stratified_subset(targets, n, 0)
     net = make_net(classes)
     layers = [name for name, layer in convolutions(net).items() if layer.kernel_size != (1, 1)]
-    dwp.init.from_prior_(net, priors, dwp.generator("resnet", "start"), layers=layers)
-    dwp.bayesianize(net, priors, layers=layers)
-    train(net, images[chosen], targets[chosen], arguments.steps)
+    dwp.init.from_prior_(net, of_size, dwp.generator("resnet", "start"), layers=layers)
+    dwp.bayesianize(net, of_size, layers=layers)
+    train(net, images[chosen], targets[chosen], steps)
 
-    images, targets, _ = load(arguments.data, train=False)
-    images, targets = images[: arguments.tests], targets[: arguments.tests]
+    images, targets, _ = load(data, train=False)
+    images, targets = images[:tests], targets[:tests]
     draws = dwp.generator("resnet", "test")
     probabilities = dwp.predict(net, images, samples=10, generator=draws).mean(0)
     found = classification_metrics(probabilities, targets)
     print(
-        f"{arguments.data}, {arguments.n} examples, {arguments.steps} steps: "
+        f"{data}, {n} examples, {steps} steps: "
         f"accuracy {found['accuracy']:.3f}, NLL {found['nll']:.3f} nats"
     )
 

@@ -1,11 +1,14 @@
 """Settings, images and files that several test modules start from."""
 
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from dwp.data.tensors import ImageTensors
 from dwp.priors.vae import KernelVAE
@@ -20,13 +23,6 @@ CLASSIFICATION = {
     "batch_size": 5,
     "learning_rate": 0.01,
     "log_variance": -4.0,
-    "kernels_per_step": None,
-    "precision": "float32",
-    "test_precision": "float32",
-    "kl_temperature": 1.0,
-    "kl_estimator": "exact",
-    "kl_bound": "elbo",
-    "latent_samples": 1,
     "samples": 2,
     "validation": 12,
     "evaluate_every": 2,
@@ -50,6 +46,48 @@ def striped_images(
     return ImageTensors(*part(train), *part(test))
 
 
+def some_kernels(size: int, n: int = 100) -> Tensor:
+    """Return random kernels (n, size, size)."""
+    return 0.2 * torch.randn((n, size, size), generator=generator("kernels", size))
+
+
+def same_state(first: nn.Module | Mapping, second: nn.Module | Mapping) -> bool:
+    """Return whether two nets, or two states, are the same to the bit."""
+    first, second = (x.state_dict() if isinstance(x, nn.Module) else x for x in (first, second))
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def script(name: str) -> Any:
+    """Return a program of the workflow as a module."""
+    path = ROOT / "workflow" / "scripts" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def run_program(name: str | Callable, **options: Any) -> None:
+    """Run a program of the workflow in this process.
+
+    Args:
+        name: its name, or its `main`.
+        **options: True for a flag; a mapping of paths for NAME=FILE; a list of paths or of text for
+            several values; other mappings and lists for JSON.
+    """
+    line = []
+    for option, value in options.items():
+        values = [value]
+        if isinstance(value, Mapping) and all(isinstance(v, Path) for v in value.values()):
+            values = [f"{key}={path}" for key, path in value.items()]
+        elif isinstance(value, list) and all(isinstance(v, str | Path) for v in value):
+            values = value
+        elif isinstance(value, Mapping | list):
+            values = [json.dumps(value)]
+        texts = [] if value is True else map(str, values)
+        line += [f"--{option.replace('_', '-')}", *texts]
+    (script(name).main if isinstance(name, str) else name)(line)
+
+
 def save_as_released(vae: KernelVAE, folder: Path) -> None:
     """Write a VAE to a new folder like one of the authors' release, its settings left out."""
     names = {
@@ -69,7 +107,7 @@ def save_as_released(vae: KernelVAE, folder: Path) -> None:
 
 
 def tiny_config(priors: dict[str, Any], **classification: Any) -> dict[str, Any]:
-    """Return the demo's config, cut down to seconds.
+    """Return the demo's config, reduced to seconds.
 
     Args:
         priors: the settings of each prior; None: those of the demo.

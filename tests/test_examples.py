@@ -8,10 +8,9 @@ import pytest
 import torch
 
 import dwp
-from dwp import priors
 from dwp.data import load_dataset, registered
 from dwp.errors import UserError
-from dwp.priors import GaussianKernels
+from dwp.priors import KINDS, GaussianKernels, load_prior
 from dwp.priors import kl as registry
 from dwp.seeds import generator
 
@@ -27,11 +26,8 @@ def run(monkeypatch, name, *arguments):
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    monkeypatch.setattr(priors, "KINDS", priors.KINDS)
-    kinds = dict(priors.KINDS)
     yield
-    priors.KINDS.clear()
-    priors.KINDS.update(kinds)
+    KINDS.pop("laplace", None)
 
 
 def test_resnet18(monkeypatch, capsys):
@@ -40,9 +36,17 @@ def test_resnet18(monkeypatch, capsys):
     assert last.startswith("digits, 20 examples, 2 steps: accuracy 0.")
 
 
-def test_new_prior(monkeypatch, capsys):
+def test_new_prior(monkeypatch, capsys, tmp_path):
     laplace = run(monkeypatch, "new_prior.py")["Laplace"]
     assert "step 4: loss" in capsys.readouterr().out
+    # its one registration is enough for files, and for what a study asks of a kind
+    monkeypatch.setattr(sys.modules["__main__"], "Laplace", laplace, raising=False)
+    laplace(3).save(tmp_path / "prior.safetensors")
+    assert type(load_prior(tmp_path / "prior.safetensors")) is laplace
+    assert laplace.density == KINDS["laplace"].density == "exact"
+    assert laplace.posterior_kind == "additive"
+    with pytest.raises(UserError, match="n: expected a whole number of at least 1"):
+        laplace(3).sample(0, generator("draws"))
     prior = laplace.fit(torch.randn((50, 3, 3), generator=generator("kernels")))
     draws = prior.sample(20000, generator("draws"))
     assert draws.abs().mean().item() == pytest.approx(prior.scale.item(), rel=0.01)

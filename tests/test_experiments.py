@@ -6,16 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
-from dwp.evaluation.seeds import over_seeds, read_authors, steps_to_levels
 from dwp.nn.image_vae import ImageVAE, log_likelihood
 from dwp.nn.init import from_prior_
 from dwp.nn.networks import NETWORKS, scaled
@@ -273,56 +269,6 @@ def test_an_image_vae_refuses_other_images(bars):
 
 
 # What is told of them
-
-
-def curve(values, init="dwp", seed=0):
-    rows = [(init, seed, 10 * k, value) for k, value in enumerate(values)]
-    return pd.DataFrame(rows, columns=["init", "seed", "step", "value"])
-
-
-def test_steps_to_a_level():
-    history = pd.concat(
-        [
-            curve([0.1, 0.5, 0.4, 0.9]),
-            curve([0.1, 0.2, 0.6, 0.7], seed=1),
-            curve([0.9, 0.1], init="xavier"),
-        ]
-    )
-    table = steps_to_levels(history, [0.5, 0.8, 0.95]).set_index(["init", "level"])
-    assert table.loc[("dwp", 0.5)].tolist() == [2, 2, 15]
-    assert table.loc[("dwp", 0.8)].tolist() == [2, 1, 30]
-    assert table.loc[("xavier", 0.8)].tolist() == [1, 1, 0]
-    seeds, reached, steps = table.loc[("dwp", 0.95)]
-    assert (seeds, reached) == (2, 0)
-    assert math.isnan(steps)
-
-
-def test_statistics_over_seeds():
-    runs = pd.DataFrame({"init": "dwp", "seed": [0, 1, 2], "value": [1.0, 2.0, 3.0]})
-    (row,) = over_seeds(runs, ["init"]).to_dict("records")
-    assert (row["mean"], row["seeds"], row["std"]) == (2, 3, 1)
-    assert row["interval"] == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("name", "domain", "x", "experiment", "least"),
-    [
-        ("features", "mnist", "scale", None, 0.9),
-        ("features", "cifar", "scale", None, 0.5),
-        ("convergence", "mnist", "step", "image-vae", -220),
-        ("convergence", "mnist", "step", "classifier", 0.85),
-        ("convergence", "cifar", "step", "classifier", 0.1),
-    ],
-)
-def test_the_authors_numbers(name, domain, x, experiment, least):
-    assert domain in yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["domains"]
-    path = ROOT / "workflow" / "resources" / f"paper_{name}.csv"
-    paper = read_authors(path, domain, x, experiment)
-    assert list(paper) == ["init", x, "value"]
-    assert set(paper["init"]) == {"xavier", "dwp", "source-kernels"}
-    assert paper["value"].between(least, 1).all()
-    assert not paper.duplicated(["init", x]).any()
-    assert read_authors(path, "shapes", x, experiment).empty
 
 
 def wrongly_labelled(data):

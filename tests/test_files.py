@@ -1,4 +1,4 @@
-"""Files are whole or absent, describe themselves, and fail in one line; seeds are stable."""
+"""Files that are whole or absent, and damage that is found; errors in one line; seeds."""
 
 import errno
 import importlib.metadata
@@ -6,14 +6,11 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dwp.errors import UserError, one_line_errors
@@ -36,8 +33,10 @@ TENSORS = {
     "bytes": torch.arange(5, dtype=torch.uint8),
     "half": torch.ones(2, dtype=torch.bfloat16),
     "number": torch.tensor(3),
+    "none": torch.zeros(0, 3),
 }
 SETTINGS = {"b": [1, 2.5, None, "x"], "a": {"nested": True}}
+HEADER = {"format": 1, "kind": "things", "settings": SETTINGS}  # of the first version
 
 
 def save(path, **changes):
@@ -56,25 +55,16 @@ def user_error(function, *arguments, **options):
 # Atomic writing
 
 
-def test_atomic_writes_beside_and_renames(tmp_path):
+def test_atomic_writes_in_the_same_folder_and_renames(tmp_path):
     path = tmp_path / "new" / "deep" / "table.csv"
-    with atomic(path) as temporary:
-        assert temporary.parent == path.parent  # one file system: the rename is atomic
-        assert temporary.suffix == ".csv"
-        temporary.write_text("whole")
-        assert not path.exists()
-    assert path.read_text() == "whole"
-    assert os.listdir(path.parent) == ["table.csv"]
-
-
-def test_atomic_shows_the_old_content_until_the_end(tmp_path):
-    path = tmp_path / "text"
-    path.write_text("old")
-    with atomic(path) as temporary:
-        temporary.write_text("half of the n")
-        assert path.read_text() == "old"
-        temporary.write_text("new")
-    assert path.read_text() == "new"
+    for content in ("whole", "again"):
+        with atomic(path) as temporary:
+            assert temporary.parent == path.parent  # one file system: the rename is atomic
+            assert temporary.suffix == ".csv"
+            temporary.write_text(content)
+            assert content == "whole" or path.read_text() == "whole"
+        assert path.read_text() == content
+        assert os.listdir(path.parent) == ["table.csv"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -114,18 +104,56 @@ def test_permissions_respect_the_umask(tmp_path, umask):
     assert stat.S_IMODE((tmp_path / "text").stat().st_mode) == 0o666 & ~umask
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("write", [write_text, write_json, write_csv, save_tensors])
+def test_what_cannot_be_written_is_one_line_and_leaves_the_old_file(
+    tmp_path, monkeypatch, write, code
+):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    full = code == errno.ENOSPC
+    if full:
+        monkeypatch.setattr("os.replace", refuse)
+    else:
+        monkeypatch.setattr("tempfile.mkstemp", refuse)
+    content = {write_text: "new", write_csv: pd.DataFrame()}.get(write, {})
+    settings = {"kind": "x", "settings": {}} if write is save_tensors else {}
+    remedy = "make room" if full else "make its folder writable"
+    assert user_error(write, path, content, **settings) == (
+        f"{path}: cannot be written ({os.strerror(code)}); {remedy} and start again"
+    )
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 # Tensors
 
 
-def test_tensors_round_trip(tmp_path):
-    path = tmp_path / "things.safetensors"
-    save(path)
-    tensors, settings = load_tensors(path, kind="things")
+def test_tensors_round_trip_with_a_header(tmp_path):
+    save(tmp_path / "first")
+    tensors, settings = load_tensors(tmp_path / "first", kind="things")
+    assert settings == SETTINGS
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
-    assert settings == SETTINGS
+    # Neither the order of tensors nor that of settings is content.
+    settings = dict(reversed(SETTINGS.items()))
+    other = dict(reversed(TENSORS.items()))
+    save_tensors(tmp_path / "second", other, kind="things", settings=settings)
+    content = (tmp_path / "first").read_bytes()
+    assert (tmp_path / "second").read_bytes() == content
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["dwp"])
+    assert (header["format"], header["kind"]) == (FORMAT_VERSION, "things")
+    assert header["settings"] == SETTINGS
+    assert header["versions"] == {
+        name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")
+    }
 
 
 def test_tensors_of_any_layout(tmp_path):
@@ -134,8 +162,8 @@ def test_tensors_of_any_layout(tmp_path):
         "channels last": tensors[0].to(memory_format=torch.channels_last),
         "transposed": tensors[1].transpose(0, 1),
         "parameter": torch.nn.Parameter(tensors[2].clone()),
-        "part": tensors[3][1].clone()[:, :2],
-        "none": torch.zeros(0, 3),
+        "part": tensors[3][1][:, :2],
+        "another view of it": tensors[3][1],
     }
     save_tensors(tmp_path / "file", given, kind="things", settings={})
     found = load_tensors(tmp_path / "file", kind="things")[0]
@@ -143,118 +171,62 @@ def test_tensors_of_any_layout(tmp_path):
         assert torch.equal(found[name], expected)
 
 
-def test_saved_twice_is_the_same_bytes(tmp_path):
-    save(tmp_path / "first")
-    # Neither the order of tensors nor that of settings is content.
-    tensors = dict(reversed(TENSORS.items()))
-    settings = dict(reversed(SETTINGS.items()))
-    save_tensors(tmp_path / "second", tensors, kind="things", settings=settings)
-    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+def safetensors_with(header):
+    return lambda path: save_file(TENSORS, path, header and {"dwp": json.dumps(header)})
 
 
-def test_header_tells_the_versions(tmp_path):
-    save(tmp_path / "file")
-    content = (tmp_path / "file").read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["dwp"])
-    assert header["format"] == FORMAT_VERSION
-    assert header["kind"] == "things"
-    assert header["settings"] == SETTINGS
-    assert header["versions"] == {
-        name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")
-    }
-
-
-def test_missing_tensors(tmp_path):
-    path = tmp_path / "absent.safetensors"
-    assert user_error(load_tensors, path, kind="things") == f"{path}: no such file"
-    assert str(tmp_path) in user_error(load_tensors, tmp_path, kind="things")  # a folder
-
-
-@pytest.mark.parametrize("length", [0, 4, 100, -1])
-def test_truncated_tensors(tmp_path, length):
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "no such file"),
+        *(
+            (lambda path, n=n: path.write_bytes(path.read_bytes()[:n]), "not a readable safeten")
+            for n in (0, 4, 100, -1)
+        ),
+        (lambda path: path.write_bytes(b"\x80\x04pickle"), "not a readable safetensors file"),
+        (lambda path: path.write_bytes(b"<html>\n404\n" * 100), "not a readable safetensors file"),
+        (safetensors_with(None), "a safetensors file without dwp's header; expected kind 'things'"),
+        (safetensors_with(HEADER | {"kind": "prior"}), "holds 'prior', expected 'things'"),
+        (safetensors_with(HEADER | {"format": FORMAT_VERSION}), "damaged, not what its checksum"),
+        (
+            safetensors_with(HEADER | {"format": FORMAT_VERSION + 1}),
+            f"format {FORMAT_VERSION + 1}, this dwp reads up to {FORMAT_VERSION}; update dwp",
+        ),
+        (safetensors_with({"format": 1}), "header: expected kind, found only format"),
+        (
+            lambda path: save_file(TENSORS, path, {"dwp": "{"}),
+            "header: expected JSON, found Expecting property name",
+        ),
+    ],
+)
+def test_what_is_no_file_of_tensors_is_refused(tmp_path, make, line):
     path = tmp_path / "file"
-    save(path)
-    path.write_bytes(path.read_bytes()[:length])
+    if "readable" in line:
+        save(path)
+    make(path)
     message = user_error(load_tensors, path, kind="things")
-    assert message.startswith(f"{path}: not a readable safetensors file")
-    assert "delete it and make it again" in message
-
-
-@pytest.mark.parametrize("content", [b"\x80\x04pickle", b"<html>\n404\n</html>\n" * 100])
-def test_no_tensors_at_all(tmp_path, content):
-    (tmp_path / "file").write_bytes(content)
-    message = user_error(load_tensors, tmp_path / "file", kind="things")
-    assert message.startswith(f"{tmp_path / 'file'}: not a readable safetensors file")
-
-
-def test_tensors_of_another_kind(tmp_path):
-    save(tmp_path / "file")
-    message = user_error(load_tensors, tmp_path / "file", kind="prior")
-    assert message == f"{tmp_path / 'file'}: holds 'things', expected 'prior'"
-
-
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_foreign_tensors(tmp_path, metadata):
-    save_file(TENSORS, tmp_path / "file", metadata)
-    message = user_error(load_tensors, tmp_path / "file", kind="things")
-    assert message.startswith(f"{tmp_path / 'file'}: a safetensors file without dwp's header")
-    assert "'things'" in message
-
-
-def test_tensors_of_a_newer_format(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    monkeypatch.setattr("dwp.files.FORMAT_VERSION", FORMAT_VERSION + 1)
-    save(path)
-    monkeypatch.undo()
-    message = user_error(load_tensors, path, kind="things")
-    assert message.startswith(f"{path}: format {FORMAT_VERSION + 1}, this dwp reads up to")
-
-
-# JSON
-
-
-def test_json_round_trip(tmp_path):
-    content = {"z": [1, 2.5, None], "ä": {"nested": [True, "x"]}}
-    write_json(tmp_path / "file.json", content)
-    assert read_json(tmp_path / "file.json") == content
-    assert (tmp_path / "file.json").read_bytes().endswith(b"}\n")
-
-
-def test_missing_json(tmp_path):
-    path = tmp_path / "absent.json"
-    assert user_error(read_json, path) == f"{path}: no such file"
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}}', b"\xff\xfe", b"a: 1\nb: 2\n"])
-def test_damaged_json(tmp_path, content):
-    path = tmp_path / "file.json"
-    path.write_bytes(content)
-    assert user_error(read_json, path).startswith(f"{path}: expected JSON, found ")
+    assert message.startswith(f"{path}: {line}")
+    assert ("delete it and make it again" in message) == ("readable" in line or "damaged" in line)
 
 
 # Damage after writing: found by the checksum, whichever bit it hits
 
 
-def damages(path: Path) -> Iterator[bytes]:
-    """Yield the content emptied, cut at several lengths, and with every single bit flipped."""
-    content = path.read_bytes()
+def damages(content):
+    """Yield content emptied, shortened to several lengths, and with every single bit flipped."""
     yield from (content[:length] for length in (0, 1, 8, len(content) // 2, len(content) - 1))
-    for place in range(8 * len(content)):
+    for bit in range(8 * len(content)):
         flipped = bytearray(content)
-        flipped[place // 8] ^= 1 << place % 8
+        flipped[bit // 8] ^= 1 << bit % 8
         yield bytes(flipped)
 
 
-@pytest.mark.parametrize("library", [True, False])
-def test_damaged_tensors_are_never_taken(tmp_path, monkeypatch, library):
-    if not library:
-        monkeypatch.setattr("dwp.files.safe_open", None)
-        monkeypatch.setattr("dwp.files.SafetensorError", ValueError)
+def test_damaged_tensors_are_never_taken(tmp_path):
     path = tmp_path / "things.safetensors"
     tensors = {"a": torch.tensor([1.5, -2.0]), "b": torch.tensor([True])}
     save_tensors(path, tensors, kind="things", settings={"n": 1})
-    for content in damages(path):
+    for content in damages(path.read_bytes()):
         path.write_bytes(content)
         try:
             found, settings = load_tensors(path, kind="things")
@@ -265,92 +237,44 @@ def test_damaged_tensors_are_never_taken(tmp_path, monkeypatch, library):
         assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
-def test_csv_keeps_full_precision(tmp_path):
-    frame = pd.DataFrame({"prior": ["dwp"], "value": [1 / 3]})
-    write_csv(tmp_path / "table.csv", frame)
-    assert pd.read_csv(tmp_path / "table.csv").equals(frame)
-    assert b"\r" not in (tmp_path / "table.csv").read_bytes()
-
-
-@pytest.mark.parametrize("name", ["table.csv", "scores.json"])
-def test_damaged_tables_and_scores_are_found(tmp_path, name):
-    path = tmp_path / name
-    read = {"table.csv": read_csv, "scores.json": read_json}[name]
-    if name == "table.csv":
-        write_csv(path, pd.DataFrame({"n": [50], "value": [1 / 3]}))
-    else:
-        write_json(path, {"n": 50, "value": 1 / 3})
-    for content in damages(path):
-        path.write_bytes(content)
+@pytest.mark.parametrize(
+    ("name", "write", "read", "content"),
+    [
+        ("table.csv", write_csv, read_csv, pd.DataFrame({"n": [50], "value": [1 / 3]})),
+        ("scores.json", write_json, read_json, {"n": [1, 2.5, None], "ä": {"nested": [True]}}),
+    ],
+)
+def test_tables_and_scores_with_checksums(tmp_path, name, write, read, content):
+    path, checksum = tmp_path / name, checksum_file(tmp_path / name)
+    assert user_error(read, path) == f"{path}: no such file"
+    write(path, content)
+    path.write_text("damaged")
+    write(path, content)  # written again, it has its own checksum
+    assert read(path).equals(content) if name == "table.csv" else read(path) == content
+    whole = path.read_bytes()
+    assert whole.endswith(b"\n")
+    assert b"\r" not in whole
+    subprocess.run(["sha256sum", "--check", "--strict", checksum.name], cwd=tmp_path, check=True)
+    for damaged in damages(whole):
+        path.write_bytes(damaged)
         message = user_error(read, path)
-        assert message.startswith(f"{path}: damaged, not what {checksum_file(path)} says; delete ")
+        assert message.startswith(f"{path}: damaged, not what {checksum} says; delete ")
 
 
-def test_checksums_are_those_of_sha256sum(tmp_path):
-    write_json(tmp_path / "scores.json", {"a": 1})
-    command = ["sha256sum", "--check", "--strict", ".scores.json.sha256"]
-    assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
-
-
-def test_a_file_without_a_checksum_is_taken(tmp_path, monkeypatch):
+def test_a_file_without_a_checksum_is_taken(tmp_path):
     (tmp_path / "own.json").write_text('{"a": 1}')
     (tmp_path / "own.csv").write_text("a,b\n1,2\n")
     assert read_json(tmp_path / "own.json") == {"a": 1}
     assert read_csv(tmp_path / "own.csv")["b"].tolist() == [2]
-    header = {"format": 1, "kind": "things", "settings": SETTINGS}  # of the first dwp
-    save_file(TENSORS, tmp_path / "own.safetensors", {"dwp": json.dumps(header)})
+    safetensors_with(HEADER)(tmp_path / "own.safetensors")
     assert load_tensors(tmp_path / "own.safetensors", kind="things")[1] == SETTINGS
-    header["format"] = FORMAT_VERSION
-    save_file(TENSORS, tmp_path / "cut.safetensors", {"dwp": json.dumps(header)})
-    assert "damaged" in user_error(load_tensors, tmp_path / "cut.safetensors", kind="things")
 
 
-def test_a_file_written_again_has_its_own_checksum(tmp_path):
-    path = tmp_path / "scores.json"
-    write_json(path, {"a": 1})
-    path.write_text("damaged")
-    write_json(path, {"a": 2})
-    assert read_json(path) == {"a": 2}
-
-
-# Disks
-
-
-FULL = OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize("write", [write_text, write_json, save_tensors])
-def test_a_full_disk_is_told_in_one_line_and_leaves_the_old_file(tmp_path, monkeypatch, write):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def refuse(*_, **__):
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
-
-    def refuse_text(*_, **__):
-        raise FULL
-
-    monkeypatch.setattr("dwp.files.save_file", refuse)
-    monkeypatch.setattr("pathlib.Path.write_text", refuse_text)
-    settings = {"kind": "x", "settings": {}} if write is save_tensors else {}
-    message = user_error(write, path, {} if write is save_tensors else "new", **settings)
-    assert message == (
-        f"{path}: cannot be written (No space left on device); make room and start again"
-    )
-    monkeypatch.undo()
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
-    def refuse(**_):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
-    path = tmp_path / "new" / "file"
-    assert user_error(write_text, path, "") == (
-        f"{path}: cannot be written (Permission denied); make its folder writable and start again"
-    )
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}}', b"\xff\xfe", b"a: 1\n", b"[1]"])
+def test_what_is_no_json_object_is_refused(tmp_path, content):
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    assert user_error(read_json, path).startswith(f"{path}: expected ")
 
 
 # Errors
@@ -358,29 +282,35 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
 
 def test_user_errors_are_one_line(capsys):
     @one_line_errors
-    def main(name, *, known=()):
+    def main(error, *, known=()):
         """Say what the program does."""
-        if name not in known:
-            raise UserError(f"{name}: unknown")
-        print(name)
+        if error is not None:
+            raise error
+        print(known)
 
     assert main.__doc__ == "Say what the program does."
-    main("digits", known=["digits"])
-    assert capsys.readouterr() == ("digits\n", "")
-    with pytest.raises(SystemExit) as caught:
-        main("letters")
-    assert caught.value.code == 2
-    assert caught.value.__suppress_context__  # no traceback of the first
-    assert capsys.readouterr() == ("", "error: letters: unknown\n")
-
-
-def test_other_errors_keep_their_traceback():
-    @one_line_errors
-    def main():
-        raise KeyError("a bug")
-
-    with pytest.raises(KeyError, match="a bug"):
-        main()
+    main(None, known=3)
+    assert capsys.readouterr() == ("3\n", "")
+    for error, line in {
+        UserError("letters: unknown"): "letters: unknown",
+        UserError("a\nb\x1b[31m"): "a\\nb\\x1b[31m",
+        FileNotFoundError(2, "No such file", "x.csv"): "x.csv: No such file",
+        MemoryError(): "memory: expected enough for what was asked, found too little; ask for less",
+        ModuleNotFoundError(
+            "No module named 'zuko'", name="zuko"
+        ): "No module named 'zuko'; instal",
+    }.items():
+        with pytest.raises(SystemExit) as caught:
+            main(error)
+        assert caught.value.code == 2
+        assert caught.value.__suppress_context__  # no traceback of the first
+        output, errors = capsys.readouterr()
+        assert output == ""
+        assert errors.startswith(f"error: {line}")
+        assert errors.count("\n") == 1
+    for error in (KeyError("a bug"), RuntimeError("a bug"), ModuleNotFoundError("x", name="dwp.x")):
+        with pytest.raises(type(error)):
+            main(error)
 
 
 # Seeds
@@ -396,16 +326,11 @@ def test_seeds_do_not_change():
     assert generator("x").initial_seed() == derive_seed("x") == 692767299097820413
 
 
-def test_seeds_depend_on_every_part():
+def test_seeds_depend_on_every_part_and_look_random():
     parts = [(0,), (1,), ("0",), (0, 0), (0, "a"), ("a", 0), ("a0",), ((0,),), (0.0,), (), (None,)]
     seeds = {derive_seed(*p) for p in parts}
     assert len(seeds) == len(parts)
     assert all(0 <= seed < 2**63 for seed in seeds)
-    many = {derive_seed("source", i, name) for i in range(1000) for name in ("batches", "noise")}
-    assert len(many) == 2000
-
-
-def test_seeds_look_random():
     # Neighbouring parts give unrelated seeds: every bit is set about half the times.
     bits = torch.tensor([[derive_seed(i) >> b & 1 for b in range(63)] for i in range(1000)])
     assert ((bits.float().mean(0) - 0.5).abs() < 5 * 0.5 / 1000**0.5).all()

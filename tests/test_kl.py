@@ -16,7 +16,6 @@ from dwp.errors import UserError
 from dwp.nn.bayesian import bayesianize, kl
 from dwp.nn.networks.mnist import MnistNet
 from dwp.priors import (
-    KINDS,
     Estimation,
     GaussianKernels,
     MultiplicativeKernels,
@@ -42,7 +41,12 @@ EXACT = ["standard-normal", "gaussian-diagonal", "gaussian-full"]
 # Means' standard deviation, log-variance (or log alpha): near the prior, at the start of training
 # (a narrow posterior), wide, and with means far outside the prior.
 SETTINGS = [(1.0, 0.0), (0.3, -10.0), (0.1, 2.0), (4.0, -1.0)]
-MONTE_CARLO = Estimation(estimator="monte-carlo")
+MONTE_CARLO, DEFAULT = Estimation(estimator="monte-carlo"), Estimation()
+BOUNDS = ["elbo", "importance-weighted"]
+
+
+def estimation(bound, latent_samples):
+    return Estimation(bound=bound, latent_samples=latent_samples)
 
 
 def make(kind, k=3):
@@ -102,12 +106,6 @@ def test_posterior_moments_and_entropy(kind, setting):
     assert ((noise.square().mean(0) - 1).abs() < 4 * math.sqrt(2 / n)).all()
 
 
-def test_entropy_of_a_variance_below_the_smallest_number():
-    narrow = GaussianKernels(torch.zeros(1, 2, 2), torch.full((1, 2, 2), -110.0))
-    expected = 4 * 0.5 * (math.log(2 * math.pi * math.e) - 110)
-    assert narrow.entropy().item() == pytest.approx(expected)
-
-
 @pytest.mark.parametrize(
     "posterior",
     [
@@ -115,11 +113,14 @@ def test_entropy_of_a_variance_below_the_smallest_number():
         MultiplicativeKernels(torch.zeros(1, 2, 2), torch.full((1, 2, 2), -2.0)),
     ],
 )
-def test_samples_of_a_variance_of_zero_have_a_gradient(posterior):
+def test_a_variance_of_zero(posterior):
     inputs = [value.requires_grad_() for value in vars(posterior).values()]
     sample = posterior.sample(generator("sample"))
     torch.testing.assert_close(sample, posterior.mean)
     assert all(g.isfinite().all() for g in torch.autograd.grad(sample.sum(), inputs))
+    if type(posterior) is GaussianKernels:  # below the smallest number
+        expected = 4 * 0.5 * (math.log(2 * math.pi * math.e) - 110)
+        assert posterior.entropy().item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", POSTERIORS)
@@ -139,13 +140,13 @@ def test_posterior_selection(kind):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_closed_form_against_monte_carlo(kind, prior_kind, setting):
     prior, posterior = make(prior_kind), make_posterior(kind, setting)
-    n = 10000
-    kernels = repeat(posterior, n).sample(generator("closed form"))
-    log_prior = prior.log_prob(kernels.flatten(0, 1)).view(n, -1)
-    estimates = log_density(posterior, kernels) - log_prior
-    exact = kl_divergence(posterior, prior)
+    many = repeat(posterior, 10000)
+    estimates = kl_divergence(many, prior, generator("closed form"), MONTE_CARLO)
+    kernels = many.sample(generator("closed form"))  # the same: what is estimated, written out
+    log_prior = prior.log_prob(kernels.flatten(0, 1)).view(10000, -1)
+    torch.testing.assert_close(estimates, -posterior.entropy() - log_prior)
+    exact, error = kl_divergence(posterior, prior), estimates.std(0) / 100
     assert exact.shape == (2,)
-    error = estimates.std(0) / math.sqrt(n)
     assert (error < 0.05 * exact).all()
     assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
 
@@ -159,17 +160,6 @@ def test_closed_form_against_torch(kind):
     prior = make("gaussian-diagonal")
     p = Normal(prior.mean.view(3, 3), prior.scale.diagonal().view(3, 3))
     torch.testing.assert_close(kl_divergence(posterior, prior), torch_kl(q, p).sum((1, 2)))
-
-
-@pytest.mark.parametrize("prior_kind", ["standard-normal", "gaussian-diagonal"])
-def test_kl_of_the_prior_from_itself_is_zero(prior_kind):
-    prior = make(prior_kind)
-    if prior_kind == "standard-normal":
-        mean, variance = torch.zeros(9), torch.ones(9)
-    else:
-        mean, variance = prior.mean, prior.scale.diagonal().square()
-    itself = GaussianKernels(mean.double().view(1, 3, 3), variance.double().log().view(1, 3, 3))
-    assert kl_divergence(itself, prior).item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("prior_kind", [*EXACT, "log-uniform"])
@@ -239,41 +229,26 @@ def test_log_uniform_depends_on_alpha_alone():
 @pytest.mark.parametrize("kind", POSTERIORS)
 def test_nature(kind, small_vae):
     posterior = make_posterior(kind)
-    for prior_kind in EXACT:
-        prior = make(prior_kind)
-        assert kl_nature(posterior, prior) == "exact"
-        assert kl_nature(posterior, prior, MONTE_CARLO) == "estimate"
-        assert prior.kl_settings == ("kl_estimator",)
-    for prior_kind in ESTIMATED:
-        assert kl_nature(posterior, make(prior_kind)) == "estimate"
-        assert make(prior_kind).kl_settings == ()
-    assert kl_nature(posterior, small_vae) == "upper bound"
-    if kind is MultiplicativeKernels:
-        assert kl_nature(posterior, make("log-uniform"), MONTE_CARLO) == "approximation"
-    assert kl_nature(posterior, small_vae, MONTE_CARLO) == "upper bound"
-
-
-@pytest.mark.parametrize("function", [kl_divergence, kl_nature])
-@pytest.mark.parametrize(
-    ("kind", "prior_kind"),
-    [
-        (GaussianKernels, "log-uniform"),
-        (GaussianKernels, "empirical"),
-        (MultiplicativeKernels, "empirical"),
-    ],
-)
-def test_unregistered_pairs_raise(function, kind, prior_kind):
-    prior = make(prior_kind)
-    message = f"no KL of {kind.__name__} from {type(prior).__name__}"
-    with pytest.raises(NotImplementedError, match=message):
-        function(make_posterior(kind), prior)
-
-
-def test_every_kind_goes_with_its_posterior(small_vae):
-    for kind in set(KINDS) - {"empirical"}:
-        prior = small_vae if kind == "vae" else make(kind)
-        posterior = {"additive": GaussianKernels, "multiplicative": MultiplicativeKernels}
-        kl_nature(make_posterior(posterior[prior.posterior_kind]), prior)
+    for prior_kind, (nature, estimated) in {
+        **dict.fromkeys(EXACT, ("exact", "estimate")),
+        **dict.fromkeys(ESTIMATED, ("estimate", "estimate")),
+        "vae": ("upper bound", "upper bound"),
+        "log-uniform": ("approximation", "approximation"),
+        "empirical": (None, None),
+    }.items():
+        prior = small_vae if prior_kind == "vae" else make(prior_kind)
+        if nature is None or (prior_kind == "log-uniform" and kind is GaussianKernels):
+            message = f"no KL of {kind.__name__} from {type(prior).__name__}"
+            for function in (kl_divergence, kl_nature):
+                with pytest.raises(NotImplementedError, match=message):
+                    function(posterior, prior)
+        else:
+            assert kl_nature(posterior, prior) == nature
+            assert kl_nature(posterior, prior, MONTE_CARLO) == estimated
+        # no other setting of a KL is read than its kind says
+        if prior_kind != "empirical":
+            assert ("kl_estimator" in prior.kl_settings) == (nature != estimated)
+            assert ("kl_bound" in prior.kl_settings) == (nature == "upper bound")
 
 
 class NarrowNormal(StandardNormal):
@@ -363,22 +338,18 @@ def test_bound_is_unbiased(kind, small_vae):
     assert_means_agree(estimates, written_out)
 
 
-def test_bound_draws_from_the_generator_alone(small_vae):
-    posterior = vae_posterior(GaussianKernels, small_vae)
-    first, same, other = (kl_divergence(posterior, small_vae, generator(s)) for s in (0, 0, 1))
-    assert torch.equal(first, same)
-    assert (first != other).all()
-
-
-def test_bound_of_many_kernels_keeps_their_order(small_vae):
+def test_bound_draws_from_the_generator_alone_and_keeps_the_order(small_vae):
     # 1,100 kernels are more than one chunk; one of them is far from the others.
     means = torch.zeros(11, 100, 5, 5)
     means[10, 99] = 100
-    values = kl_divergence(
-        GaussianKernels(means, torch.full_like(means, -3.0)), small_vae, generator(0)
-    )
-    assert values.shape == (11, 100)
-    assert values.argmax() == 1099
+    posterior = GaussianKernels(means, torch.full_like(means, -3.0))
+    first, same, other = (kl_divergence(posterior, small_vae, generator(s)) for s in (0, 0, 1))
+    assert first.shape == (11, 100)
+    assert first.argmax() == 1099
+    assert torch.equal(first, same)
+    assert (first != other).all()
+    with pytest.raises(UserError, match=r"expected a torch\.Generator, found int 0"):
+        kl_divergence(posterior, small_vae, 0)
 
 
 # Estimates without a closed form
@@ -420,35 +391,7 @@ def test_estimate_of_a_prior_that_is_a_gaussian(prior_kind, setting):
     assert (error < 0.05 * exact).all()
 
 
-@pytest.mark.parametrize("prior_kind", EXACT)
-@pytest.mark.parametrize("kind", POSTERIORS)
-def test_a_closed_form_may_be_estimated(kind, prior_kind):
-    prior, posterior = make(prior_kind), make_posterior(kind)
-    many = repeat(posterior, 10000)
-    estimates = kl_divergence(many, prior, generator("estimate"), MONTE_CARLO)
-    exact, error = kl_divergence(posterior, prior), estimates.std(0) / 100
-    assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
-    assert (error < 0.05 * exact).all()
-    assert (estimates.std(0) > 0.01).all()
-
-
-@pytest.mark.parametrize("prior_kind", ESTIMATED)
-@pytest.mark.parametrize("kind", POSTERIORS)
-def test_gradient_of_estimates(kind, prior_kind):
-    prior, posterior = make(prior_kind), make_posterior(kind)
-    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
-
-    def estimate(mean, spread):
-        return kl_divergence(kind(mean, spread), prior, generator("noise"))
-
-    assert gradcheck(estimate, inputs)
-
-
 # Bounds with several codes
-
-
-def estimation(bound, latent_samples):
-    return Estimation(bound=bound, latent_samples=latent_samples)
 
 
 def test_importance_weighting_tightens_the_bound_towards_the_kl(small_vae, grid_log_prob):
@@ -488,44 +431,23 @@ def test_several_codes_leave_the_elbo_and_lower_its_spread(small_vae):
     assert (ten.var(0) < 0.2 * one.var(0)).all()
 
 
-@pytest.mark.parametrize("bound", ["elbo", "importance-weighted"])
-@pytest.mark.parametrize("samples", [1, 3])
-def test_gradient_of_bounds_with_several_codes(bound, samples, small_vae):
-    posterior = make_posterior(GaussianKernels, (1.0, -1.0), shape=(2, 5, 5))
-    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
-    choice = estimation(bound, samples)
-
-    def value(mean, spread):
-        return kl_divergence(GaussianKernels(mean, spread), small_vae, generator("noise"), choice)
-
-    assert gradcheck(value, inputs)
-
-
-@pytest.mark.parametrize("bound", ["elbo", "importance-weighted"])
+@pytest.mark.parametrize("bound", BOUNDS)
 def test_chunks_change_nothing(bound, small_vae, monkeypatch):
     means = small_vae.sample(30, generator("means"))
     results = []
     for chunk in (1, 7, 1000):  # less than the codes of one kernel, and more than all of them
         monkeypatch.setitem(vae._CHUNK, "cpu", chunk)
+        estimate = small_vae.importance_log_prob(means, 3, generator("codes"))
         given = means.clone().requires_grad_()
         posterior = GaussianKernels(given, torch.full_like(given, -3.0))
         values = kl_divergence(posterior, small_vae, generator("n"), estimation(bound, 4))
         values.sum().backward()
-        results.append((values.detach(), given.grad))
+        results.append((values.detach(), given.grad, estimate))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0])
     small_vae.requires_grad_(True)  # and the ordinary way gives the same
     plain = kl_divergence(posterior, small_vae, generator("n"), estimation(bound, 4))
     torch.testing.assert_close(plain.detach(), results[0][0])
-
-
-def test_importance_sampling_does_not_depend_on_chunks(small_vae, monkeypatch):
-    kernels = small_vae.sample(30, generator("kernels"))
-    results = []
-    for chunk in (7, 1000):
-        monkeypatch.setitem(vae._CHUNK, "cpu", chunk)
-        results.append(small_vae.importance_log_prob(kernels, 3, generator("codes")))
-    torch.testing.assert_close(*results)
 
 
 # A layer's KL
@@ -583,23 +505,6 @@ def test_subsampling_kernels_is_unbiased(net, count):
         assert all(draw["conv1"] == full["conv1"] for draw in draws)
 
 
-def test_subsampling_the_bound_is_unbiased(net, small_vae):
-    net.double()
-    give(net, {"conv1": make("standard-normal", 7), "conv2": small_vae})
-    with torch.no_grad():
-        random = generator("subsample")
-        full, parts = (
-            torch.stack(
-                [
-                    kl(net, random, reduction="layer", kernels_per_step=count)["conv2"]
-                    for _ in range(600)
-                ]
-            )
-            for count in (None, 2)
-        )
-    assert_means_agree(parts, full, precision=0.1)
-
-
 def test_subsampled_gradient_is_unbiased(net):
     give(net, {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)})
     weight = net.conv2.weight
@@ -613,19 +518,21 @@ def test_subsampled_gradient_is_unbiased(net):
     torch.testing.assert_close(mean, gradient(None), rtol=4 / math.sqrt(1000), atol=0)
 
 
-def test_what_has_no_kl_is_refused(net):
-    give(net, {"conv2": make("standard-normal", 5)})
-    with pytest.raises(UserError, match="'conv1': expected a prior, found none"):
-        kl(net)
-    with pytest.raises(UserError, match="expected Bayesian layers, found none"):
-        kl(MnistNet([2, 3]))
-    give(net, {"conv1": make("standard-normal", 7)})
-    with pytest.raises(UserError, match="reduction: expected sum, layer or kernel; found 'mean'"):
-        kl(net, reduction="mean")
-    with pytest.raises(UserError, match="kernels_per_step"):
-        kl(net, reduction="kernel", kernels_per_step=2)
-    with pytest.raises(UserError, match="kernels_per_step: expected at least 1"):
-        kl(net, kernels_per_step=0)
+@pytest.mark.parametrize(
+    ("priors", "options", "line"),
+    [
+        ("conv2", {}, "'conv1': expected a prior, found none"),
+        (None, {}, "expected Bayesian layers, found none"),
+        ("conv1 conv2", {"reduction": "mean"}, "expected sum, layer or kernel; found 'mean'"),
+        ("conv1 conv2", {"reduction": "kernel", "kernels_per_step": 2}, "kernels_per_step"),
+        ("conv1 conv2", {"kernels_per_step": 0}, "kernels_per_step: expected at least 1"),
+    ],
+)
+def test_what_has_no_kl_is_refused(net, priors, options, line):
+    sizes = {"conv1": 7, "conv2": 5}
+    given = {name: make("standard-normal", sizes[name]) for name in (priors or "").split()}
+    with pytest.raises(UserError, match=line):
+        kl(give(net, given) if priors else MnistNet([2, 3]), **options)
 
 
 @pytest.mark.parametrize(
@@ -659,6 +566,13 @@ def test_multiplicative_kl_of_tiny_means_is_finite(mean):
     assert mean.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("prior_kind", [*EXACT, *ESTIMATED, "log-uniform"])
+def test_kernels_of_another_size_are_refused(prior_kind):
+    posterior = make_posterior(MultiplicativeKernels, shape=(2, 5, 5))
+    with pytest.raises(UserError, match="the prior is over 3 x 3 kernels, found 5 x 5"):
+        kl_divergence(posterior, make(prior_kind))
+
+
 def test_grouped_layers_have_fewer_kernels():
     net = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2))
     bayesianize(net, make("standard-normal"), log_variance=0.0)
@@ -673,22 +587,20 @@ def test_grouped_layers_have_fewer_kernels():
 
 
 @pytest.mark.parametrize(
-    ("kind", "prior_kind"),
-    [(q, p) for q in POSTERIORS for p in EXACT] + [(MultiplicativeKernels, "log-uniform")],
+    ("kind", "prior_kind", "choice"),
+    [
+        *((q, p, DEFAULT) for q in POSTERIORS for p in (*EXACT, *ESTIMATED, "vae")),
+        (MultiplicativeKernels, "log-uniform", DEFAULT),
+        *((GaussianKernels, "vae", estimation(b, s)) for b in BOUNDS for s in (1, 3)),
+    ],
 )
-def test_gradient_of_closed_forms(kind, prior_kind):
-    prior, posterior = make(prior_kind), make_posterior(kind)
-    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
-    assert gradcheck(lambda mean, spread: kl_divergence(kind(mean, spread), prior), inputs)
+def test_gradients(kind, prior_kind, choice, small_vae):
+    k, setting = (5, (1.0, -1.0)) if prior_kind == "vae" else (3, (1.0, 0.0))
+    prior = small_vae if prior_kind == "vae" else make(prior_kind)
+    inputs = [t.requires_grad_() for t in vars(make_posterior(kind, setting, (2, k, k))).values()]
 
-
-@pytest.mark.parametrize("kind", POSTERIORS)
-def test_gradient_of_the_bound(kind, small_vae):
-    posterior = make_posterior(kind, (1.0, -1.0), shape=(2, 5, 5))
-    inputs = [t.clone().requires_grad_() for t in vars(posterior).values()]
-
-    def bound(mean, spread):
+    def value(mean, spread):
         # Seeded inside, so that every evaluation sees the same draws.
-        return kl_divergence(kind(mean, spread), small_vae, generator("noise"))
+        return kl_divergence(kind(mean, spread), prior, generator("noise"), choice)
 
-    assert gradcheck(bound, inputs)
+    assert gradcheck(value, inputs)

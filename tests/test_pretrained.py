@@ -51,8 +51,10 @@ def test_the_package_ships_what_lies_in_the_folder():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = settings["tool"]["setuptools"]["package-data"]["dwp"]
     shipped = {path for pattern in patterns for path in (ROOT / "dwp").glob(pattern)}
-    assert set((ROOT / "dwp" / "pretrained").glob("*.safetensors")) <= shipped
-    assert {path.with_suffix(".md") for path in shipped} <= shipped
+    assert set((ROOT / "dwp").rglob("*.md")) <= shipped
+    priors = set((ROOT / "dwp" / "pretrained").glob("*.safetensors"))
+    assert priors | {path.with_suffix(".md") for path in priors} <= shipped
+    assert ROOT / "dwp" / "py.typed" in shipped
 
 
 def test_a_name_stands_for_its_file(folder):
@@ -60,22 +62,23 @@ def test_a_name_stands_for_its_file(folder):
     prior.save(folder / "one.safetensors")
     (folder / "one.md").write_text("# one\n")
     assert dwp.pretrained() == {"one": "# one\n"}
-    for place in ("one", f"{folder}/one.safetensors", folder / "one.safetensors"):
-        assert torch.equal(load_prior(place).log_prob(kernels), prior.log_prob(kernels))
+    for path in ("one", f"{folder}/one.safetensors", folder / "one.safetensors"):
+        assert torch.equal(load_prior(path).log_prob(kernels), prior.log_prob(kernels))
     assert load_priors(["conv1=one"])["conv1"].kernel_size == 3
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(folder, monkeypatch):
+def test_an_unknown_name_is_refused_with_the_known_ones(folder):
     with pytest.raises(UserError, match="there are none"):
         load_prior("two")
     for name in ("one", "other"):
         fitted()[0].save(folder / f"{name}.safetensors")
-    with pytest.raises(UserError, match=r"^prior 'two': .* one, other$"):
-        load_prior("two")
-    with pytest.raises(UserError, match=r"^two\.safetensors: no such file$"):
-        load_prior("two.safetensors")
-    with pytest.raises(UserError, match=r"^elsewhere/two: no such file$"):
-        load_prior("elsewhere/two")
+    for name, line in {
+        "two": "prior 'two': .* one, other",
+        "two.safetensors": "two.safetensors: no such file",
+        "elsewhere/two": "elsewhere/two: no such file",
+    }.items():
+        with pytest.raises(UserError, match=f"^{line}$"):
+            load_prior(name)
 
 
 def test_a_card_tells_the_numbers_of_the_run(tmp_path):

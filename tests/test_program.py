@@ -99,8 +99,9 @@ def test_an_option_is_read_by_its_type(argv, name, value):
             ["--settings", '{"epochs": 1, "epoch": 2}'],
             "--settings.epoch: expected no setting of this name; remove it",
         ),
-        (["--net-count", "two"], "--net-count: expected a valid integer"),
-        (["--part", "all"], "--part: expected 'train' or 'test'; found 'all'"),
+        (["--net-count", "2.5"], "--net-count: expected a whole number, found '2.5'"),
+        (["--minutes", "soon"], "--minutes: expected a number, found 'soon'"),
+        (["--part", "all"], "--part: expected train or test, found 'all'"),
         (["--priors", "conv1"], "--priors: expected NAME=FILE, found 'conv1'"),
         (["--runs", '{"n": 5}'], "--runs: expected a valid array; found {'n': 5}"),
     ],
@@ -137,3 +138,23 @@ def test_an_error_of_the_program_is_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         main([])
     assert capsys.readouterr().err == "error: kernels: expected some, found none\n"
+
+
+def test_several_functions_are_commands(capsys):
+    def add(a: int, b: int, /) -> None:
+        """Add numbers."""
+        print(a + b)
+
+    def shout(*, words: list[str]) -> None:
+        """Print words."""
+        print(*words)
+
+    both = program(add, shout, name="calculate")
+    both(["add", "3", "4"])
+    both(["shout", "--words", "a", "b"])
+    assert capsys.readouterr().out == "7\na b\n"
+    with pytest.raises(SystemExit, match="0"):
+        both(["--help"])
+    assert "Print words." in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        both([])

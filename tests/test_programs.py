@@ -5,7 +5,6 @@ import runpy
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from helpers import CLASSIFICATION, ROOT, striped_images
@@ -15,7 +14,7 @@ from dwp.data.tensors import to_unit
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.evaluation.scores import nearest, score
 from dwp.files import load_tensors, read_csv, read_json, save_tensors
-from dwp.kernels import cut_norm, norms
+from dwp.kernels import norms, pruning_threshold
 from dwp.nn.image_vae import ImageVAE
 from dwp.priors import prior_class
 from dwp.seeds import generator
@@ -163,7 +162,7 @@ def test_kernels_below_the_cut_are_dropped(tmp_path, program, how):
     program("build_kernels", nets=list(map(str, paths)), layer="conv2", settings=settings, **made)
     tensors, told = load_tensors(made["kernels"], kind="kernels")[0], read_json(made["description"])
     kernels = torch.cat(weights).flatten(0, 1)
-    kept = norms(kernels)[norms(kernels) >= cut_norm(norms(kernels), **how)]
+    kept = norms(kernels)[norms(kernels) >= pruning_threshold(norms(kernels), **how)]
     found = norms(torch.cat([tensors["train"], tensors["test"]]))
     assert 0 < len(kept) < len(kernels)
     assert torch.equal(found.sort().values, kept.sort().values)
@@ -187,14 +186,6 @@ def test_the_score_is_of_the_held_out_kernels(tmp_path, program):
     )
     found = dict(read_json(tmp_path / "gaussian-full" / "conv1.json"))
     assert found == score(prior, test) | nearest(prior, train, test)
-    scores, output = [str(tmp_path / "gaussian-full" / "conv1.json")], tmp_path / "priors.csv"
-    program("tabulate_priors", scores=scores, domain="demo", output=output)
-    row = read_csv(output).iloc[0]
-    assert (row["prior"], row["layer"], row["n"]) == ("gaussian-full", "conv1", 15)
-    for term in ("elbo", "log_likelihood", "kl", "log_prob"):
-        assert row[term] == found[term]["mean"]
-        assert row[f"{term}_error"] == found[term]["standard_error"]
-    assert row["nearest_sample_decile"] == found["nearest_sample"]["decile"]
 
 
 def test_a_finished_run_is_not_taken_for_one_of_other_settings_code_or_inputs(
@@ -249,38 +240,3 @@ def test_a_checkpoint_is_not_taken_for_one_of_other_settings(files, data, progra
         program("fit_prior", **options | change)
         assert "the checkpoint of a run with other settings" in caplog.text, change
         caplog.clear()
-
-
-def test_summaries_of_features_and_of_convergence_stand_beside_the_authors(tmp_path, program):
-    rows = [
-        ("mnist", "dwp", 0.5, seed, metric, value + seed / 10)
-        for seed in (0, 1)
-        for metric, value in (("test_accuracy", 0.5), ("train_accuracy", 0.8))
-    ]
-    columns = ["domain", "init", "scale", "seed", "metric", "value"]
-    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "runs.csv", index=False)
-    paper = tmp_path / "paper.csv"
-    paper.write_text("dataset,init,scale,value\nmnist,dwp,0.5,0.9\ncifar,dwp,0.5,0.1\n")
-    made = {"summary": tmp_path / "summary.csv", "table": tmp_path / "table.md"}
-    program("summarise_features", runs=tmp_path / "runs.csv", paper=paper, dataset="mnist", **made)
-    summary = read_csv(made["summary"]).set_index("metric")
-    assert summary.loc["test_accuracy", ["mean", "seeds", "authors"]].tolist() == [
-        *(pytest.approx(0.55), 2, 0.9)
-    ]
-    assert summary.loc["train_accuracy", "mean"] == pytest.approx(0.85)
-    assert pd.isna(summary.loc["train_accuracy", "authors"])
-    assert "0.55" in made["table"].read_text()
-    assert "0.85" not in made["table"].read_text()
-
-    history = "init,seed,step,value\ndwp,0,0,0.1\ndwp,0,10,0.6\nmine,0,0,0.7\n"
-    (tmp_path / "history.csv").write_text(history)
-    lines = ["dataset,experiment,init,step,value"]
-    lines += ["mnist,classifier,dwp,30,0.7", "mnist,image-vae,dwp,5,0.7"]
-    paper.write_text("\n".join(lines) + "\n")
-    options = {"paper": paper, "dataset": "mnist", "experiment": "classifier", "levels": ["0.5"]}
-    output = tmp_path / "steps.csv"
-    program("summarise_convergence", history=tmp_path / "history.csv", output=output, **options)
-    table = read_csv(output).set_index("init")
-    assert table.loc["dwp", ["level", "reached", "steps", "authors"]].tolist() == [0.5, 1, 10, 30]
-    assert table.loc["mine", "steps"] == 0
-    assert pd.isna(table.loc["mine", "authors"])

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "workflow" / "scripts" / "publish.py"
-
-
 # A rule for every file of the config, by the log of the job that makes it; the last one fails.
 SNAKEFILE = """
 RULES = {
@@ -32,57 +30,37 @@ for log, (file, command) in RULES.items():
         params: command=command
         shell: "{params.command} > {output} 2> {log}"
 """
+FILES = {
+    "config.yaml": "name: tiny\n",
+    "Snakefile": SNAKEFILE,
+    "results/tiny/mnist/figures/dropped.png": "of an earlier config",
+    "results/published/tiny/old.csv": "of an earlier study",
+    "logs/tiny/mnist/source/0.tsv": "s\th:m:s\n90\t0:01:30\n",
+    "logs/tiny/mnist/source/1.tsv": "s\th:m:s\n30\t0:00:30\n",
+    "logs/tiny/mnist/source/2.tsv": "s\th:m:s\n500\t0:08:20\n",  # of no file
+    "logs/tiny/mnist/classification/a/b/0.tsv": "s\th:m:s\n60\t0:01:00\n",
+}
 
 
-@pytest.fixture
-def study(tmp_path):
-    """Make a finished study in a repository of its own."""
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
-    subprocess.run([*git, "commit", "-qm", "x", "--allow-empty"], cwd=tmp_path, check=True)
-    made = {
-        "config.yaml": "name: tiny\n",
-        "Snakefile": SNAKEFILE,
-        "results/tiny/mnist/figures/dropped.png": "of an earlier config",
-        "results/tiny/mnist/priors/dwp.safetensors": "weights",
-        "logs/tiny/mnist/source/0.tsv": "s\th:m:s\n90\t0:01:30\n",
-        "logs/tiny/mnist/source/1.tsv": "s\th:m:s\n30\t0:00:30\n",
-        "logs/tiny/mnist/source/2.tsv": "s\th:m:s\n500\t0:08:20\n",
-        "logs/tiny/mnist/classification/a/b/0.tsv": "s\th:m:s\n60\t0:01:00\n",
-    }
-    for name, text in made.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    run = [sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "--quiet", "all"]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (tmp_path / "results/tiny/mnist/figures/curve.png").is_file(), done.stderr
-    return tmp_path
-
-
-def publish(folder):
-    command = [sys.executable, SCRIPT, "config.yaml"]
+def run(folder, *command):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def published(folder):
-    root = folder / "results" / "published" / "tiny"
-    return {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
-
-
-def test_small_tables_and_figures_with_how_they_were_made(study):
-    old = study / "results" / "published" / "tiny" / "old.csv"
-    old.parent.mkdir(parents=True)
-    old.write_text("of an earlier study")
-    done = publish(study)
+def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    run(tmp_path, *git, "init", "-q")
+    run(tmp_path, *git, "commit", "-qm", "x", "--allow-empty")
+    run(tmp_path, *[sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "all"])
+    done = run(tmp_path, sys.executable, SCRIPT, "config.yaml")
     assert done.returncode == 0, done.stderr
-    files = published(study)
+    root = tmp_path / "results" / "published" / "tiny"
+    files = {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
     assert files.keys() == {
-        "mnist/tables/summary.csv",
-        "mnist/tables/large.csv.gz",
-        "mnist/figures/curve.png",
-        "mnist/kernels/collected/conv1.json",
-        "config.yaml",
-        "README.md",
+        *("mnist/tables/summary.csv", "mnist/tables/large.csv.gz", "mnist/figures/curve.png"),
+        *("mnist/kernels/collected/conv1.json", "config.yaml", "README.md"),
     }
     assert files["mnist/tables/summary.csv"].read_text() == "a\n"
     assert gzip.decompress(files["mnist/tables/large.csv.gz"].read_bytes()) == bytes(1_000_000)
@@ -99,10 +77,10 @@ def test_small_tables_and_figures_with_how_they_were_made(study):
     ],
     ids=["leads out of the folder", "nothing to publish"],
 )
-def test_what_is_refused(tmp_path, name, line):
+def test_refusals(tmp_path, name, line):
     (tmp_path / "config.yaml").write_text(f"name: {name}\n")
     (tmp_path / "Snakefile").write_text("rule all:\n    input: []\n")
-    done = publish(tmp_path)
+    done = run(tmp_path, sys.executable, SCRIPT, "config.yaml")
     assert done.returncode == 2
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1

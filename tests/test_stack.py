@@ -2,12 +2,12 @@
 
 import copy
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import CLASSIFICATION
 from torch import nn
+from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
@@ -17,7 +17,7 @@ from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.cifar import CifarBatchNormNet
 from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
-from dwp.nn.stack import stack, unstack
+from dwp.nn.stack import OneAfterAnother, stack, stacks_exactly, unstack
 from dwp.priors import KINDS, Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator, standard_normal
@@ -136,33 +136,28 @@ def test_noise_of_a_layer_is_that_of_its_runs(layout):
 # The net
 
 
-@pytest.mark.parametrize("posterior", [None, "additive", "multiplicative"])
-def test_forward_is_that_of_the_nets(posterior):
-    nets, images = make_nets(posterior), randn(5, RUNS, 28, 28)
-    stacked = make_stack(nets)
-    with prediction(stacked, sampling=False):
-        found = stacked(channels_last(images))
-    assert found.shape == (5, RUNS * 10)
-    for net, x, logits in zip(nets, by_run(images), by_run(found), strict=True):
-        with prediction(net, sampling=False):
-            close(logits, net(x))
-
-
-@pytest.mark.parametrize("posterior", ["additive", "multiplicative"])
+@pytest.mark.parametrize("posterior", [None, "additive", "multiplicative", "codes"])
 def test_samples_are_those_of_the_nets(posterior):
-    nets, images = make_nets(posterior), randn(5, RUNS, 28, 28)
+    nets, images = (
+        make_nets(posterior, priors=posterior and make_priors("vae")),
+        randn(5, RUNS, 28, 28),
+    )
     stacked = make_stack(nets)
-    drawn = []
-    with prediction(stacked, generator=sources()) as draws:
-        for sample in range(2):
-            draws.begin(sample)
-            drawn.append(stacked(channels_last(images)))
-    assert not torch.allclose(*drawn)
-    for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
+
+    def passes(net, source, inputs):
+        with prediction(net, sampling=False):
+            found = [net(channels_last(inputs))]
         with prediction(net, generator=source) as draws:
-            for sample, draw in enumerate(drawn):
+            for sample in range(2):
                 draws.begin(sample)
-                close(by_run(draw)[run], net(channels_last(by_run(images)[run])))
+                found.append(net(channels_last(inputs)))
+        return found
+
+    found = passes(stacked, sources(), images)
+    for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
+        for one, all_runs in zip(passes(net, source, by_run(images)[run]), found, strict=True):
+            close(by_run(all_runs)[run], one)
+    assert torch.equal(found[1], found[2]) is (posterior is None)
 
 
 def test_predictions_are_those_of_the_nets():
@@ -181,16 +176,6 @@ def test_members_of_ensembles_stand_in_place_of_samples():
     for run, probabilities in enumerate(found.chunk(2, 2)):
         for net, member in zip(nets[3 * run : 3 * run + 3], probabilities, strict=True):
             close(member, predict(net, images, samples=0)[0])
-
-
-def test_dropout_is_that_of_the_nets():
-    nets = [nn.Sequential(Dropout(0.4), nn.Linear(9, 4)) for _ in range(RUNS)]
-    stacked, inputs = stack(nets), randn(8, RUNS * 9)
-    stacked[0].generator = sources()
-    found = stacked(inputs)
-    for net, x, logits, source in zip(nets, by_run(inputs), by_run(found), sources(), strict=True):
-        net[0].generator = source
-        close(logits, net(x))
 
 
 class Branches(nn.Module):
@@ -231,26 +216,101 @@ def batch_norm_nets():
 def test_batch_norm_is_that_of_the_nets():
     nets, images = batch_norm_nets(), channels_last(randn(5, 3 * RUNS, 32, 32))
     stacked = make_stack(nets)
+    check_mixed_modes(stacked, nets, images)
+    assert unstack(stacked, RUNS)[0]["norm1.num_batches_tracked"] == 3
+
+
+def check_mixed_modes(stacked, nets, images):
+    """Check a stack with its nets: predictions, a step of training, and the state after it."""
     with prediction(stacked):
         found = stacked(images)
-    for net, x, logits in zip(nets, by_run(images), by_run(found), strict=True):
+    for net, x, logits in zip(
+        nets, by_run(images, len(nets)), by_run(found, len(nets)), strict=True
+    ):
         with prediction(net):
             close(logits, net(channels_last(x)))
-    # In training, too, each run is normed by its own batch, which its statistics follow.
-    found = stacked(images)
-    found.square().sum().backward()
-    states = unstack(stacked, RUNS)
-    for run, (net, x) in enumerate(zip(nets, by_run(images), strict=True)):
+    found = by_run(stacked(images), len(nets))
+    torch.cat(found).square().sum().backward()
+    states = unstack(stacked, len(nets))
+    for run, (net, x) in enumerate(zip(nets, by_run(images, len(nets)), strict=True)):
         logits = net(channels_last(x))
-        close(by_run(found)[run], logits)
+        close(found[run], logits)
         logits.square().sum().backward()
         for name, parameter in net.named_parameters():
-            gradient = stacked.get_parameter(name).grad.chunk(RUNS)[run]
+            gradient = stacked.get_parameter(name).grad.chunk(len(nets))[run]
             torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-3)
         assert list(states[run]) == list(net.state_dict())
         for name, value in net.state_dict().items():
             close(states[run][name], value)
-        assert states[run]["norm1.num_batches_tracked"] == 3
+
+
+MIXING = {
+    "response norm": lambda maps, net: F.local_response_norm(maps, 3),
+    "normalised": lambda maps, net: F.normalize(maps, dim=1),
+    "softmax": lambda maps, net: maps.softmax(1),
+    "batch-wide": lambda maps, net: maps / maps.square().mean().sqrt(),
+    "in training": lambda maps, net: maps.softmax(1) if net.training else maps,
+}
+
+
+class Mixing(nn.Module):
+    """A net with a layer without parameters that does not treat every channel by itself."""
+
+    image_shape = 2, 8, 8
+
+    def __init__(self, mix):
+        super().__init__()
+        self.mix, self.norm = mix, nn.BatchNorm2d(4)
+        self.conv, self.out = nn.Conv2d(2, 4, 3), nn.Linear(4 * 36, 3)
+        self.noise = nn.Identity()
+
+    def forward(self, images):
+        maps = self.mix(self.norm(self.conv(images)), self)
+        return self.out(self.noise(maps.relu().flatten(1)))
+
+
+@pytest.mark.parametrize("mix", MIXING.values(), ids=MIXING)
+def test_nets_that_mix_channels_run_one_after_another(mix):
+    nets, images = [Mixing(mix) for _ in range(RUNS)], randn(5, 2 * RUNS, 8, 8)
+    assert not stacks_exactly(nets, images[:, :2])
+    stacked = copy.deepcopy(stack(nets))
+    assert stacked.conv.weight.shape == (4 * RUNS, 2, 3, 3)
+    check_mixed_modes(stacked, nets, images)
+    assert not isinstance(stack([Branches() for _ in range(2)], randn(4, 2, 8, 8)), OneAfterAnother)
+
+
+def test_bayesian_nets_that_mix_channels_draw_what_they_draw_alone():
+    nets = [Mixing(MIXING["softmax"]) for _ in range(RUNS)]
+    for net in nets:
+        bayesianize(net, prior_class("standard-normal")(3), log_variance=-2.0)
+        net.noise = Dropout(0.5)
+    stacked, images = stack(nets), randn(6, 2, 8, 8)
+    assert isinstance(stacked, OneAfterAnother)
+    stacked.conv.generator = stacked.noise.generator = sources()
+    together, found = kl(stacked), by_run(stacked(images.repeat(1, RUNS, 1, 1)))
+    options = {"samples": 2, "batch_size": 4}
+    predicted = predict(stacked, images, runs=RUNS, generator=sources(), **options)
+    for run, net in enumerate(nets):
+        net.conv.generator = net.noise.generator = sources()[run]
+        close(found[run], net(images))
+        close(together[run], kl(net))
+        close(
+            predicted.chunk(RUNS, 2)[run], predict(net, images, generator=sources()[run], **options)
+        )
+
+
+def test_torchs_dropout_is_for_the_first_net_what_it_is_alone():
+    def masks(runs):
+        nets = [nn.Sequential(nn.Linear(9, 9), nn.Dropout(0.5)) for _ in range(runs)]
+        net = stack(nets, randn(4, 9))
+        torch.manual_seed(0)
+        return [net(torch.ones(8, runs * 9)) == 0 for _ in range(2)]
+
+    with torch.random.fork_rng():
+        alone, together = masks(1), masks(2)
+    for one, both in zip(alone, together, strict=True):
+        assert torch.equal(one, both[:, :9])
+        assert not torch.equal(one, both[:, 9:])
 
 
 def test_unstacking_gives_the_weights_back():
@@ -271,19 +331,15 @@ def test_unstacking_gives_the_weights_back():
             assert torch.equal(net.state_dict()[name], value)  # the stack is a copy
 
 
-def test_frozen_weights_stay_frozen():
-    nets = make_nets()
+def test_a_single_net_is_its_own_stack_and_frozen_weights_stay_frozen():
+    nets = make_nets("additive", runs=2)
+    assert stack(nets[:1]) is nets[0]
+    (state,) = unstack(nets[0], 1)
+    assert all(torch.equal(state[name], value) for name, value in nets[0].state_dict().items())
     for net in nets:
         net.conv1.requires_grad_(False)
-    frozen = [name for name, p in stack(nets).named_parameters() if not p.requires_grad]
-    assert frozen == ["conv1.weight", "conv1.bias"]
-
-
-def test_a_single_net_is_its_own_stack():
-    net = make_nets("additive", runs=1)[0]
-    assert stack([net]) is net
-    (state,) = unstack(net, 1)
-    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    frozen = {name for name, p in stack(nets).named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1.weight", "conv1.bias", "conv1.log_variance"}
 
 
 @pytest.mark.parametrize(
@@ -372,9 +428,12 @@ def data():
 
 def train(data, kind, places, *, settings=None, **options):
     """Train for 20 steps, the second of each two of 4 examples."""
+    settings = SETTINGS | (settings or {})
+    if kind == "codes":
+        settings, kind = settings | {"posterior": "codes"}, "vae"
     return train_classifiers(
         data,
-        SETTINGS | (settings or {}),
+        settings,
         places,
         n=12,
         priors=make_priors(kind),
@@ -384,7 +443,7 @@ def train(data, kind, places, *, settings=None, **options):
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [(None, None), *((kind, None) for kind in WITH_KL), ("vae", 2)]
+    ("kind", "count"), [*((kind, None) for kind in (None, "codes", *WITH_KL)), ("vae", 2)]
 )
 def test_training_together_is_training_alone(data, kind, count):
     settings = {"kernels_per_step": count}
@@ -410,42 +469,25 @@ def same(first, second):
     )
 
 
-@pytest.mark.parametrize("kind", [None, "vae"])
+@pytest.mark.parametrize("kind", [None, "vae", "codes"])
 def test_a_stack_resumes_bit_for_bit(tmp_path, data, kind):
     whole = train(data, kind, PLACES)
     options = {"checkpoint": tmp_path / "checkpoint", "identity": {"runs": "abc"}}
-    stops = 0
-    while True:
-        try:
-            # A deadline that has passed: one step each time, and no work lost.
-            resumed = train(data, kind, PLACES, deadline=-math.inf, **options)
-            break
-        except OutOfTime:
-            stops += 1
+    resumed, stops = until_done(lambda: train(data, kind, PLACES, deadline=-math.inf, **options))
     assert stops == 19
     assert same(resumed, whole)
     other = train(data, kind, PLACES[::-1], **options | {"identity": {"runs": "cba"}})
     assert not same(other, whole)
 
 
-def test_the_deadline(tmp_path, monkeypatch):
-    # The clock ticks with every reading.
-    ticks = iter(range(10**6))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    net, path, steps = nn.Linear(1, 1), tmp_path / "checkpoint", []
-
-    def objective(batch):
-        steps.append(batch)
-        return net.weight.sum(), {}
-
-    options = {"n": 1, "batch_size": 1, "steps": 6, "learning_rate": 0.1, "seeds": [()]}
-    with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 6 steps$"):
-        optimise(net, objective, deadline=3.5, checkpoint=path, label="a run", **options)
-    assert path.exists()
-    assert len(steps) == 4
-    # A run that ends with its last step is a whole one, however late.
-    optimise(net, objective, deadline=5.5, checkpoint=path, **options | {"steps": 5})
-    assert len(steps) == 5
+def until_done(train):
+    """Return what training gives that stops after every step, and how often it stopped."""
+    stops = 0
+    while True:
+        try:
+            return train(), stops
+        except OutOfTime:
+            stops += 1
 
 
 def test_a_loss_that_is_not_finite_names_its_run(data):
@@ -516,14 +558,10 @@ def test_source_nets_together_are_source_nets_alone(data):
 
 
 def test_source_nets_stop_at_their_deadline_and_resume_bit_for_bit(tmp_path, data):
-    whole, stops = train_source_nets(data, SOURCE, [0, 1]), 0
+    whole = train_source_nets(data, SOURCE, [0, 1])
     options = {"checkpoint": tmp_path / "checkpoint", "identity": {"nets": [0, 1]}}
-    while True:
-        try:
-            resumed = train_source_nets(data, SOURCE, [0, 1], deadline=-math.inf, **options)
-            break
-        except OutOfTime:
-            stops += 1
+    options["deadline"] = -math.inf
+    resumed, stops = until_done(lambda: train_source_nets(data, SOURCE, [0, 1], **options))
     assert stops == 8  # all but the last of 3 epochs of 3 steps
     assert same([result[:2] for result in resumed], [result[:2] for result in whole])
     assert [result[2] for result in resumed] == [result[2] for result in whole]

@@ -1,4 +1,4 @@
-"""The study of priors: the KL against the posterior's width, and reconstructions."""
+"""Studies of priors: the KL against the posterior's width, reconstructions, latent grids."""
 
 import math
 
@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.evaluation.study import DEVIATIONS, kl_by_width, reconstruct
+from dwp.evaluation.study import DEVIATIONS, kl_by_width, latent_grid, reconstruct
 from dwp.priors import GaussianKernels, kl_divergence, prior_class
 from dwp.priors.normal import StandardNormal
+from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 
 
@@ -34,42 +35,39 @@ def test_from_the_standard_normal_it_is_the_closed_form(kernels):
     assert rows["deviation"].tolist() == pytest.approx(DEVIATIONS)
     assert (DEVIATIONS[0], DEVIATIONS[-1]) == (0.001, 1)
     squares = kernels.double().square().sum((1, 2))
+    # the KL of kernels differs by half their squared norms, whatever the deviation
+    error = (squares / 2).std().item() / math.sqrt(len(kernels))
     for row in rows.itertuples():
         variance = row.deviation**2
         expected = 0.5 * (25 * variance + squares - 25 - 25 * math.log(variance))
         assert row.mean == pytest.approx(expected.mean().item(), rel=1e-5)
-        # the KL of kernels differs by half their squared norms, whatever the deviation
-        error = (squares / 2).std().item() / math.sqrt(len(kernels))
         assert row.standard_error == pytest.approx(error, rel=1e-3)
         assert (row.n, row.nature) == (64, "exact")
 
 
 def test_noise_has_the_mean_square_of_the_kernels():
     kernels = torch.randn((1000, 5, 5), generator=generator("x")) * 0.3 + 0.4
-    table = kl_by_width({"normal": StandardNormal(5)}, kernels, [0.1])
-    real, noise = table["mean"]
+    real, noise = kl_by_width({"normal": StandardNormal(5)}, kernels, [0.1])["mean"]
     # half the squared norm of 25 weights: of the noise 25 / 2 * mean square, within its scatter
     square = kernels.square().mean().item()
     assert real - noise == pytest.approx(0, abs=4 * math.sqrt(25 / 2 * square**2 / 1000))
     diagonal = prior_class("gaussian-diagonal").fit(kernels)
-    table = kl_by_width({"diagonal": diagonal}, kernels, [0.1])
-    assert table["mean"][1] > table["mean"][0] + 10  # of mean zero, where the kernels' is 0.4
+    real, noise = kl_by_width({"diagonal": diagonal}, kernels, [0.1])["mean"]
+    assert noise > real + 10  # of mean zero, where the kernels' is 0.4
 
 
 def test_it_is_the_bound_of_the_vae_which_is_above_the_kl(vae, kernels, grid_log_prob):
-    deviation = 0.2
-    (bound,) = means(kl_by_width({"dwp": vae}, kernels, [deviation]), "kernels", "dwp")
-    posterior = GaussianKernels(kernels, torch.full_like(kernels, 2 * math.log(deviation)))
+    (bound,) = means(kl_by_width({"dwp": vae}, kernels, [0.2]), "kernels", "dwp")
+    posterior = GaussianKernels(kernels, torch.full_like(kernels, 2 * math.log(0.2)))
     draws = generator("other")
-    several = [kl_divergence(posterior, vae, draws).mean().item() for _ in range(30)]
-    scatter = torch.tensor(several).std().item()
-    assert bound == pytest.approx(sum(several) / 30, abs=4 * scatter)
+    several = torch.stack([kl_divergence(posterior, vae, draws).mean() for _ in range(30)])
+    assert bound == pytest.approx(several.mean().item(), abs=4 * several.std().item())
     w = posterior.sample(draws).double()
     exact = (-posterior.entropy() - grid_log_prob(vae.double(), w)).mean().item()
     assert bound > exact
 
 
-def test_a_prior_of_these_kernels_tells_them_from_noise():
+def test_only_a_prior_of_these_kernels_distinguishes_them_from_noise():
     mixing = torch.eye(25) + 0.5  # weights of a kernel that rise and fall together
     kernels = (torch.randn((200, 25), generator=generator("x")) @ mixing).view(-1, 5, 5)
     fitted, normal = prior_class("gaussian-full").fit(kernels), StandardNormal(5)
@@ -79,28 +77,27 @@ def test_a_prior_of_these_kernels_tells_them_from_noise():
         assert all(least < n - r < most for n, r in zip(noise, real, strict=True)), prior
 
 
-def test_draws_are_the_same_for_all_priors(vae, kernels):
-    table = kl_by_width({"one": vae, "other": vae}, kernels, [0.1, 1.0])
+def test_draws_depend_on_the_seed_alone(vae, kernels):
+    def table(seed):
+        return kl_by_width({"one": vae, "other": vae}, kernels, [0.1, 1.0], seed=seed, most=10)
+
+    first = table(0)
+    assert first["n"].tolist() == [10] * 8
     for w in ("kernels", "noise"):
-        assert means(table, w, "one") == means(table, w, "other")
+        assert means(first, w, "one") == means(first, w, "other")
+    assert first.equals(table(0))
+    assert not first["mean"].equals(table(1)["mean"])
 
 
-def test_seeds_and_the_number_of_kernels(vae, kernels):
-    first, same, other = (
-        kl_by_width({"dwp": vae}, kernels, [0.1], seed=s, most=10) for s in (0, 0, 1)
-    )
-    assert first.equals(same)
-    assert not first["mean"].equals(other["mean"])
-    assert first["n"].tolist() == [10, 10]
-
-
-def test_what_has_no_curve_is_refused(kernels):
+def test_refusals(vae, kernels):
     with pytest.raises(UserError, match="above 0, found 0"):
         kl_by_width({"normal": StandardNormal(5)}, kernels, [0.0])
     with pytest.raises(UserError, match="7 x 7 kernels, found 5 x 5"):
         kl_by_width({"normal": StandardNormal(7)}, kernels)
     with pytest.raises(NotImplementedError, match="LogUniform"):
         kl_by_width({"log-uniform": prior_class("log-uniform")(5)}, kernels)
+    with pytest.raises(UserError, match="5 x 5"):
+        reconstruct(vae, torch.zeros(3, 7, 7))
 
 
 def test_reconstructions_are_decoded_mean_codes(vae, kernels):
@@ -110,11 +107,16 @@ def test_reconstructions_are_decoded_mean_codes(vae, kernels):
     assert error == pytest.approx(math.sqrt(squares.mean()), rel=1e-5)
     deviation = kernels.double() - kernels.double().mean(0)
     assert spread == pytest.approx(math.sqrt(deviation.square().mean()), rel=1e-5)
-    with pytest.raises(UserError, match="5 x 5"):
-        reconstruct(vae, torch.zeros(3, 7, 7))
-
-
-def test_a_decoder_that_ignores_its_code_has_the_error_of_the_mean_kernel(vae, kernels):
     vae.decode = lambda codes: (kernels.mean(0).expand(len(codes), -1, -1), None)
     _, error, spread = reconstruct(vae, kernels)
-    assert error == pytest.approx(spread, rel=1e-6)
+    assert error == pytest.approx(spread, rel=1e-6)  # a decoder that ignores its code
+
+
+@pytest.mark.parametrize(("latent", "code"), [(2, [2.0, -1.0]), (3, [0.0, 2.0, 0.0])])
+def test_a_latent_grid_is_of_decoded_codes(latent, code):
+    vae = KernelVAE(5, hidden=4, latent=latent).requires_grad_(False)
+    grid = latent_grid(vae, [-1.0, 0.0, 2.0])
+    assert grid.shape == (3, 3, 5, 5)
+    # in a plane the second coordinate is -1 and the first 2; else the second alone is 2
+    found = grid[0, 2] if latent == 2 else grid[1, 2]
+    torch.testing.assert_close(found, vae.decode(torch.tensor([code]))[0][0])

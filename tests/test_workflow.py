@@ -225,7 +225,7 @@ def test_classifiers_are_trained_and_tested_as_the_config_says(finished, prior):
     given = {"priors": priors, "init": init, "penalty": penalty}
     ((net, _),) = train_classifiers(data["target"], settings, [(1, 0)], n=10, **given)
     batch = finished.folder / CELL.format(prior) / "batch0.safetensors"
-    tensors, _ = load_tensors(batch, kind="weights")
+    tensors, _ = load_tensors(batch, kind="classifiers")
     for name, value in net.state_dict().items():
         assert torch.equal(value, tensors[f"split1-seed0/{name}"])
     chosen, _ = few_shot_subset(data["target"].train_targets, 10, 1, settings.validation)

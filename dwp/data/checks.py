@@ -53,8 +53,7 @@ def _by(shape: Sequence[object]) -> str:
 
 def _array(values: Any) -> np.ndarray:
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        return values.detach().cpu().numpy()
     if isinstance(values, (list, tuple)) and len(values):
         return np.stack([_array(value) for value in values])
     array = np.asarray(values)
@@ -69,15 +68,15 @@ def _images(data: np.ndarray, shape: tuple[int, int, int] | None) -> np.ndarray:
     grey = {(height, width), (height * width,)} if channels == 1 else set()
     if found == (channels, height, width) != (height, width, channels):
         data = np.moveaxis(data, 1, 3)
-    elif found not in {(height, width, channels), *grey}:
+    elif found not in {(height, width, channels), *grey} or data.size == 0:
         raise ValueError(f"data of {_by(data.shape)}")
     kind = data.dtype.kind
-    if kind not in "buif" or data.size == 0:
-        raise ValueError(f"data of type {data.dtype}, {_by(data.shape)}")
+    if kind not in "buif":
+        raise ValueError(f"data of type {data.dtype}")
     low, high = data.min(), data.max()
     if kind == "b" or (kind == "f" and low >= -_SLACK and high <= 1 + _SLACK):
         data = np.rint(255.0 * np.clip(data, 0, 1))
-    elif not (low >= 0 and high <= 255) or high == 1 or (data != np.rint(data)).any():
+    elif not (low >= 0 and high <= 255) or high == 1 or (kind == "f" and (data % 1).any()):
         raise ValueError(f"data of type {data.dtype} from {low} to {high}")
     return np.array(data, np.uint8, order="C").reshape(
         (-1, height, width, channels) if channels > 1 else (-1, height, width)
@@ -100,6 +99,6 @@ def _labels(targets: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         raise ValueError(f"targets of type {targets.dtype}, {_by(targets.shape)}")
     if not (targets.min() >= 0 and targets.max() < len(classes)):
         raise ValueError(f"targets from {targets.min()} to {targets.max()}")
-    if (targets != np.rint(targets)).any():
+    if targets.dtype.kind == "f" and (targets % 1).any():
         raise ValueError("targets that are not whole numbers")
     return targets.astype(np.int64)

@@ -66,9 +66,8 @@ def check_ranges(choice: Choice) -> None:
     for part in ("train", "test"):
         first, end = setting.get(part, (0, inf))
         if first >= end:
-            raise UserError(
-                f"{part}: expected the first image and the one after the last, found {[first, end]}"
-            )
+            expected = "expected the first image and the one after the last"
+            raise UserError(f"{part}: {expected}, found {[first, end]}")
     if _overlap(*_ranges(setting)):
         raise UserError("test: holds images of train; set both, to different images")
 
@@ -96,10 +95,8 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
         if part in setting:
             first, end = setting[part]
             if end > len(train):
-                raise UserError(
-                    f"{name}: expected {part} to end at {len(train)}, the number of training "
-                    f"images, at most; found {end}"
-                )
+                message = f"expected {part} to end at {len(train)}, its training images, at most"
+                raise UserError(f"{name}: {message}; found {end}")
             images, targets = train.images[first:end], train.targets[first:end]
         classes = setting.get("classes", test.targets.unique().tolist())
         if lacking := sorted(set(classes) - set(targets.tolist())):
@@ -110,9 +107,8 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
         parts += [images, targets]
     images, targets, test_images, test_targets = parts
     if torch.equal(images, test_images):
-        raise UserError(
-            f"{name}: training and test part are the same {len(images)} images; take others for one"
-        )
+        same = f"training and test part are the same {len(images)} images"
+        raise UserError(f"{name}: {same}; take others for one")
     count = setting.get("enlarge", len(images))
     if count < len(images):
         raise UserError(f"{name}: expected enlarge from {len(images)} up, as it has as many images")

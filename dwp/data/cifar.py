@@ -75,10 +75,8 @@ class CIFAR10(ImageDataset):
         for file in files:
             content = contents.get(file, b"")
             if len(content) % length or not content:
-                raise UserError(
-                    f"{self._path}: expected rows of {length} bytes in {file}, found "
-                    f"{len(content)} bytes; get it again"
-                )
+                message = f"expected rows of {length} bytes in {file}, found {len(content)} bytes"
+                raise UserError(f"{self._path}: {message}; get it again")
             if identify(content) != f"{self.folder}/{file}":
                 warn_unknown(self._path / file, f"{self.folder}/{file}")
             rows.append(np.frombuffer(content, np.uint8).reshape(-1, length))

@@ -31,12 +31,12 @@ class Digits(ImageDataset):
     classes = tuple("0123456789")
 
     def _read(self, train: bool, download: bool) -> None:
-        small = load_digits()
-        targets = torch.from_numpy(small.target).long()
+        small, labels = load_digits(return_X_y=True)  # (1797, 64), (1797,)
+        targets = torch.from_numpy(np.asarray(labels)).long()
         test = torch.zeros(len(targets), dtype=torch.bool)
         test[balanced_order(targets, TEST_SIZE, generator("digits"))] = True
         chosen = ~test if train else test
-        self.data = torch.from_numpy(_enlarge(small.images[chosen.numpy()]))
+        self.data = _enlarge(np.asarray(small)[chosen.numpy()].reshape(-1, 8, 8))
         self.targets = targets[chosen]
 
 
@@ -46,5 +46,5 @@ def _enlarge(images: np.ndarray) -> np.ndarray:
     inner = slice(_MARGIN, _MARGIN + _INNER)
     for target, image in zip(result, images, strict=True):
         grey = Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8))
-        target[inner, inner] = grey.resize((_INNER, _INNER), Image.Resampling.BICUBIC)
+        target[inner, inner] = np.asarray(grey.resize((_INNER, _INNER), Image.Resampling.BICUBIC))
     return result

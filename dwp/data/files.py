@@ -47,7 +47,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{path}: not a readable archive ({error}); get it again") from None
 
 
-def download(urls: Iterable[str], destination: Path, check: Callable[[Path], bool]) -> None:
+def download(urls: Iterable[str], destination: Path, check: Callable[[Path], object]) -> None:
     """Fetch a file from the first of several addresses that gives the right content.
 
     Args:

@@ -3,7 +3,6 @@
 A file is a big-endian header, then unsigned bytes; plain or gzipped.
 """
 
-import functools
 import gzip
 import zlib
 from pathlib import Path
@@ -15,10 +14,8 @@ from dwp.data.files import KNOWN, download, identify, warn_unknown
 from dwp.data.images import ImageDataset
 from dwp.errors import UserError
 
-FILES = (
-    *("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    *("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-)
+_KINDS = "images-idx3-ubyte", "labels-idx1-ubyte"
+FILES = tuple(f"{part}-{kind}" for part in ("train", "t10k") for kind in _KINDS)
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -46,18 +43,14 @@ def read_idx(path: Path, known: str, strict: bool = False) -> np.ndarray:
         shape = np.frombuffer(content, ">u4", content[3], 4)
         array = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise UserError(
-            f"{path}: expected an idx file of unsigned bytes, plain or gzipped; found {error}; get "
-            "it again"
-        ) from None
+        message = f"expected an idx file of unsigned bytes, plain or gzipped; found {error}"
+        raise UserError(f"{path}: {message}; get it again") from None
     found = identify(content) or identify(stored)
     if found is None and not strict:
         warn_unknown(path, known)
     elif found != known:
-        raise UserError(
-            f"{path}: holds {found or 'content that dwp does not know'}, expected {known}; replace "
-            "it"
-        )
+        found = found or "content that dwp does not know"
+        raise UserError(f"{path}: holds {found}, expected {known}; replace it")
     return array
 
 
@@ -89,11 +82,9 @@ class IdxDataset(ImageDataset):
             self._path = archive
             self.data, self.targets = self._read_archive(archive, train)
         elif not missing:
-            self._path = folder
-            self.data, self.targets = (
-                read_idx(found[file], f"{self.name}/{file}", self.strict)
-                for file in (FILES[:2] if train else FILES[2:])
-            )
+            self._path, files = folder, FILES[:2] if train else FILES[2:]
+            read = (read_idx(found[file], f"{self.name}/{file}", self.strict) for file in files)
+            self.data, self.targets = read
         elif download:
             self._download(root, folder, missing)
             self._read(train, False)
@@ -104,15 +95,15 @@ class IdxDataset(ImageDataset):
                 f"{self.archive}; put it there, from {self.urls[0]}, or allow the download"
             )
 
+    def _read_archive(self, path: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
     def _download(self, root: Path, folder: Path, missing: list[str]) -> None:
         for file in missing:
-            path, known = folder / f"{file}.gz", f"{self.name}/{file}"
-            check = functools.partial(_is_known, known=known)
-            download([url + path.name for url in self.urls], path, check)
-
-
-def _is_known(path: Path, known: str) -> bool:
-    return read_idx(path, known, strict=True).size > 0
+            known, urls = f"{self.name}/{file}", [f"{url}{file}.gz" for url in self.urls]
+            download(
+                urls, folder / f"{file}.gz", lambda path, k=known: read_idx(path, k, True).size
+            )
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:

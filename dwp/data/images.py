@@ -37,8 +37,8 @@ class ImageDataset(VisionDataset):
     """
 
     classes: tuple[str, ...]
-    data: torch.Tensor
-    targets: torch.Tensor
+    data: Any  # until they are checked, anything
+    targets: Any
     _path: Path | None = None  # the file or folder read, for messages
 
     def __init__(
@@ -49,7 +49,8 @@ class ImageDataset(VisionDataset):
         target_transform: Callable | None = None,
         download: bool = False,
     ) -> None:
-        super().__init__(root, transform=transform, target_transform=target_transform)
+        # torchvision takes no root as well, whatever its annotation
+        super().__init__(root, None, transform, target_transform)  # pyright: ignore
         self.train = train
         self._read(train, download)
         shape = getattr(self, "image_shape", None)

@@ -78,7 +78,7 @@ def read_archive(
             )
         parts[0].extend(own[test:][:train])
         parts[1].extend(own[:test])
-    return Archive(*map(_stack, parts), skipped)
+    return Archive(_stack(parts[0]), _stack(parts[1]), skipped)
 
 
 def _pictures(path: Path) -> tuple[list[tuple[str, int, bytes]], int]:
@@ -109,7 +109,7 @@ def _digest(content: bytes) -> str:
 
 
 def _stack(rows: list[tuple[str, int, bytes]]) -> Part:
-    rows = sorted((key[::-1], *rest) for key, *rest in rows)
+    rows = sorted(rows, key=lambda row: (row[0][::-1], *row[1:]))
     images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, 28, 28)
     return images, np.array([row[1] for row in rows], np.uint8)
 

@@ -1,9 +1,6 @@
 """Data sets of one's own: classes in files, whatever they are derived from."""
 
-import contextlib
 import inspect
-import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,7 @@ from dwp.data._torchvision import VisionDataset
 from dwp.data.checks import checked
 from dwp.data.images import ImageDataset
 from dwp.errors import UserError
-from dwp.registry import find_class
+from dwp.registry import find_class, in_one_line
 
 
 def own_class(name: str) -> type:
@@ -22,8 +19,7 @@ def own_class(name: str) -> type:
         UserError: no such class, or its `image_shape` or `classes` are not what they must be.
     """
     known = {name: each.location for name, each in DATASETS.items()}
-    with _in_one_line(name):
-        found = find_class("data set", name, known, ("image_shape", "classes"))
+    found = find_class("data set", name, known, ("image_shape", "classes"))
     shape, classes = found.image_shape, found.classes
     numbers = isinstance(shape, (tuple, list)) and all(isinstance(n, int) and n > 0 for n in shape)
     if not numbers or len(shape) != 3:
@@ -42,7 +38,7 @@ def load_own(name: str, root: str | Path, train: bool, download: bool) -> ImageD
     take.
     """
     found, arguments = own_class(name), {"root": root, "train": train, "download": download}
-    with _in_one_line(name):
+    with in_one_line(name, "data and targets, or pairs of them"):
         parameters = inspect.signature(found).parameters
         if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
             arguments = {key: arguments[key] for key in arguments if key in parameters}
@@ -78,18 +74,3 @@ class _Held(ImageDataset):
 
 def _refusal(name: str, message: Any) -> UserError:
     return UserError(f"{name}: expected {message}; see examples/new_data_set.py")
-
-
-@contextlib.contextmanager
-def _in_one_line(name: str) -> Iterator[None]:
-    """Raise what the user's code raises as a `UserError` with its line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        file = Path(name.partition(":")[0]).name
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename).name == file] or ["?"]
-        found = f"{type(error).__name__}: {' '.join(str(error).split())} (line {lines[-1]})"
-        raise _refusal(name, f"data and targets, or pairs of them; found {found}") from None

@@ -1,4 +1,4 @@
-"""What is reported of a trained classifier."""
+"""The metrics of a trained classifier."""
 
 from dataclasses import replace
 
@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from dwp.devices import Precision
 from dwp.evaluation.metrics import classification_metrics, ood_auroc
+from dwp.fast import visible
+from dwp.isolated import isolated
 from dwp.nn.bayesian import bayesian_layers, kl
 from dwp.nn.predict import predict
 from dwp.priors.kl import DEFAULT, Estimation
@@ -15,6 +17,7 @@ from dwp.seeds import Source
 _KL_DRAWS = 10  # draws that a reported KL is averaged over, for pairs where it is estimated
 
 
+@isolated()
 def evaluate_classifier(
     net: nn.Module,
     *,
@@ -27,29 +30,32 @@ def evaluate_classifier(
     precision: Precision = "float32",
     estimation: Estimation = DEFAULT,
 ) -> dict[str, float]:
-    """Return what is reported of a trained net.
+    """Return the metrics of a trained net.
 
     `train_nll` (mean nats per example of one weight sample); for a Bayesian net `kl_<layer>`, `kl`
     and `elbo` (nats, of the whole training set; an estimated KL is the mean of 10 draws; always at
     temperature 1, whatever factor the KL had in training); for the ensemble of all weight samples,
     for one sample and for the mean weights `<which>_accuracy`, `_nll` (mean nats), `_ece`,
     `_brier`; `ensemble_ood_auroc` by predictive entropy. A deterministic net has one prediction,
-    which stands in all three places. The weight samples of an ensemble's members stand beside each
-    other: `train_nll`, the KL and the ELBO are means over the members, `sample` and `mean` are of
-    the first.
+    so these three are equal. Of an ensemble of nets, `train_nll`, the KL and the ELBO are means
+    over the members, `sample` and `mean` are of the first.
 
     Args:
         net: the trained net; its Bayesian layers, if any, have priors.
         train: training images (n, c, h, w) in [0, 1] and targets (n,).
         test: test images and targets.
-        out_of_domain: images of another domain.
+        out_of_domain: out-of-distribution images.
         samples: weight samples of the ensemble; 0 for a deterministic net.
-        generator: where the samples come from; for an ensemble one for each member.
+        generator: the source of the samples; for an ensemble one for each member.
         members: nets in `net`, if it is a stack of them.
         precision: of the products of predictions; KLs are computed in float32.
-        estimation: the bound to report of a KL without a closed form.
+        estimation: the bound to report for a KL without a closed form.
     """
     options = {"members": members, "precision": precision}
+    some = train[0][:1].repeat(1, members, 1, 1).to(next(net.parameters(), train[0]).device)
+    height, width = visible(net, some).shape[2:]
+    train, test = ((images[..., :height, :width], targets) for images, targets in (train, test))
+    out_of_domain = out_of_domain[..., :height, :width]
     fitted = predict(net, train[0], samples=samples, generator=generator, **options)
     targets = train[1].cpu()
     train_nll = sum(classification_metrics(p, targets)["nll"] for p in fitted) / len(fitted)
@@ -70,6 +76,6 @@ def evaluate_classifier(
     for which, probabilities in predictions.items():
         for name, value in classification_metrics(probabilities, test[1]).items():
             metrics[f"{which}_{name}"] = value
-    strange = predict(net, out_of_domain, samples=samples, generator=generator, **options)
-    metrics["ensemble_ood_auroc"] = ood_auroc(predictions["ensemble"], strange.mean(0))
+    ood = predict(net, out_of_domain, samples=samples, generator=generator, **options).mean(0)
+    metrics["ensemble_ood_auroc"] = ood_auroc(predictions["ensemble"], ood)
     return metrics

@@ -1,14 +1,14 @@
-"""Initialisation crossed with prior: what each of the two is worth."""
+"""Initialisation crossed with prior: how much each of the two contributes."""
 
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from dwp.errors import UserError
-from dwp.evaluation.statistics import paired_tests, split_means, summarise, with_holm
+from dwp.evaluation.statistics import paired_tests, summarise, unit_means, with_holm
 
 METRICS = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece")
-"""What is told of every cell."""
+"""The metrics that are compared."""
 
 EFFECTS = ("both", "init", "prior", "interaction")
 """The parts of a difference, in the order of tables; see `effects`."""
@@ -17,12 +17,12 @@ EFFECTS = ("both", "init", "prior", "interaction")
 def factorial(
     runs: pd.DataFrame, reference: Mapping[str, str], by: Sequence[str] = ("domain", "n", "metric")
 ) -> pd.DataFrame:
-    """Mean of every cell, tested against the reference's prior and init.
+    """Return the mean of every cell, tested against the reference's prior and init.
 
     Args:
-        runs: a tidy table of runs (see `dwp.evaluation.statistics`), with several inits and priors.
+        runs: a tidy table of runs (see `dwp.evaluation.tables`), with several inits and priors.
         reference: a `prior` and an `init`, both by name.
-        by: columns that tell tables apart that are compared each by itself.
+        by: columns whose combinations are compared separately.
 
     Returns:
         A row per combination of `by`, prior and init: the columns of `summarise`, and of two paired
@@ -42,11 +42,10 @@ def factorial(
             for which, name in reference.items()
         )
     )
-    numbers = ["difference", "interval", "p", "p_holm"]
     for which in reference:
-        own = tests.loc[tests["compared"] == which, [*cell, *numbers]]
-        own = own.rename(columns={name: f"{which}_{name}" for name in numbers})
-        table = table.merge(own.astype(table.dtypes[cell]), "left", cell)  # categories keep order
+        own = tests[tests["compared"] == which].set_index(cell)
+        own = own[["difference", "interval", "p", "p_holm"]].add_prefix(f"{which}_")
+        table = table.join(own, on=cell)
     return table
 
 
@@ -58,10 +57,10 @@ def effects(
 ) -> pd.DataFrame:
     """Split the difference between two cells that differ in prior and init into parts.
 
-    "both" is the whole difference, full minus reference. "init" is what changing the init alone
-    gives, the mean of its two values: with the reference's prior and with the full cell's. "prior"
-    is the same of the prior. These two add up to "both". "interaction" is how much more
-    either gives beside the other's change than without it.
+    "both" is the whole difference, full minus reference. "init" is the gain from changing only the
+    init, the mean of its two values: with the reference's prior and with the full cell's. "prior"
+    is the same for the prior. These two add up to "both". "interaction" is how much more
+    either gives together with the other's change than without it.
 
     Args:
         runs: see `factorial`.
@@ -75,18 +74,17 @@ def effects(
     Raises:
         UserError: one of the four cells has no runs.
     """
-    cell = ["prior", "init"]
-    means = split_means(runs, [*by, *cell])
-    of = {}
-    for prior in (full["prior"], reference["prior"]):
-        for init in (full["init"], reference["init"]):
-            chosen = means[(means["prior"] == prior) & (means["init"] == init)]
-            if chosen.empty:
-                raise UserError(f"no run has the prior '{prior}' and the init '{init}'")
-            of[prior, init] = chosen.set_index([*by, "split"])["value"]
-    both = of[full["prior"], full["init"]]
-    neither = of[reference["prior"], reference["init"]]
-    of_init, of_prior = of[reference["prior"], full["init"]], of[full["prior"], reference["init"]]
+    means = unit_means(runs, [*by, "prior", "init"]).set_index([*by, "split"])
+
+    def cell(prior: str, init: str) -> pd.Series:
+        chosen = means[(means["prior"] == prior) & (means["init"] == init)]
+        if chosen.empty:
+            raise UserError(f"no run has the prior '{prior}' and the init '{init}'")
+        return chosen["value"]
+
+    both, neither = cell(**full), cell(**reference)
+    of_init = cell(reference["prior"], full["init"])
+    of_prior = cell(full["prior"], reference["init"])
     parts = {
         "both": both - neither,
         "init": ((of_init - neither) + (both - of_prior)) / 2,

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dwp.errors import UserError
@@ -18,7 +19,7 @@ _PART = 100  # kernels whose distances to all others are held at once
 @torch.no_grad()
 def score(
     prior: KernelPrior,
-    kernels: Tensor,
+    kernels: ArrayLike | Tensor,
     *,
     seed: int = 0,
     samples: int = 10,
@@ -28,7 +29,7 @@ def score(
 
     Args:
         prior: any prior with a density or a bound of one.
-        kernels: (n, k, k) or (n, 1, k, k).
+        kernels: (n, k, k) or (n, 1, k, k), a tensor or an array of NumPy.
         seed: of the sampled terms.
         samples: draws of z that the terms of a VAE's bound are averaged over.
         importance_samples: draws of z for a VAE's log p(w).
@@ -45,34 +46,39 @@ def score(
     Raises:
         UserError: the prior has no density, or the kernels are of another size.
     """
-    kernels = check_kernels(kernels, prior.kernel_size).to(prior.dtype)
+    checked = check_kernels(kernels, prior.kernel_size).to(prior.dtype)
     if samples < 1 or importance_samples < 1:
         raise UserError("samples and importance samples: expected at least 1")
     draws = generator("score", seed)
     if isinstance(prior, KernelVAE):
         estimator = "importance-weighted"
         density = partial(prior.importance_log_prob, samples=importance_samples, generator=draws)
-        pairs = [prior.elbo_terms(kernels, draws) for _ in range(samples)]
+        pairs = [prior.elbo_terms(checked, draws) for _ in range(samples)]
         log_likelihood, kl = (torch.stack(terms).mean(0) for terms in zip(*pairs, strict=True))
-        log_prob = density(kernels)
+        log_prob = density(checked)
     else:
         estimator, density = "exact", prior.log_prob
-        log_prob = log_likelihood = density(kernels)
+        log_prob = log_likelihood = density(checked)
         kl = torch.zeros_like(log_prob)
     return {
-        "n": len(kernels),
+        "n": len(checked),
         "elbo": _summary(log_likelihood - kl),
         "log_likelihood": _summary(log_likelihood),
         "kl": _summary(kl),
         "log_prob": {**_summary(log_prob), "estimator": estimator},
-        "at_zero": float(density(torch.zeros_like(kernels[:1]))),
+        "at_zero": float(density(torch.zeros_like(checked[:1]))),
         "at_initial": float(density(prior.initial(1000, draws)).mean()),
     }
 
 
 @torch.no_grad()
 def nearest(
-    prior: KernelPrior, train: Tensor, test: Tensor, *, seed: int = 0, samples: int = 1000
+    prior: KernelPrior,
+    train: ArrayLike | Tensor,
+    test: ArrayLike | Tensor,
+    *,
+    seed: int = 0,
+    samples: int = 1000,
 ) -> dict:
     """Return how near a prior's samples lie to the kernels it was fitted to.
 
@@ -93,13 +99,15 @@ def nearest(
     Raises:
         UserError: kernels are of another size, or the prior is improper.
     """
-    train, test = (check_kernels(part, prior.kernel_size).to(prior.dtype) for part in (train, test))
+    fitted, fresh = (
+        check_kernels(part, prior.kernel_size).to(prior.dtype) for part in (train, test)
+    )
     draws = generator("nearest", seed)
     drawn = prior.sample(samples, draws)
-    chosen = test[torch.randperm(len(test), generator=draws)[:samples]]
+    chosen = fresh[torch.randperm(len(fresh), generator=draws)[:samples]]
     return {
-        "nearest_sample": _quantiles(_distance_to_nearest(drawn, train)),
-        "nearest_test": _quantiles(_distance_to_nearest(chosen, train)),
+        "nearest_sample": _quantiles(_distance_to_nearest(drawn, fitted)),
+        "nearest_test": _quantiles(_distance_to_nearest(chosen, fitted)),
     }
 
 

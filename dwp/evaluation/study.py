@@ -1,5 +1,6 @@
-"""What a prior prefers, and what its code keeps of a kernel."""
+"""Studies of priors over kernels: KL against width, reconstructions, latent space."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -26,24 +27,24 @@ def kl_by_width(
     seed: int = 0,
     most: int = 1000,
 ) -> pd.DataFrame:
-    """Tell the KL of the posterior q = N(w, deviation^2) from priors, for kernels and for noise.
+    """Return the KL of posteriors q = N(w, deviation^2) from priors, for kernels and for noise.
 
-    Noise is white and Gaussian, with the mean square weight of the kernels: a prior that looks at
-    the size of weights alone gives both the same KL, one that knows kernels tells them apart.
-    Atanov et al. 2019 show such curves of the DWP and the standard normal.
+    Noise is white and Gaussian, with the mean square weight of the kernels: a prior that depends on
+    the size of weights alone gives both the same KL, one that knows kernels does not. Atanov et al.
+    2019 show such curves of the DWP and the standard normal.
 
     Args:
         priors: by name; each needs a KL of `GaussianKernels` from it.
-        kernels: w (n, k, k) or (n, 1, k, k), the same in number as noise is drawn.
+        kernels: w (n, k, k) or (n, 1, k, k); as many are drawn of noise.
         deviations: standard deviations of every weight under q.
         seed: of the choice of kernels, the noise and the draws from q; the draws are the same for
             all priors.
-        most: kernels; of more so many are chosen.
+        most: the number of kernels to choose, if there are more.
 
     Returns:
-        A row for each of what `w` is ("kernels" or "noise"), `prior` and `deviation`: the `nature`
-        of the KL (see `dwp.priors.kl_nature`), `n`, and the `mean` over w in nats per kernel with
-        its `standard_error`.
+        A row for each `w` ("kernels" or "noise"), `prior` and `deviation`: the `nature` of the KL
+        (see `dwp.priors.kl_nature`), `n`, and the `mean` over w in nats per kernel with its
+        `standard_error`.
 
     Raises:
         UserError: the kernels are of another size than a prior's, or a deviation is not positive.
@@ -54,28 +55,22 @@ def kl_by_width(
     kernels = check_kernels(kernels)
     draws = generator("kl by width", seed)
     kernels = kernels[torch.randperm(len(kernels), generator=draws)[:most]]
-    noise = torch.randn(kernels.shape, generator=draws) * kernels.square().mean().sqrt()
+    noise = (
+        torch.randn(kernels.shape, generator=draws, dtype=kernels.dtype)
+        * kernels.square().mean().sqrt()
+    )
     rows = []
     for w, means in (("kernels", kernels), ("noise", noise)):
-        for name, prior in priors.items():
+        for (name, prior), deviation in itertools.product(priors.items(), deviations):
             check_kernels(means, prior.kernel_size)
-            for deviation in deviations:
-                log_variance = torch.full_like(means, 2 * math.log(deviation))
-                posterior = GaussianKernels(means, log_variance)
-                random = generator("kl by width", seed, w, deviation)
-                kl = kl_divergence(posterior, prior, random).double()
-                rows.append(
-                    {
-                        "w": w,
-                        "prior": name,
-                        "deviation": deviation,
-                        "nature": kl_nature(posterior, prior),
-                        "n": len(kl),
-                        "mean": kl.mean().item(),
-                        "standard_error": kl.std().item() / math.sqrt(len(kl)),
-                    }
-                )
-    return pd.DataFrame(rows)
+            posterior = GaussianKernels(means, torch.full_like(means, 2 * math.log(deviation)))
+            random = generator("kl by width", seed, w, deviation)
+            kl = kl_divergence(posterior, prior, random).double()  # (n,)
+            error = kl.std().item() / math.sqrt(len(kl))
+            nature = kl_nature(posterior, prior)
+            rows.append((w, name, deviation, nature, len(kl), kl.mean().item(), error))
+    columns = ["w", "prior", "deviation", "nature", "n", "mean", "standard_error"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @torch.no_grad()
@@ -89,8 +84,8 @@ def reconstruct(prior: KernelVAE, kernels: Tensor) -> tuple[Tensor, float, float
     Returns:
         The decoder's mean (n, k, k) at the encoder's mean of each kernel; the error, the root mean
         square difference of a weight from its reconstruction; and the kernels' spread, the root
-        mean square difference of a weight from the mean kernel, which is the error of a prior that
-        decodes everything to that.
+        mean square difference of a weight from the mean kernel: the error of a prior that decodes
+        every code to that kernel.
 
     Raises:
         UserError: the kernels are of another size than the prior's.
@@ -100,3 +95,25 @@ def reconstruct(prior: KernelVAE, kernels: Tensor) -> tuple[Tensor, float, float
     error = (decoded - kernels).square().mean().sqrt().item()
     spread = (kernels - kernels.mean(0)).square().mean().sqrt().item()
     return decoded, error, spread
+
+
+@torch.no_grad()
+def latent_grid(prior: KernelVAE, values: Sequence[float]) -> Tensor:
+    """Decode a grid of codes.
+
+    Args:
+        prior: a VAE.
+        values: v values of a coordinate.
+
+    Returns:
+        Mean kernels. Of two latent dimensions (v, v, k, k): `grid[i, j]` has the i-th value of the
+        second coordinate and the j-th of the first. Of another number (latent, v, k, k): each
+        coordinate in turn has the values, the others are zero.
+    """
+    value = torch.tensor(values, dtype=next(prior.parameters()).dtype)
+    if prior.latent == 2:
+        codes = torch.cartesian_prod(value, value).flip(1)  # (v * v, 2), the first changes fastest
+    else:
+        codes = torch.eye(prior.latent, dtype=value.dtype)[:, None] * value[:, None]
+    kernels = prior.decode(codes.reshape(-1, prior.latent))[0]
+    return kernels.unflatten(0, (-1, len(values)))

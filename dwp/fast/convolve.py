@@ -1,91 +1,67 @@
-"""Convolutions by other algorithms than torch's, where these are faster."""
+"""Convolutions and max-pools by other algorithms than torch's, where these are faster."""
+
+import functools
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import has_matrix_units
-from dwp.fast.once import differentiable_once
-from dwp.fast.pool import FastMaxPool2d
 from dwp.fast.tiles import by_tiles, share_of_products
+from dwp.fast.windows import windows
 
 _FEW = 8  # channels; the matrix units take multiples of so many numbers
 _SHARE = 0.5  # of the products; small ones are slower than one large convolution
 _HALF_SHARE = 0.3  # the same, where the large one is in bfloat16
 
 
-class ProductConv2d(nn.Conv2d):
-    """A convolution by `convolve`."""
-
-    def _conv_forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return convolve(self, inputs, weight, bias)
-
-
-def use_fast_layers(net: nn.Module) -> nn.Module:
-    """Have a net's plain convolutions and max-pools computed by `convolve` and `dwp.fast.pool`.
-
-    In place; return the net.
-    """
-    faster = {nn.Conv2d: ProductConv2d, nn.MaxPool2d: FastMaxPool2d}
-    for module in net.modules():
-        module.__class__ = faster.get(type(module), type(module))
-    return net
-
-
-def convolve(
-    layer: nn.Conv2d,
-    inputs: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    polynomials: bool = True,
-) -> Tensor:
-    """Return the outputs of a convolution, with these weights and biases in place of its own.
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    """Return `torch.conv2d` of the same arguments.
 
     On a GPU a convolution in groups (the runs of a stack; see `dwp.nn.stack`), or of fewer than 8
     channels, becomes one product for each group: of the patches of the inputs and the kernels. It
     is faster there than cuDNN's kernels (docs/gpu.md), and takes as much more memory as a kernel
     has pixels. On a CPU one of many channels becomes products of polynomials, in float32 also
-    where `dwp.devices.products` asks for less but the processor has no matrix units. Elsewhere, and
-    with strides and the like, it is torch's.
-
-    Args:
-        layer: what convolution it is.
-        inputs: (n, in, h, w).
-        weight: (out, in / groups, k, l).
-        bias: (out,), or None.
-        polynomials: whether they may be taken. Their rounding errors are as large at small outputs
-            as at the large ones beside them, and sums of positive numbers may come out negative.
+    where `dwp.devices.products` asks for less but the processor has no matrix units; but not one
+    without negative weights, as of a Bayesian layer's variances: the rounding errors are those of
+    the largest numbers of a tile, and small sums might come out negative. Elsewhere, and with
+    strides and the like, it is torch's.
     """
-    padding = layer.padding
-    simple = {*layer.stride, *layer.dilation} == {1} and layer.padding_mode == "zeros"
-    if not simple or isinstance(padding, str) or inputs.dim() != 4:
-        return nn.Conv2d._conv_forward(layer, inputs, weight, bias)
-    if inputs.is_cuda:
-        by_others = by_products if layer.groups > 1 or weight.shape[1] < _FEW else None
-    else:
-        by_others = by_tiles if polynomials and _pays(layer, inputs, weight) else None
-    if by_others is None:
-        return nn.Conv2d._conv_forward(layer, inputs, weight, bias)
-    if any(padding):
-        inputs = F.pad(inputs, (padding[1], padding[1], padding[0], padding[0]))
-    return by_others(inputs, weight, bias, layer.groups)
+    by_others = None
+    if {*_pair(stride), *_pair(dilation)} == {1} and input.dim() == 4 and padding != "same":
+        if input.is_cuda:
+            by_others = by_products if groups > 1 or weight.shape[1] < _FEW else None
+        elif input.device.type == "cpu" and not torch.compiler.is_compiling():
+            by_others = by_tiles if _pays(input, weight, _pair(padding), groups) else None
+    if by_others is None or input.shape[1] != groups * weight.shape[1]:
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    down, across = _pair(padding)
+    if down or across:
+        input = F.pad(input, (across, across, down, down))
+    return by_others(input, weight, bias, groups)
 
 
-def _pays(layer: nn.Conv2d, inputs: Tensor, weight: Tensor) -> bool:
-    """Whether products of polynomials are faster on a CPU."""
-    taps, across = weight.shape[2:]
-    size = [n + 2 * p - taps + 1 for n, p in zip(inputs.shape[2:], layer.padding, strict=True)]
-    if inputs.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64):
+def _pair(value: int | tuple[int, ...] | str) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    return (0, 0) if value == "valid" else (value[0], value[-1])
+
+
+def _pays(inputs: Tensor, weight: Tensor, padding: tuple[int, int], groups: int) -> bool:
+    """Whether products of polynomials are faster on a CPU, and as good."""
+    half, taps = torch.is_autocast_enabled("cpu"), weight.shape[2]
+    if weight.dtype not in (torch.float32, torch.float64) or (half and has_matrix_units()):
         return False
-    if taps != across or not 1 < taps < 8 or min(*size, len(inputs)) < 1:
+    size = [n + 2 * p - taps + 1 for n, p in zip(inputs.shape[2:], padding, strict=True)]
+    square = weight.shape[3] == taps and 1 < taps < 8 and min(*size, len(inputs)) > 0
+    if not square or not (half or inputs.dtype == weight.dtype):
         return False
-    half = torch.is_autocast_enabled("cpu")
-    if half and has_matrix_units():
-        return False
-    outputs = len(weight) // layer.groups
-    share = share_of_products((outputs, *weight.shape[1:]), *size)
-    return share < (_HALF_SHARE if half else _SHARE)
+    share = share_of_products((len(weight) // groups, *weight.shape[1:]), *size)
+    # of a kernel first, which has one mostly
+    return share < (_HALF_SHARE if half else _SHARE) and any(
+        bool((part < 0).any()) for part in (weight[0, 0].detach(), weight.detach())
+    )
 
 
 def by_products(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
@@ -99,51 +75,45 @@ def by_products(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int
     """
     if torch.is_autocast_enabled(inputs.device.type):
         inputs = inputs.to(torch.get_autocast_dtype(inputs.device.type))
-    kernel = weight.shape[2:]
-    patches = _Patches.apply if inputs.requires_grad else _patches
-    columns = patches(inputs, *kernel, groups)  # (G, n, h', w', k * l * in / G)
-    places, most = columns.shape[1:4], -columns.shape[4] % _FEW
-    kernels = weight.unflatten(0, (groups, -1)).permute(0, 1, 3, 4, 2).flatten(2)  # (G, o, width)
-    if most:  # rows that start where the matrix units can read them
-        columns, kernels = F.pad(columns, (0, most)), F.pad(kernels, (0, most))
+    maps = inputs.permute(0, 2, 3, 1).unflatten(3, (groups, -1))
+    patches = windows(maps, *weight.shape[2:])  # (n, h', w', G, c, k, l)
+    outer, columns = patches.shape[:3], patches.permute(3, 0, 1, 2, 5, 6, 4).flatten(4)
     columns = columns.flatten(1, 3)  # (G, n * h' * w', width)
+    kernels = weight.unflatten(0, (groups, -1)).permute(0, 1, 3, 4, 2).flatten(2)  # (G, o, width)
+    missing = -columns.shape[2] % _FEW
+    if missing:  # rows that start where the matrix units can read them
+        columns, kernels = F.pad(columns, (0, missing)), F.pad(kernels, (0, missing))
     if groups == 1:
         outputs = F.linear(columns[0], kernels[0], bias)[None]
     elif bias is None:
         outputs = torch.bmm(columns, kernels.transpose(1, 2))
     else:
         outputs = torch.baddbmm(bias.view(groups, 1, -1), columns, kernels.transpose(1, 2))
-    outputs = outputs.unflatten(1, places).permute(1, 2, 3, 0, 4)  # (n, h', w', G, o)
+    outputs = outputs.unflatten(1, outer).permute(1, 2, 3, 0, 4)  # (n, h', w', G, o)
     return outputs.flatten(3).contiguous().permute(0, 3, 1, 2)
 
 
-def _patches(inputs: Tensor, rows: int, columns: int, groups: int) -> Tensor:
-    """Return the patches (G, n, h', w', k * l * in / G) of inputs (n, in, h, w)."""
-    windows = inputs.unflatten(1, (groups, -1)).unfold(3, rows, 1).unfold(4, columns, 1)
-    # (n, G, c, h', w', k, l)
-    return windows.permute(1, 0, 3, 4, 5, 6, 2).flatten(4)
+def max_pool2d(input: Tensor, kernel_size: int | tuple[int, ...], **options: Any) -> Tensor:
+    """Return `torch.nn.functional.max_pool2d` of the same arguments.
 
-
-class _Patches(torch.autograd.Function):
-    """`_patches`, with a gradient that adds up the kernel's pixels one after another."""
-
-    @staticmethod
-    def forward(ctx, inputs: Tensor, rows: int, columns: int, groups: int) -> Tensor:
-        ctx.shape, ctx.kernel = inputs.shape, (rows, columns)
-        return _patches(inputs, rows, columns, groups)
-
-    @staticmethod
-    @differentiable_once("a layer that is a torch.nn.Conv2d itself has them")
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        n, channels, height, width = ctx.shape
-        rows, columns = ctx.kernel
-        groups, _, down, across = gradient.shape[:4]
-        parts = gradient.unflatten(4, (rows, columns, -1))  # (G, n, h', w', k, l, c)
-        result = gradient.new_zeros(groups, n, height, width, channels // groups)
-        for row in range(rows):
-            for column in range(columns):
-                place = result[:, :, row : row + down, column : column + across]
-                place += parts[:, :, :, :, row, column]
-        # channels last
-        result = result.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
-        return result, None, None, None
+    On a CPU maps with channels last, of which no gradient is wanted, become maxima of whole rows.
+    """
+    usual = {"stride": kernel_size, "padding": 0, "dilation": 1}
+    usual |= {"ceil_mode": False, "return_indices": False}
+    given = {name: value for name, value in options.items() if value is not None}
+    if (
+        {**usual, **given} != usual
+        or not isinstance(kernel_size, int)
+        or (torch.is_grad_enabled() and input.requires_grad)
+        or input.device.type != "cpu"
+        or input.dim() != 4
+        or min(input.shape[2:]) < kernel_size
+        or not input.is_contiguous(memory_format=torch.channels_last)
+    ):
+        return F.max_pool2d(input, kernel_size, **options)
+    down, across = (pixels // kernel_size * kernel_size for pixels in input.shape[2:])
+    maps = input.permute(0, 2, 3, 1)[:, :down, :across]  # (n, h, w, c)
+    for dimension in (1, 2):
+        rows = maps.unflatten(dimension, (-1, kernel_size)).unbind(dimension + 1)
+        maps = functools.reduce(torch.maximum, rows)
+    return maps.permute(0, 3, 1, 2)

@@ -1,46 +1,156 @@
-"""Convolutions and ELUs with frozen weights, and the gradient with respect to their input only.
+"""Kernel VAEs with frozen weights, and gradients with respect to their input only.
 
 A kernel VAE convolves maps of 3 to 7 pixels. Evaluated as products of polynomials (see
-`dwp.fast.toom_cook`), a 3 x 3 convolution from 5 x 5 to 5 x 5 pixels with padding takes 49 products a
-pair of channels instead of 225, one from 5 x 5 to 3 x 3 or back 25 instead of 81. Exact but for
+`dwp.fast.toom_cook`), a 3 x 3 convolution from 5 x 5 to 5 x 5 pixels with padding takes 49 products
+a pair of channels instead of 225, one from 5 x 5 to 3 x 3 or back 25 instead of 81. Exact but for
 rounding.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dwp.devices import full_width, has_matrix_units
-from dwp.fast.once import differentiable_once
+from dwp.devices import has_bfloat16, has_matrix_units
+from dwp.errors import UserError
+from dwp.fast.door import entered
 from dwp.fast.toom_cook import POINTS, balanced, evaluation
 
-FROZEN = "call requires_grad_(True) on the prior"  # of second derivatives
+Product = Callable[[Tensor], Tensor]
+
 _BLOCK = 2**18  # bytes
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
+
+
+def differentiable_once(backward: Callable) -> Callable:
+    """Have the `backward` of a `torch.autograd.Function` refuse to be differentiated.
+
+    `torch.autograd.function.once_differentiable` does so only where the incoming gradient depends
+    on something; of a constant one, second derivatives would silently be without this part.
+    """
+
+    @functools.wraps(backward)
+    def once(ctx: Any, *gradients: Tensor) -> Any:
+        if torch.is_grad_enabled():  # as under create_graph=True alone
+            raise UserError(
+                "second derivatives: a frozen prior has none by its faster path; compute its "
+                "values within dwp.fast.faster(False), or call requires_grad_(True) on it"
+            )
+        return backward(ctx, *gradients)
+
+    return once
+
+
+def in_parts(plain: Callable[..., Tensor], rows: Tensor, noise: Tensor, *arguments: Any) -> Tensor:
+    """Return values (n,) of rows (n, ...), given noise (n, S, ...) for each, part by part.
+
+    Memory does not grow with n: the gradient with respect to the rows is found with the values.
+
+    Args:
+        plain: computes the values of rows, each by itself, from rows, noise and the arguments.
+        rows: what the values are differentiable in.
+        noise: S draws a row.
+        *arguments: the others of `plain`.
+    """
+    # made first: what is kept of every part would lie between its maps and tear the heap
+    values, gradients = rows.new_empty(len(rows)), torch.zeros_like(rows)
+    wanted, size = rows.requires_grad and torch.is_grad_enabled(), max(1, _at_once(rows))
+    parts = (t.split(max(1, size // noise.shape[1])) for t in (rows, noise, values, gradients))
+    for part, draws, its_values, its_gradient in zip(*parts, strict=True):
+        part = part.detach().requires_grad_(wanted)
+        result = plain(part, draws, *arguments)
+        its_values.copy_(result.detach())
+        if wanted:
+            its_gradient.copy_(torch.autograd.grad(result.sum(), part)[0])
+    return _WithGradients.apply(rows, values, gradients)
+
+
+class _WithGradients(torch.autograd.Function):
+    """Values (n,), whose gradients with respect to rows (n, ...) are known."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, values: Tensor, gradients: Tensor) -> Tensor:
+        ctx.save_for_backward(gradients)
+        return values.clone()
+
+    @staticmethod
+    @differentiable_once
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (gradients,) = ctx.saved_tensors
+        return gradients * gradient.view(-1, *[1] * (gradients.dim() - 1)), None, None
+
+
+def run(
+    plain: Callable[..., Tensor], layers: nn.Sequential, heads: Sequence[nn.Conv2d], maps: Tensor
+) -> Tensor:
+    """Return maps (n, out, size', size') after layers and heads, those of `plain`.
+
+    By `frozen_stack` if no parameter is to be trained; on a GPU in float32 only, as with less
+    precision its matrix units make its library's convolutions the faster ones.
+
+    Args:
+        plain: computes the same from the other arguments.
+        layers: see `frozen_stack`.
+        heads: see `frozen_stack`.
+        maps: (n, in, size, size).
+    """
+    stack = _prepared(layers, heads, maps) or functools.partial(plain, layers, heads)
+    return torch.cat([stack(part) for part in maps.split(_at_once(maps))])
+
+
+def _prepared(
+    layers: nn.Sequential, heads: Sequence[nn.Conv2d], maps: Tensor
+) -> Callable[[Tensor], Tensor] | None:
+    """Return the frozen stack, one that the door keeps if its parameters are the same still."""
+    own = [parameter for module in (layers, *heads) for parameter in module.parameters()]
+    half_on_gpu = maps.is_cuda and (
+        torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
+    )
+    if half_on_gpu or not len(maps) or any(parameter.requires_grad for parameter in own):
+        return None
+    half = _half(maps)
+    key = half, maps.shape[-1], own[0].dtype, own[0].device
+    kept = entered().kept.setdefault(layers, {})
+    known, stack = kept.get(key, ([], None))
+    # the tensors are kept, so that no others can be at their addresses
+    if not known or not all(
+        parameter.is_set_to(tensor) and parameter._version == version
+        for parameter, (tensor, version) in zip(own, known, strict=True)
+    ):
+        stack = frozen_stack(layers, heads, maps.shape[-1], torch.bfloat16 if half else None)
+        kept[key] = [(parameter.detach(), parameter._version) for parameter in own], stack
+    return stack
+
+
+def _at_once(kernels: Tensor) -> int:
+    """Return how many kernels fit the cache, suffice for half precision, or fill a GPU."""
+    return 16384 if not kernels.is_cpu else 1024 if _half(kernels) else 256
+
+
+def _half(values: Tensor) -> bool:
+    wanted = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return wanted and values.is_cpu and values.dtype == torch.float32 and has_bfloat16()
 
 
 @dataclass
 class Step:
     """A convolution without its bias, the gradient with respect to its input, and what follows it.
 
-    By rows maps are (n, places, channels), else (places, n, channels).
+    By rows maps are (n, pixels, channels), else (pixels, n, channels).
     """
 
-    forward: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor], Tensor]
+    forward: Product
+    backward: Product
     bias: Tensor
     elu: bool = False
 
 
 def frozen_stack(
-    layers: Iterable[nn.Module],
-    heads: Sequence[nn.Conv2d],
-    size: int,
-    dtype: torch.dtype | None = None,
+    layers: nn.Sequential, heads: Sequence[nn.Conv2d], size: int, dtype: torch.dtype | None = None
 ) -> Callable[[Tensor], Tensor] | None:
     """Prepare a stack of layers whose weights stay as they are.
 
@@ -52,64 +162,59 @@ def frozen_stack(
         dtype: of the products and of the maps between them; None: that of the weights. In
             `torch.bfloat16` convolutions are dense products of rows, zeros included, if the
             processor has matrix units, which do such products many times faster (AMX); without
-            them transposed ones to 7 pixels and all of 8 places stay in the weights' precision.
+            them transposed ones to 7 pixels and all of 8 pixels stay in the weights' precision.
 
     Returns:
         A function from maps (n, in, size, size) to maps (n, out, size', size'), differentiable
         once, in its argument only; None for other layers, for which nothing is written here.
     """
-    weight = torch.cat([head.weight for head in heads]).detach()[:, :, 0, 0].T  # (in, out)
-    bias = torch.cat([head.bias for head in heads]).detach()
-    by_rows = dtype == torch.bfloat16 and has_matrix_units()
-    steps: list[Step] = []
-    try:
-        for layer in layers:
-            if isinstance(layer, nn.ELU) and layer.alpha == 1 and steps and not steps[-1].elu:
-                steps[-1].elu = True
-            else:
-                step, size = _convolution(layer, size, dtype, by_rows)
-                steps.append(step)
-    except NotImplementedError:
-        return None
-    steps.append(_pointwise(weight.to(dtype).contiguous(), bias))
+    by_rows, steps = dtype == torch.bfloat16 and has_matrix_units(), []
+    for layer in layers:
+        if isinstance(layer, nn.ELU) and layer.alpha == 1 and steps and not steps[-1].elu:
+            steps[-1].elu = True
+            continue
+        found = _convolution(layer, size, dtype, by_rows)
+        if found is None:
+            return None
+        products, size = found
+        steps.append(Step(*products, layer.bias.detach()))
+    weight, bias = (torch.cat([getattr(h, k) for h in heads]).detach() for k in ("weight", "bias"))
+    steps.append(Step(*_pointwise(weight[:, :, 0, 0].T, dtype), bias))
     order = (0, 1) if by_rows else (1, 0)
 
-    def run(maps: Tensor) -> Tensor:
+    def apply(maps: Tensor) -> Tensor:
         flat = maps.flatten(2).transpose(1, 2).permute(*order, 2)
-        result = _Run.apply(flat.to(dtype).contiguous(), steps).to(maps.dtype)
+        with torch.autocast(maps.device.type, enabled=False):
+            result = _Run.apply(flat.to(dtype).contiguous(), steps).to(maps.dtype)
         return result.permute(*order, 2).transpose(1, 2).unflatten(2, (size, size))
 
-    return run
+    return apply
 
 
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx, maps: Tensor, steps: list[Step]) -> Tensor:
         ctx.steps, kept = steps, []
-        with full_width():
-            for step in steps:
-                maps = step.forward(maps)
-                if step.elu:
-                    kept.append(_elu_(maps, step.bias))
-                else:
-                    maps += step.bias
+        for step in steps:
+            maps = step.forward(maps)
+            if step.elu:
+                kept.append(_elu_(maps, step.bias))
+            else:
+                maps += step.bias
         ctx.save_for_backward(*kept)
         return maps
 
     @staticmethod
-    @differentiable_once(FROZEN)
+    @differentiable_once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        kept = list(ctx.saved_tensors)
-        gradient = gradient.contiguous()
-        with full_width():
-            for step in reversed(ctx.steps):
-                if step.elu:
-                    # in place: a step before, the heads if no other, has made the gradient anew
-                    maps = kept.pop()
-                    gradient = gradient.to(maps)
-                    arguments = gradient, 1, 1, 1, True, maps
-                    gradient = _ELU_BACKWARD(*arguments, grad_input=gradient)
-                gradient = step.backward(gradient)
+        kept, gradient = list(ctx.saved_tensors), gradient.contiguous()
+        for step in reversed(ctx.steps):
+            if step.elu:
+                # in place: the step after this one, the heads if no other, made the gradient
+                maps = kept.pop()
+                gradient = gradient.to(maps)
+                _ELU_BACKWARD(gradient, 1, 1, 1, True, maps, grad_input=gradient)
+            gradient = step.backward(gradient)
         return gradient, None
 
 
@@ -120,8 +225,7 @@ def _elu_(maps: Tensor, bias: Tensor) -> Tensor:
     """
     if maps.is_cuda:
         return F.elu(maps.add_(bias), inplace=True)
-    rows = max(1, _BLOCK // maps[0].nbytes)
-    for block in maps.split(rows):
+    for block in maps.split(max(1, _BLOCK // maps[0].nbytes)):
         values = block.to(bias.dtype).add_(bias)
         torch.maximum(values, values.clamp_max(0).exp_().sub_(1), out=values)
         block.copy_(values)
@@ -130,107 +234,89 @@ def _elu_(maps: Tensor, bias: Tensor) -> Tensor:
 
 def _convolution(
     layer: nn.Module, size: int, dtype: torch.dtype | None, by_rows: bool
-) -> tuple[Step, int]:
+) -> tuple[tuple[Product, Product], int] | None:
+    """Return a layer's products, forward and back, and its maps' size; None: it has none here."""
     full = isinstance(layer, nn.ConvTranspose2d)
-    known = (full or isinstance(layer, nn.Conv2d)) and layer.padding_mode == "zeros"
-    square = known and layer.kernel_size[0] == layer.kernel_size[1]
-    if not square or {*layer.stride, *layer.dilation, layer.groups} != {1}:
-        raise NotImplementedError
+    if not (full or isinstance(layer, nn.Conv2d)) or layer.padding_mode != "zeros":
+        return None
     taps, padding = layer.kernel_size[0], layer.padding[0]
-    if layer.padding != (padding, padding) or padding >= taps or (full and padding):
-        raise NotImplementedError
-    weight, bias = layer.weight.detach(), layer.bias.detach()
-    weight = weight.permute(2, 3, 0, 1) if full else weight.permute(2, 3, 1, 0)  # (k, k, in, out)
-    result = size + taps - 1 if full else size + 2 * padding - taps + 1
+    square = layer.kernel_size == (taps, taps) and layer.padding == (padding, padding)
+    ones = {*layer.stride, *layer.dilation, layer.groups}
+    if not square or ones != {1} or padding >= taps or (full and padding):
+        return None
+    weight = layer.weight.detach()
     places = size + taps - 1 if full else size + 2 * padding
+    result = places if full else places - taps + 1
     if taps == 1:
-        return _pointwise(weight[0, 0].to(dtype).contiguous(), bias), result
-    many = min(size, result, weight.shape[2]) > 1
-    if many and not by_rows:
-        if places not in POINTS:
-            raise NotImplementedError
-        if places > (5 if full else 7):  # its maps are differences of larger numbers
-            dtype = None
-        return _toom_cook(weight, bias, size, padding, full, dtype), result
-    dense = _by_rows if by_rows else _all_at_once
-    return dense(weight.to(dtype), bias, size, result, padding, full), result
+        weight = weight[:, :, 0, 0]
+        return _pointwise(weight if full else weight.T, dtype), result
+    if by_rows or min(size, result, layer.in_channels) == 1:
+        # of every pixel and channel by itself: (size, size, in, size', size', out)
+        basis = torch.eye(layer.in_channels * size**2).to(weight)
+        convolve = F.conv_transpose2d if full else F.conv2d
+        dense = convolve(basis.view(-1, layer.in_channels, size, size), weight, padding=padding)
+        dense = dense.unflatten(0, (-1, size, size)).permute(1, 2, 0, 4, 5, 3).to(dtype)
+        return (_by_rows if by_rows else _all_at_once)(dense), result
+    if places not in POINTS:
+        return None
+    if places > (5 if full else 7):  # its maps are differences of larger numbers
+        dtype = None
+    weight = weight.permute(2, 3, 0, 1) if full else weight.permute(2, 3, 1, 0)  # (k, k, in, out)
+    return _toom_cook(weight, size, padding, full, dtype), result
 
 
-def _pointwise(weight: Tensor, bias: Tensor) -> Step:
+def _pointwise(weight: Tensor, dtype: torch.dtype | None) -> tuple[Product, Product]:
     """A 1 x 1 convolution; weight (in, out)."""
-    return Step(
-        lambda maps: maps.to(weight) @ weight, lambda gradient: gradient.to(weight) @ weight.T, bias
-    )
+    weight = weight.to(dtype).contiguous()
+    return lambda maps: maps.to(weight) @ weight, lambda maps: maps.to(weight) @ weight.T
 
 
-def _all_at_once(
-    weight: Tensor, bias: Tensor, size: int, result: int, padding: int, full: bool
-) -> Step:
-    """A convolution as a dense product a place: for maps of one pixel or of one channel."""
-    matrix = _dense(weight, size, result, padding, full).flatten(3, 4).flatten(0, 1)
+def _all_at_once(dense: Tensor) -> tuple[Product, Product]:
+    """A convolution as a dense product a pixel: for maps of one pixel or of one channel."""
 
-    def product(matrix: Tensor) -> Callable[[Tensor], Tensor]:
-        # matrix (places, channels, places after, channels after)
+    def product(matrix: Tensor) -> Product:
+        # matrix (pixels, channels, pixels after, channels after)
         matrices = matrix.permute(2, 0, 1, 3).flatten(1, 2).contiguous()
 
         def apply(maps: Tensor) -> Tensor:
-            flat = maps.to(matrices).transpose(0, 1).flatten(1)  # (n, places * channels)
+            flat = maps.to(matrices).transpose(0, 1).flatten(1)  # (n, pixels * channels)
             if matrices.shape[2] == 1:
                 return (matrices[:, :, 0] @ flat.T)[:, :, None]
             return torch.bmm(flat.expand(len(matrices), -1, -1), matrices)
 
         return apply
 
-    return Step(product(matrix), product(matrix.permute(2, 3, 0, 1)), bias)
+    matrix = dense.flatten(3, 4).flatten(0, 1)
+    return product(matrix), product(matrix.permute(2, 3, 0, 1))
 
 
-def _by_rows(
-    weight: Tensor, bias: Tensor, size: int, result: int, padding: int, full: bool
-) -> Step:
+def _by_rows(dense: Tensor) -> tuple[Product, Product]:
     """A convolution as a dense product a row: of all rows that it reads."""
-    matrix = _dense(weight, size, result, padding, full).flatten(4).flatten(1, 2)
-    used = [
-        (y, v)
-        for y in range(size)
-        for v in range(result)
-        if 0 <= (v - y if full else y - v + padding) < len(weight)
-    ]
 
-    def product(matrix: Tensor, used: list[tuple[int, int]]) -> Callable[[Tensor], Tensor]:
-        _, width, rows, width_after = matrix.shape  # rows * numbers in a row
-        parts = []
-        for row in range(rows):
-            read = [before for before, after in used if after == row]
+    def product(matrix: Tensor) -> Product:
+        # matrix (rows, numbers in a row, rows after, numbers in a row after)
+        parts, (_, width, rows, after) = [], matrix.shape
+        for row in matrix.unbind(2):
+            read = row.flatten(1).any(1).nonzero()[:, 0].tolist() or [0]
             window = slice(read[0] * width, (read[-1] + 1) * width)
-            parts.append((window, matrix[read, :, row].flatten(0, 1)))
+            parts.append((window, row.flatten(0, 1)[window].contiguous()))
 
         def apply(maps: Tensor) -> Tensor:
             flat = maps.flatten(1)
-            sums = flat.new_empty(len(flat), rows, width_after)
+            sums = flat.new_empty(len(flat), rows, after)
             for row, (window, part) in enumerate(parts):
                 torch.mm(flat[:, window], part, out=sums[:, row])
-            return sums.view(len(flat), rows * rows, -1)
+            return sums.view(len(flat), rows**2, -1)
 
         return apply
 
-    back = [(v, y) for y, v in used]
-    return Step(product(matrix, used), product(matrix.permute(2, 3, 0, 1), back), bias)
-
-
-def _dense(weight: Tensor, size: int, result: int, padding: int, full: bool) -> Tensor:
-    """Return a convolution as a matrix (size, size, in, result, result, out)."""
-    inputs, outputs = weight.shape[2:]
-    matrix = weight.new_zeros(size, size, inputs, result, result, outputs)
-    for y, x, v, u in itertools.product(range(size), range(size), range(result), range(result)):
-        i, j = (v - y, u - x) if full else (y - v + padding, x - u + padding)
-        if 0 <= i < len(weight) and 0 <= j < len(weight):
-            matrix[y, x, :, v, u] = weight[i, j]
-    return matrix
+    matrix = dense.flatten(4).flatten(1, 2)
+    return product(matrix), product(matrix.permute(2, 3, 0, 1))
 
 
 def _toom_cook(
-    weight: Tensor, bias: Tensor, size: int, padding: int, full: bool, dtype: torch.dtype | None
-) -> Step:
+    weight: Tensor, size: int, padding: int, full: bool, dtype: torch.dtype | None
+) -> tuple[Product, Product]:
     """A convolution by products of polynomials; `full`: the transposed convolution."""
     taps = len(weight)
     places = size + taps - 1 if full else size + 2 * padding
@@ -252,8 +338,5 @@ def _toom_cook(
         values = torch.bmm(values, products)
         return (after @ values.view(len(values), -1)).view(len(after), n, -1)
 
-    return Step(
-        lambda maps: apply(into, products, out, maps),
-        lambda gradient: apply(out.T, back, into.T, gradient),
-        bias,
-    )
+    forward = functools.partial(apply, into, products, out)
+    return forward, functools.partial(apply, out.T, back, into.T)

@@ -3,8 +3,15 @@
 Winograd, "Arithmetic Complexity of Computations", 1980.
 """
 
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
 import torch
 from torch import Tensor
+
+from dwp.devices import has_matrix_units
 
 # Where polynomials are evaluated, by how many places there are; the last is infinity. The released
 # VAEs' gradients are then within 7e-6 of those in double precision (direct convolutions: 3e-6).
@@ -39,3 +46,28 @@ def balanced(kernel: Tensor, into: Tensor, out: Tensor) -> tuple[Tensor, Tensor,
     """Return the matrices for two dimensions, the values of inputs all of one scale."""
     scale = into.abs().sum(1, keepdim=True)
     return tuple(torch.kron(m, m) for m in (kernel * scale, into / scale, out))
+
+
+@contextlib.contextmanager
+def full_width() -> Iterator[None]:
+    """Have torch's products of float32 numbers use the whole width of AMD's processors too.
+
+    Torch asks MKL for them, which on these uses half of it; oneDNN, asked if precision may be
+    lower, keeps the precision where there are no matrix units.
+    """
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    if _is_amd() and not has_matrix_units():
+        settings.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
+@functools.cache
+def _is_amd() -> bool:
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False

@@ -1,10 +1,7 @@
 """Bayesian convolutions: a factorised posterior over the weights, point estimates elsewhere."""
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,27 +10,27 @@ from torch.nn import functional as F
 
 from dwp.devices import Precision, products
 from dwp.errors import UserError
-from dwp.fast.convolve import ProductConv2d, convolve
 from dwp.nn.matching import Priors, match_priors
-from dwp.nn.modes import evaluating
+from dwp.nn.prediction import Draws, draws_of, prediction, running, source_of
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
-from dwp.priors.posteriors import GaussianCodes, GaussianKernels, MultiplicativeKernels
+from dwp.priors.posteriors import GaussianCodes, GaussianKernels, Gaussians, MultiplicativeKernels
 from dwp.seeds import Source, standard_normal
+
+__all__ = ["BayesianConv2d", "CodeConv2d", "bayesian_layers", "bayesianize", "kl", "prediction"]
 
 PosteriorKind = Literal["additive", "multiplicative"]
 """How a Gaussian posterior is parametrised; see `BayesianConv2d`."""
-_HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 
 _LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0
 
 
-class BayesianConv2d(ProductConv2d):
+class BayesianConv2d(nn.Conv2d):
     """A convolution whose weights have a factorised Gaussian posterior.
 
     `weight` is the posterior's mean, so that whatever initialises a `torch.nn.Conv2d` initialises
     this. The bias is a point estimate. `forward` draws the outputs from their Gaussian given the
-    inputs (local reparametrisation, Kingma et al. 2015): each place and each image has its own
+    inputs (local reparametrisation, Kingma et al. 2015): each pixel and each image has its own
     noise. With `sampling = False` it uses the mean weights.
 
     Args:
@@ -48,127 +45,166 @@ class BayesianConv2d(ProductConv2d):
 
     Attributes:
         prior: the prior over the kernels, or None.
-        generator: where the noise is drawn from.
+        posterior_kind: "additive" or "multiplicative".
+        generator: where the noise is drawn from; None: from torch's global generator.
         runs: of how many runs the layer holds the filters, one run's after another's (see
             `dwp.nn.stack`).
         sampling: whether to draw outputs or to use the mean weights.
+
+    Raises:
+        UserError: an unknown kind of posterior; later, what leaves the variance behind: another
+            parameter as the weight of an additive posterior, pruning, `torch.jit.script`.
     """
+
+    generator: Source = None
+    runs = 1
+    sampling = True
+    _loading = False
 
     def __init__(
         self,
-        *arguments,
+        *arguments: Any,
         prior: KernelPrior | None = None,
         posterior: PosteriorKind | None = None,
         log_variance: float = -10.0,
-        **options,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.prior = prior
-        if posterior is None:
-            posterior = KernelPrior.posterior_kind if prior is None else prior.posterior_kind
-        if posterior not in get_args(PosteriorKind):
-            raise UserError(
-                f"posterior: expected one of {', '.join(get_args(PosteriorKind))}; found "
-                f"'{posterior}'"
-            )
-        self.posterior_kind = posterior
-        self.log_variance = nn.Parameter(torch.full_like(self.weight, log_variance))
-        self.generator: Source = None
-        self.runs = 1
-        self.sampling = True
-        self._draws: Draws | None = None
+        self._start(prior, posterior, log_variance)
+
+    def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
+        """Add a posterior to a convolution, around the weights that it has."""
+        self.prior, self.posterior_kind = prior, _posterior_kind(prior, posterior)
+        self._move_prior()
+        self.log_variance = nn.Parameter(torch.full_like(self.weight.detach(), log_variance))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "prior":  # were it a submodule, it would be trained and saved
-            self.__dict__["prior"] = value
+            self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
 
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Register a parameter; see `torch.nn.Module.register_parameter`."""
+        known = self._parameters.get(name)
+        free = self._loading or getattr(self, "posterior_kind", None) in (None, "multiplicative")
+        if name == "weight" and not free and known is not None and known is not param:
+            raise UserError(
+                "weight: another parameter (as of fuse_conv_bn_eval) would leave the variance "
+                "behind; fuse before dwp.bayesianize, or copy numbers into the weight"
+            )
+        super().register_parameter(name, param)
+
+    def register_buffer(self, name: str, *arguments: Any, **options: Any) -> None:
+        """Register a buffer; see `torch.nn.Module.register_buffer`."""
+        if name in ("weight_mask", "codes_mask", "log_variance_mask"):
+            raise UserError(
+                "pruning: would leave the variance of a Bayesian layer behind; prune before "
+                "dwp.bayesianize, and make it permanent by torch.nn.utils.prune.remove"
+            )
+        super().register_buffer(name, *arguments, **options)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._loading = True  # by assign=True the weight is another parameter, and so the variance
+        super()._load_from_state_dict(*arguments)
+        self._loading = False
+
+    def __prepare_scriptable__(self) -> None:
+        raise UserError(
+            "torch.jit.script: cannot take a Bayesian layer; use torch.export or torch.compile"
+        )
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BayesianConv2d":
         super()._apply(fn, recurse)
-        self._place_prior()
+        self._move_prior()
         return self
 
-    def _place_prior(self) -> None:
+    def _move_prior(self) -> None:
         # moved, not given to `fn`, which may make new numbers (`to_empty`): a state dict brings
         # those of a layer back, but not a prior's
         if self.prior is not None and not self.weight.is_meta:
             self.prior.to(self.weight.device, self.weight.dtype)
 
-    def start_from(self, plain: nn.Conv2d) -> None:
-        """Set mean and bias to the weight and bias of a convolution of the same shape."""
-        self.load_state_dict(plain.state_dict(), strict=False)
-
     @property
-    def posterior(self) -> GaussianKernels:
+    def posterior(self) -> Gaussians:
         """The posterior over kernels (out, in / groups, k, k)."""
         if self.posterior_kind == "multiplicative":
             return MultiplicativeKernels(self.weight, F.logsigmoid(self.log_variance))
         return GaussianKernels(self.weight, self.log_variance)
 
+    def forward(self, input: Tensor) -> Tensor:  # the name is that of torch.nn.Conv2d
+        """Return a draw of the outputs (n, out, h', w'), or the output of the mean weights."""
+        if isinstance(input, torch.fx.Proxy):  # a leaf to every tracer, as torch's own layers are
+            name = input.tracer.path_of_module(self)
+            return input.tracer.create_proxy("call_module", name, (input,), {})
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # also what a bound `forward` calls that was taken before the layer turned Bayesian
+        if input.dim() == 3:  # one image (in, h, w)
+            return self._conv_forward(input[None], weight, bias)[0]
+        if running():
+            return self._predict(input)
+        return self._outputs(input, Draws(self.sampling, self.generator))
+
+    @torch.compiler.disable
+    def _predict(self, inputs: Tensor) -> Tensor:
+        return self._outputs(inputs, draws_of(self))
+
+    def _outputs(self, inputs: Tensor, draws: Draws) -> Tensor:
+        if not draws.sampling:
+            return self._convolution(inputs, self.weight, self.bias)
+        call, (source, runs) = draws.call(self), source_of(self, draws.generator)
+        variances = draws.kept((call, "variances"), self._variances)
+        mean, deviation = draws.kept(call, lambda: self._moments(inputs, variances), inputs)
+        shape = mean.shape[1:]
+        noise = draws.noise(
+            (call, shape), lambda n: _noise((n, *shape), source, runs, mean), len(mean)
+        )
+        return torch.addcmul(mean, deviation, noise)
+
+    def _convolution(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(inputs, weight, bias)
+
     def moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the outputs given inputs (n, in, h, w)."""
-        if self._draws is not None and self._draws.has_seen(self, inputs):
-            return self._draws.moments[self]
-        mean = self._conv_forward(inputs, self.weight, self.bias)
-        variance = convolve(self, inputs.square(), self._variances(), None, polynomials=False)
+        return self._moments(inputs, self._variances())
+
+    def _moments(self, inputs: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self._convolution(inputs, self.weight, self.bias)
+        variance = self._convolution(inputs.square(), variances, None)
         if variance.dtype == torch.float16:  # in which the least variance is 0
             variance = variance.float()
-        moments = mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
-        if self._draws is not None:
-            self._draws.note(self, inputs)
-            self._draws.moments[self] = moments
-        return moments
+        return mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
 
     def _variances(self) -> Tensor:
         """Return the weights' variances, in the layout of the weights."""
-        if (
-            self._draws is not None
-            and not torch.is_grad_enabled()
-            and self in self._draws.variances
-        ):
-            return self._draws.variances[self]
         variances = self.posterior.variance
-        if variances.shape[1] == 1:
-            # the outputs' layout follows the weights', which of one channel is not clear; were it
-            # not that of the mean, all that follows would be slow
+        if variances.stride() != self.weight.stride():
+            # the outputs' layout follows the weights'; were it not that of the mean, all that
+            # follows would be slow
             layout = self.weight.size(), self.weight.stride()
             variances = variances.new_empty_strided(*layout).copy_(variances)
-        if self._draws is not None and not torch.is_grad_enabled():
-            self._draws.variances[self] = variances
         return variances
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return a draw of the outputs (n, out, h', w'), or the output of the mean weights."""
-        if not self.sampling:
-            return super().forward(inputs)
-        mean, deviation = self.moments(inputs)
-        return torch.addcmul(mean, deviation, self._noise(mean))
 
-    def _noise(self, maps: Tensor) -> Tensor:
-        if self._draws is None:
-            return self._fresh_noise(maps)
-        key = self._draws.place(self)
-        known = self._draws.noise.get(key)
-        if known is None or len(known) < len(maps) or known.shape[1:] != maps.shape[1:]:
-            known = self._draws.noise[key] = self._fresh_noise(maps)
-        return known[: len(maps)]
-
-    def _fresh_noise(self, maps: Tensor) -> Tensor:
-        # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
-        n, channels, *size = maps.shape
-        noise = standard_normal((self.runs, n, *size, channels // self.runs), self.generator, maps)
-        return noise.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+def _noise(shape: Sequence[int], source: Source, runs: int, like: Tensor) -> Tensor:
+    """Return standard normal numbers of the shape of maps (n, c, h, w)."""
+    # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
+    n, channels, *size = shape
+    noise = standard_normal((runs, n, *size, channels // runs), source, like)
+    return noise.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 class CodeConv2d(BayesianConv2d):
     """A convolution whose kernels are decoder means of codes with a Gaussian posterior.
 
-    Every kernel has a latent code of its own: `weight` holds the codes' means (out, in / groups,
-    latent), `log_variance` their log-variances, and a kernel is the decoder's mean for its code, so
-    that the layer cannot leave what the VAE makes of codes. `forward` draws every code once, for
-    all images of the pass; with `sampling = False` it uses the mean codes. The bias is a point
-    estimate.
+    Every kernel has a latent code of its own: `codes` holds their means (out, in / groups, latent),
+    `log_variance` their log-variances, and a kernel is the decoder's mean for its code, so that the
+    layer cannot leave what the VAE makes of codes. `forward` draws every code once, for all images
+    of the pass; with `sampling = False` it uses the mean codes. The bias is a point estimate.
+    `weight` holds the kernels whose mean codes the layer starts from; nothing else depends on it,
+    and it is not trained.
 
     Args:
         *arguments: as for `torch.nn.Conv2d`.
@@ -181,46 +217,68 @@ class CodeConv2d(BayesianConv2d):
     """
 
     def __init__(
-        self, *arguments, prior: KernelPrior, log_variance: float = -10.0, **options
+        self, *arguments: Any, prior: KernelPrior, log_variance: float = -10.0, **options: Any
     ) -> None:
-        super().__init__(*arguments, prior=prior, **options)
-        if prior is None or prior.kind != "vae":
-            found = getattr(prior, "kind", "none")
-            raise UserError(f"posterior: codes are of priors of kind vae; found '{found}'")
-        if self.kernel_size != (prior.kernel_size, prior.kernel_size):
-            raise UserError(
-                f"prior: expected kernels of {' x '.join(map(str, self.kernel_size))}, found "
-                f"{prior.kernel_size} x {prior.kernel_size}"
-            )
-        means = self.weight.new_zeros((*self.weight.shape[:2], prior.latent))
-        self.weight = nn.Parameter(means)
-        self.log_variance = nn.Parameter(torch.full_like(means, log_variance))
+        options |= {"prior": prior, "posterior": "codes", "log_variance": log_variance}
+        super().__init__(*arguments, **options)
+
+    @torch.no_grad()
+    def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
+        _check_codes(self.kernel_size, prior)
+        self.prior, self.posterior_kind = prior, "codes"
+        self._move_prior()
+        shape = *self.weight.shape[:2], self.prior.latent
+        if self.weight.is_meta:
+            codes = self.weight.new_empty(shape)
+        else:
+            codes = self.prior.encode(self.weight.flatten(0, 1))[0].view(shape)
+        self.codes = nn.Parameter(codes, self.weight.requires_grad)
+        self.log_variance = nn.Parameter(torch.full_like(codes, log_variance))
+        self.weight.requires_grad_(False)
 
     @property
     def posterior(self) -> GaussianCodes:
         """The posterior over codes (out, in / groups, latent)."""
-        return GaussianCodes(self.weight, self.log_variance)
+        return GaussianCodes(self.codes, self.log_variance)
 
-    @torch.no_grad()
-    def start_from(self, plain: nn.Conv2d) -> None:
-        """Set the mean codes to those of a convolution's kernels, and the bias to its bias."""
-        kernels = plain.weight.flatten(0, 1)
-        self.weight.copy_(self.prior.encode(kernels)[0].view_as(self.weight))
-        if plain.bias is not None:
-            self.bias.copy_(plain.bias)
+    def _outputs(self, inputs: Tensor, draws: Draws) -> Tensor:
+        if "weight" not in self._parameters and not hasattr(self, "_is_replica"):
+            raise UserError(
+                "weight: found one computed from others, on which a layer with a posterior over "
+                "codes does not depend; parametrise its `codes`"
+            )
+        call, (source, _) = draws.call(self), source_of(self, draws.generator)
+        codes = self.codes
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs (n, out, h', w') by kernels of drawn codes, or of the mean codes."""
-        if self._draws is None:
-            return self._conv_forward(inputs, self._kernels(), self.bias)
-        key = self._draws.place(self)
-        if key not in self._draws.noise:
-            self._draws.noise[key] = self._kernels()
-        return self._conv_forward(inputs, self._draws.noise[key], self.bias)
+        def kernels() -> Tensor:  # (out, in / groups, k, k)
+            if not draws.sampling:
+                return self.prior.kernel_means(codes)
+            noise = draws.noise(
+                call, lambda n: standard_normal((n, *codes.shape[1:]), source, codes), len(codes)
+            )
+            return self.prior.kernel_means(self.posterior.at(noise))
 
-    def _kernels(self) -> Tensor:
-        codes = self.posterior.sample(self.generator) if self.sampling else self.weight
-        return self.prior.kernel_means(codes)  # (out, in / groups, k, k)
+        weight = draws.kept((call, draws.sample), kernels)
+        return self._convolution(inputs, weight, self.bias)
+
+
+def _posterior_kind(prior: KernelPrior | None, posterior: str | None) -> str:
+    if posterior is None:
+        posterior = (prior or KernelPrior).posterior_kind
+    if posterior not in get_args(PosteriorKind):
+        known = ", ".join(get_args(PosteriorKind))
+        raise UserError(f"posterior: expected one of {known}; found '{posterior}'")
+    return posterior
+
+
+def _check_codes(kernel_size: tuple[int, ...], prior: KernelPrior | None) -> None:
+    if prior is None or prior.kind != "vae":
+        found = getattr(prior, "kind", "none")
+        raise UserError(f"posterior: codes are of priors of kind vae; found '{found}'")
+    size = prior.kernel_size
+    if kernel_size != (size, size):
+        wanted = " x ".join(map(str, kernel_size))
+        raise UserError(f"prior: expected kernels of {wanted}, found {size} x {size}")
 
 
 def bayesianize(
@@ -233,14 +291,20 @@ def bayesianize(
 ) -> nn.Module:
     """Turn convolutions of a net Bayesian, in place, keeping their weights as the means.
 
+    A layer stays the same object, and so do its weight and bias: whatever holds them (lists,
+    hooks, optimisers, averages) goes on holding the right ones. What is added is a parameter,
+    `log_variance` (under codes also `codes`, which the layer then computes with in place of its
+    weight): an optimiser that was made before does not train it.
+
     Each layer remembers its prior, where `dwp.kl` finds it: a frozen copy, one for all layers that
     share a prior. It goes with the net to another device or type and into copies of the net, but
     is no parameter of it and not in its `state_dict`: to load one, build the net in the same way.
-    All else in the net stays a point estimate.
+    All else in the net stays a point estimate. docs/tools.md says which of PyTorch's tools take a
+    Bayesian net.
 
     Args:
         net: any module with `torch.nn.Conv2d` modules. Their strides, padding, dilation, groups
-            and biases are kept. A layer that the net has in several places stays one layer.
+            and biases are kept. A layer that the net uses twice stays one layer.
         prior: one prior for all of the net's convolutions; or priors by the layer's name, as in
             `net.named_modules()`, or by the size k of its k x k kernels. None: no priors, which is
             enough to predict.
@@ -256,9 +320,9 @@ def bayesianize(
 
     Raises:
         UserError: the net contains no convolution, a name is not one of its convolutions, or a
-            layer has no prior over kernels of its size, is of a class derived from
-            `torch.nn.Conv2d`, shares its weight or bias with another layer, has a weight that is
-            computed from others (weight norm) or has hooks.
+            layer has no prior over kernels of its size, has no weight yet (lazy layers), is of a
+            class derived from `torch.nn.Conv2d`, shares its weight or bias with another layer, has
+            a weight that is computed from others (weight norm) or a `forward` of its own.
     """
     convolutions = {
         name: module
@@ -268,67 +332,37 @@ def bayesianize(
     if not convolutions:
         raise UserError("net: expected a module that contains a torch.nn.Conv2d, found none in it")
     matched = match_priors(convolutions, prior, layers)
-    bayesian = {}
+    for name, own in matched.items():
+        _check_convolution(net, name, convolutions[name])
+        if posterior == "codes":
+            _check_codes(convolutions[name].kernel_size, own)
+        else:
+            _posterior_kind(own, posterior)
     for name, own in copy.deepcopy(matched).items():  # what is shared stays so among the copies
-        plain = convolutions[name]
-        _check_convolution(net, name, plain)
         if own is not None:
             own.requires_grad_(False)
-        bayesian[plain] = _bayesian(plain, own, posterior, log_variance)
-    for name, module in list(net.named_modules(remove_duplicate=False)):
-        if module in bayesian:
-            parent, _, child = name.rpartition(".")
-            setattr(net.get_submodule(parent), child, bayesian[module])
+        layer: Any = convolutions[name]
+        # as torch's own lazy and parametrised layers do: only so the object stays the same
+        layer.__class__ = CodeConv2d if posterior == "codes" else BayesianConv2d
+        layer._start(own, posterior, log_variance)
     return net
 
 
 def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
-    if type(layer) not in (nn.Conv2d, ProductConv2d):
+    if type(layer) is not nn.Conv2d or "forward" in vars(layer):
+        found = (
+            "one with a forward of its own" if type(layer) is nn.Conv2d else type(layer).__name__
+        )
         raise UserError(
-            f"layer '{name}': expected a torch.nn.Conv2d itself, found {type(layer).__name__}; "
-            "name the layers that are meant by layers="
+            f"layer '{name}': expected a torch.nn.Conv2d itself, found {found}; name the layers "
+            "that are meant by layers="
         )
     own = set(layer.parameters(recurse=False))
     if any(own.intersection(m.parameters(recurse=False)) for m in net.modules() if m is not layer):
         raise UserError(
             f"layer '{name}': shares its weight or bias with another layer; use one layer in both "
-            "places, or name the layers that are meant by layers="
+            "roles, or name the layers that are meant by layers="
         )
-    if any(getattr(layer, hooks) for hooks in _HOOKS):
-        raise UserError(
-            f"layer '{name}': has hooks, which a Bayesian layer in its place would not; remove "
-            "them, and register them on the Bayesian layer afterwards"
-        )
-
-
-def _bayesian(
-    plain: nn.Conv2d,
-    prior: KernelPrior | None,
-    posterior: PosteriorKind | Literal["codes"] | None,
-    log_variance: float,
-) -> BayesianConv2d:
-    kind = CodeConv2d if posterior == "codes" else partial(BayesianConv2d, posterior=posterior)
-    layer = kind(
-        plain.in_channels,
-        plain.out_channels,
-        plain.kernel_size,
-        stride=plain.stride,
-        padding=plain.padding,
-        dilation=plain.dilation,
-        groups=plain.groups,
-        bias=plain.bias is not None,
-        padding_mode=plain.padding_mode,
-        device=plain.weight.device,
-        dtype=plain.weight.dtype,
-        prior=prior,
-        log_variance=log_variance,
-    )
-    layer.start_from(plain)
-    layer._place_prior()
-    layer.weight.requires_grad_(plain.weight.requires_grad)
-    if plain.bias is not None:
-        layer.bias.requires_grad_(plain.bias.requires_grad)
-    return layer.train(plain.training)
 
 
 def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
@@ -336,86 +370,7 @@ def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
     return {n: m for n, m in net.named_modules() if isinstance(m, BayesianConv2d)}
 
 
-@dataclass
-class Draws:
-    """What the Bayesian layers of a net share while it predicts; see `prediction`.
-
-    Attributes:
-        sample: the number of the weight sample that the pass is one of.
-        calls: how often each layer was called in the pass.
-        noise: of each layer, call and sample; of a layer with codes, the kernels.
-        variances: of each layer's weights.
-        inputs: the tensor that each layer was given last, and the number of changes to it.
-        moments: of each layer's outputs for that tensor.
-    """
-
-    sample: int = 0
-    calls: dict[nn.Module, int] = field(default_factory=dict)
-    noise: dict[tuple[nn.Module, int, int], Tensor] = field(default_factory=dict)
-    variances: dict[nn.Module, Tensor] = field(default_factory=dict)
-    inputs: dict[nn.Module, tuple[Tensor, int]] = field(default_factory=dict)
-    moments: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def begin(self, sample: int) -> None:
-        """Begin a pass of the net that belongs to a weight sample."""
-        self.sample = sample
-        self.calls.clear()
-
-    def place(self, layer: nn.Module) -> tuple[nn.Module, int, int]:
-        """Count a call of a layer in the pass; return the key of its noise."""
-        self.calls[layer] = self.calls.get(layer, 0) + 1
-        return layer, self.calls[layer], self.sample
-
-    def has_seen(self, layer: nn.Module, inputs: Tensor) -> bool:
-        """Tell whether a layer was given this tensor last, unchanged, or a like view of one."""
-        known, changes = self.inputs.get(layer, (None, 0))
-        if known is None or inputs.is_inference() or inputs._version != changes:
-            return False
-        return inputs is known or (
-            inputs._base is not None
-            and inputs._base is known._base
-            and inputs.storage_offset() == known.storage_offset()
-            and (inputs.shape, inputs.stride()) == (known.shape, known.stride())
-        )
-
-    def note(self, layer: nn.Module, inputs: Tensor) -> None:
-        """Note what a layer was given; the changes of tensors of inference mode are not counted."""
-        if not inputs.is_inference():
-            self.inputs[layer] = inputs, inputs._version
-        else:
-            self.inputs.pop(layer, None)
-
-
-@contextlib.contextmanager
-def prediction(
-    net: nn.Module, *, sampling: bool = True, generator: Source = None
-) -> Iterator[Draws]:
-    """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
-
-    Every layer is in evaluation mode there: batch norm uses its running statistics, dropout does
-    nothing. The noise of a sample is drawn once: passes that belong to the same sample (each to be
-    begun by `Draws.begin`) share it, the first image of one with the first of another. For every
-    image the outputs of the samples are independent draws from their distribution, as ever; what is
-    shared makes images of different passes depend on each other, as they do under weights drawn
-    once.
-
-    A Bayesian layer that is given the same input again, the tensor itself or a view of the same
-    part of it, reuses the moments of its outputs: the first layer's do not depend on the weight
-    sample. Weights must not change within the block.
-    """
-    layers = bayesian_layers(net).values()
-    before = [(layer.sampling, layer.generator) for layer in layers]
-    draws = Draws()
-    for layer in layers:
-        layer.sampling, layer.generator, layer._draws = sampling, generator, draws
-    try:
-        with evaluating(net):
-            yield draws
-    finally:
-        for layer, (sampled, source) in zip(layers, before, strict=True):
-            layer.sampling, layer.generator, layer._draws = sampled, source, None
-
-
+@torch.compiler.disable  # priors take shortcuts that a compiler cannot follow
 def kl(
     net: nn.Module,
     generator: Source = None,
@@ -429,8 +384,8 @@ def kl(
 
     It is summed over kernels, not averaged: add it to N/B times the summed cross-entropy of a
     batch, N training examples, B of them in the batch. Under the Deep Weight Prior it is an
-    unbiased estimate of the upper bound of Atanov et al. 2019; `dwp.priors.kl_nature` tells what
-    it is of other pairs of posterior and prior.
+    unbiased estimate of the upper bound of Atanov et al. 2019; for other pairs of
+    posterior and prior see `dwp.priors.kl_nature`.
 
     Args:
         net: a net with Bayesian layers (see `bayesianize`), or a stack of R of them (see
@@ -462,22 +417,22 @@ def kl(
     for name, layer in layers.items():
         if layer.prior is None:
             raise UserError(f"layer '{name}': expected a prior, found none; set its `prior`")
-        if layer.weight.dtype == torch.float16:
+        posterior, runs = layer.posterior, layer.runs
+        if posterior.mean.dtype == torch.float16:
             raise UserError(
                 f"layer '{name}': expected weights of at least bfloat16's range, found float16; "
                 "keep the net in float32 and train it under torch.autocast"
             )
-        posterior, runs = layer.posterior, layer.runs
-        kernels = layer.weight.shape[0] * layer.weight.shape[1] // runs
+        kernels = posterior.mean.shape[:2].numel() // runs
         scale = 1.0
         if kernels_per_step is not None and kernels_per_step < kernels:
-            # The places of the largest of random numbers: a choice without replacement
-            numbers = standard_normal((runs, kernels), generator, layer.weight)
+            # the indices of the largest of random numbers: a choice without replacement
+            numbers = standard_normal((runs, kernels), generator, posterior.mean)
             chosen = numbers.topk(kernels_per_step).indices  # (R, kernels_per_step)
             first = kernels * torch.arange(runs, device=chosen.device)  # kernel of each run
             posterior = posterior.select((first[:, None] + chosen).flatten())
             scale = kernels / kernels_per_step
-        with products(precision if layer.prior.trained else "float32", layer.weight.device.type):
+        with products(precision if layer.prior.trained else "float32", posterior.mean.device.type):
             values = kl_divergence(posterior, layer.prior, generator, estimation)
         if reduction == "kernel":
             found[name] = values

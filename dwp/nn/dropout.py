@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
+from dwp.nn.prediction import source_of
 from dwp.seeds import Source, standard_normal
 
 
@@ -39,7 +40,8 @@ class Dropout(nn.Module):
         """Return inputs (n, R * features), in training with noise."""
         if not self.training:
             return inputs
-        n, features = len(inputs), inputs.shape[1] // self.runs
-        noise = standard_normal((self.runs, n, features), self.generator, inputs)
+        source, runs = source_of(self, self.generator)
+        shape = runs, len(inputs), inputs.shape[1] // runs
+        noise = standard_normal(shape, source, inputs)
         kept = noise.transpose(0, 1).flatten(1) > self._bound
         return torch.where(kept, inputs / (1 - self.rate), 0.0)

@@ -7,10 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_ENCODED, _DECODED = (
-    4,
-    5,
-)  # sides of the maps at the end of the encoder, and where the decoder starts
+_ENCODED, _DECODED = 4, 5  # sides of the maps at the encoder's end, and at the decoder's start
 
 
 class ImageVAE(nn.Module):
@@ -27,12 +24,9 @@ class ImageVAE(nn.Module):
     """
 
     kernel_sizes: ClassVar = {"encoder1": 7, "encoder2": 5, "decoder1": 5, "decoder2": 7}
-    kernels_of: ClassVar = {
-        "encoder1": "conv1",
-        "encoder2": "conv2",
-        "decoder1": "conv2",
-        "decoder2": "conv1",
-    }
+    kernels_of: ClassVar = dict(
+        zip(kernel_sizes, ("conv1", "conv2", "conv2", "conv1"), strict=True)
+    )
     """The layer of a `dwp.nn.networks.MnistNet` whose kernels each convolution may start from."""
 
     def __init__(self, filters: Sequence[int], latent: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from dwp.nn.bayesian import CodeConv2d
 from dwp.nn.matching import Priors, match_priors
 from dwp.nn.networks import initialise_xavier
 
@@ -26,7 +27,7 @@ def from_prior_(
 
     Args:
         net: any module. A layer is a `torch.nn.Conv2d` or a `torch.nn.ConvTranspose2d`, whose
-            kernels are what it draws around each place.
+            kernels are what it draws around each pixel.
         prior: one prior for all of the net's convolutions; or priors by the layer's name, as in
             `net.named_modules()`, or by the size k of its k x k kernels.
         generator: the source of the draws, on the device of the priors.
@@ -38,12 +39,15 @@ def from_prior_(
 
     Raises:
         UserError: a name is no convolution of the net, a layer has kernels of another size than
-            its prior, a posterior over codes or a weight that is computed from others (weight
-            norm), or a prior is improper, so that there is nothing to draw.
+            its prior, a posterior over codes, no weight yet (lazy layers) or one that is computed
+            from others (weight norm), or a prior is improper, so that there is nothing to draw.
     """
-    kinds = (nn.Conv2d, nn.ConvTranspose2d)
-    found = {name: module for name, module in net.named_modules() if isinstance(module, kinds)}
-    convolutions = {name: layer for name, layer in found.items() if layer.weight.dim() == 4}
+    convolutions = {
+        name: module
+        for name, module in net.named_modules()
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+        and not isinstance(module, CodeConv2d)
+    }
     for name, of_layer in match_priors(convolutions, prior, layers).items():
         weight = convolutions[name].weight
         kernels = of_layer.initial(weight.shape[:2].numel(), generator)  # (out * in, k, k)

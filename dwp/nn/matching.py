@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
@@ -24,7 +25,7 @@ def match_priors(
 
     Raises:
         UserError: `priors` is empty, a name is not one of a convolution, or a chosen convolution
-            has no prior over kernels of its size or a weight that is computed from others.
+            has no prior over kernels of its size, no weight yet or one computed from others.
     """
     by_key = priors if isinstance(priors, Mapping) else dict.fromkeys(convolutions, priors)
     if not by_key and convolutions:
@@ -43,6 +44,11 @@ def match_priors(
             raise UserError(
                 f"layer '{name}': expected a weight of its own, found one computed from others "
                 "(weight norm, spectral norm, pruning); remove that first"
+            )
+        if is_lazy(convolutions[name].weight):
+            raise UserError(
+                f"layer '{name}': expected a weight, found none yet, for it is lazy; pass a batch "
+                "through the net first"
             )
         height, width = convolutions[name].kernel_size
         prior = by_key.get(name, by_key.get(height))

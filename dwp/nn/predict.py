@@ -1,10 +1,16 @@
 """Predictions of a net by samples of its weights."""
 
+from numbers import Integral
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dwp.devices import Precision, products
-from dwp.nn.bayesian import prediction
+from dwp.errors import UserError
+from dwp.fast import faster
+from dwp.nn.prediction import prediction
 from dwp.seeds import Source
 
 
@@ -22,7 +28,8 @@ def predict(
 ) -> Tensor:
     """Return class probabilities (max(samples, 1), n, classes) of images (n, c, h, w).
 
-    Those of the members of an ensemble stand in place of samples: (members, n, classes).
+    The members of an ensemble take the role of samples: (members, n, classes). The single logit of
+    a binary classifier gives the probabilities of its two classes: 1 - sigmoid(z), sigmoid(z).
 
     The draws of a sample are shared between batches (see `dwp.nn.bayesian.prediction`): for each
     image the samples are independent and have the distribution of any others; the images of
@@ -32,39 +39,55 @@ def predict(
     same images.
 
     Args:
-        net: a plain or a Bayesian net, or a stack.
-        images: inputs in the range the net was trained on.
+        net: a plain or a Bayesian net, or a stack. It maps (n, c, h, w) to logits (n, classes).
+        images: inputs in the range the net was trained on. The net gets copies, in their memory
+            format.
         samples: draws of the weights, by local reparametrisation; 0: the mean weights, once.
         generator: where the draws come from; for a stack one for each run.
         batch_size: images at once; None: 50 on a CPU, where maps stay in the cache, 1,000 on a GPU.
         runs: the number R of runs in the stack.
         members: the number of nets in a run, if the stack is one of ensembles.
-        precision: of the net's products (see `dwp.devices.products`); the softmax is in float32.
+        precision: of the net's products (see `dwp.devices.products`); the softmax is at least in
+            float32.
+
+    Raises:
+        UserError: a count is not a whole number in its range, or the net's outputs are no logits.
     """
-    device = next(net.parameters()).device
+    device = next(net.parameters(), images).device
     if batch_size is None:
         batch_size = 50 if device.type == "cpu" else 1000
-    parts = []
+    for name, count, least in (("samples", samples, 0), ("batch_size", batch_size, 1)):
+        if not isinstance(count, Integral) or count < least:
+            raise UserError(f"{name}: expected a whole number of at least {least}, found {count!r}")
+    nets, parts = runs * members, []
     with (
+        faster(),
         products(precision, device),
         prediction(net, sampling=samples > 0, generator=generator) as draws,
     ):
         for batch in images.split(batch_size):
-            inputs, logits = _repeated(batch, device, runs * members), []
-            version = inputs._version
+            batch = torch.cat([batch.to(device)] * nets, 1)
+            inputs, logits = None, []
             for sample in range(max(samples, 1)):
-                if inputs._version != version:  # the net has changed them in place
-                    inputs = _repeated(batch, device, runs * members)
-                    version = inputs._version
+                if inputs is None or not torch.equal(inputs, batch):  # the net has changed them
+                    inputs = batch.clone()
+                    draws.see(inputs)
                 draws.begin(sample)
-                logits.append(net(inputs).float().cpu())
+                logits.append(_checked(net(inputs), len(batch), nets).cpu())
             parts.append(torch.stack(logits))
     # (samples, n, R, members, classes)
-    probabilities = torch.cat(parts, 1).unflatten(2, (runs, members, -1)).softmax(4)
-    return probabilities.movedim(3, 1).flatten(0, 1).flatten(2)
+    logits = torch.cat(parts, 1).unflatten(2, (runs, members, -1))
+    if logits.shape[4] == 1:
+        logits = F.pad(logits, (1, 0))
+    return logits.softmax(4).movedim(3, 1).flatten(0, 1).flatten(2)
 
 
-@torch.inference_mode(False)  # whose tensors do not tell whether they were changed
-def _repeated(batch: Tensor, device: torch.device, times: int) -> Tensor:
-    inputs = batch.to(device).repeat(1, times, 1, 1)
-    return inputs.to(memory_format=torch.channels_last)
+def _checked(outputs: Any, n: int, nets: int) -> Tensor:
+    """Return logits (n, nets * classes) in float32 or float64."""
+    shape = tuple(getattr(outputs, "shape", ()))
+    if len(shape) != 2 or shape[0] != n or shape[1] % nets or shape[1] == 0:
+        raise UserError(
+            f"net: expected logits ({n}, {nets} * classes) of {n} images, found a "
+            f"{type(outputs).__name__} {shape}; wrap it in a net that returns a vector an image"
+        )
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))

@@ -5,12 +5,22 @@ each run sees and draws is the same as alone, so that its results agree up to ro
 """
 
 import copy
-from collections.abc import Sequence
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from dwp.errors import UserError
+from dwp.nn.prediction import one_run
+from dwp.seeds import derive_seed
+from dwp.seeds import generator as make_generator
+
+_lock = threading.Lock()  # `functional_call` exchanges parameters in the net itself
 
 
 class StackedLinear(nn.Linear):
@@ -19,13 +29,13 @@ class StackedLinear(nn.Linear):
     Its parameters are those of the runs one after another: (R * outputs, inputs), (R * outputs,).
     """
 
-    def __init__(self, runs: int, in_features: int, out_features: int, **options) -> None:
+    def __init__(self, runs: int, in_features: int, out_features: int, **options: Any) -> None:
         super().__init__(in_features, runs * out_features, **options)
         self.runs = runs
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return (n, R * outputs) for inputs (n, R * inputs)."""
-        features = inputs.unflatten(1, (self.runs, -1)).transpose(0, 1)  # (R, n, inputs)
+        features = input.unflatten(1, (self.runs, -1)).transpose(0, 1)  # (R, n, inputs)
         weight = self.weight.unflatten(0, (self.runs, -1)).transpose(1, 2)  # (R, inputs, outputs)
         outputs = features @ weight
         if self.bias is not None:
@@ -33,59 +43,154 @@ class StackedLinear(nn.Linear):
         return outputs.transpose(0, 1).flatten(1)
 
 
-def stack(nets: Sequence[nn.Module]) -> nn.Module:
+class OneAfterAnother(nn.Module):
+    """R nets whose layers would mix the channels of a stack: it runs one of them after another.
+
+    Its parameters and buffers have the names and shapes of a stack's. Noise from torch's global
+    generator, as of `torch.nn.Dropout`, is for the first net what it is alone; the noise of the
+    others follows from it.
+
+    Args:
+        net: of the architecture of all, with the parameters of a stack.
+        runs: R.
+    """
+
+    def __init__(self, net: nn.Module, runs: int) -> None:
+        super().__init__()
+        self._modules.update(net._modules)
+        self.__dict__["net"] = net  # no submodule: the names stay those of a stack
+        self.runs = runs
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return (n, R * outputs) for inputs (n, R * c, h, w)."""
+        parts = {}
+        for name, value in itertools.chain(self.named_parameters(), self.named_buffers()):
+            # the batches that batch norm has seen: one number, which the first run counts
+            alike = [value, *(value.clone() for _ in range(1, self.runs))]
+            parts[name] = value.chunk(self.runs) if value.dim() else alike
+
+        def outputs(run: int) -> Tensor:
+            own = {name: values[run] for name, values in parts.items()}
+            with one_run(run):
+                return functional_call(self.net, own, (inputs.chunk(self.runs, 1)[run],))
+
+        with _lock:
+            self.net.training = self.training
+            first = outputs(0)
+            seed = derive_seed(torch.get_rng_state().numpy().tobytes())
+            with _seeded(seed, inputs.device):
+                return torch.cat([first, *map(outputs, range(1, self.runs))], 1)
+
+
+def stack(nets: Sequence[nn.Module], images: Tensor | None = None) -> nn.Module:
     """Return one net that computes what R nets of the same architecture compute.
 
     Its inputs are (n, R * c, h, w), its outputs (n, R * classes): each run has a block of channels
-    of its own. Layers without parameters must treat every channel by itself. The stack holds
-    copies; but a single net is returned as it is, unless it is on a GPU.
+    of its own. If layers of the nets do not treat every channel by itself, as
+    `local_response_norm`, or draw from torch's global generator, it runs one net after another (see
+    `stacks_exactly`). The stack holds copies; but a single net is returned as it is, unless it is
+    on a GPU.
 
     Args:
         nets: built of `torch.nn.Conv2d`, Bayesian or not, `torch.nn.Linear`,
             `torch.nn.BatchNorm2d` and layers without parameters and buffers; trained for the same
             number of steps, if they have batch norm.
+        images: (n, c, h, w), at least 2, to compare the stack with its nets; None: noise of their
+            `image_shape`, without which nothing is compared.
 
     Raises:
         UserError: a net contains another layer with parameters or buffers.
     """
-    runs = len(nets)
-    if runs == 1 and next(nets[0].parameters()).device.type == "cpu":
-        return nets[0]
-    stacked = copy.deepcopy(nets[0])
-    if runs == 1:
+    first = next(nets[0].parameters())
+    if len(nets) == 1:
+        return nets[0] if first.device.type == "cpu" else copy.deepcopy(nets[0])
+    stacked = _merged(nets, side_by_side=True)
+    shape = getattr(nets[0], "image_shape", None)
+    if images is None and shape is not None:
+        images = torch.rand((4, *shape), generator=make_generator("stack"))
+    if images is None or first.is_meta or stacks_exactly(nets, images):
         return stacked
-    for name, layer in nets[0].named_modules():
+    return OneAfterAnother(_merged(nets, side_by_side=False), len(nets))
+
+
+def stacks_exactly(nets: Sequence[nn.Module], images: Tensor) -> bool:
+    """Return whether nets side by side compute what they compute alone, in either mode.
+
+    Copies of them are compared in double precision, each on other images and with noise of its own.
+
+    Args:
+        nets: see `stack`.
+        images: (n, c, h, w), n at least 2.
+    """
+    images = images.to(next(nets[0].parameters()).device, torch.float64)
+    inputs = [images.roll(run, 0) for run in range(len(nets))]
+    try:
+        for training in (False, True):
+            alone = [copy.deepcopy(net).double().train(training) for net in nets]
+            together = _merged(alone, side_by_side=True)
+            expected = torch.cat([_outputs(net, inputs[r], [r]) for r, net in enumerate(alone)], 1)
+            found = _outputs(together, torch.cat(inputs, 1), range(len(nets)))
+            atol = 1e-9 * float(expected.abs().max())
+            if not torch.allclose(found, expected, rtol=1e-6, atol=atol, equal_nan=True):
+                return False
+    except RuntimeError:  # the nets cannot compute in double precision
+        return False
+    return True
+
+
+@torch.no_grad()
+def _outputs(net: nn.Module, inputs: Tensor, runs: Sequence[int]) -> Tensor:
+    for layer in net.modules():
+        if hasattr(layer, "generator"):
+            layer.generator = [make_generator(run, device=str(inputs.device)) for run in runs]
+    with _seeded(0, inputs.device):
+        return net(inputs)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Within the block, let torch's global generators start from a seed."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
+    """Return a copy of the first net with the parameters of all, one net's after another's.
+
+    Args:
+        nets: see `stack`.
+        side_by_side: whether its layers are to compute with all of them at once.
+    """
+    runs, merged = len(nets), copy.deepcopy(nets[0])
+    for name, layer in list(merged.named_modules()):
         if hasattr(layer, "runs"):  # it draws noise
-            stacked.get_submodule(name).runs = runs
+            layer.runs = runs
         own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
         if not own:
             continue
-        parent, _, child = name.rpartition(".")
+        for key, value in own:
+            if value.dim():  # not the batches that batch norm has seen: one number for all runs
+                layers = [net.get_submodule(name) for net in nets]
+                value.data = torch.cat([getattr(each, key).data for each in layers])
         if type(layer) is nn.Linear:
-            bias = layer.bias is not None
-            merged = StackedLinear(runs, layer.in_features, layer.out_features, bias=bias)
-            setattr(stacked.get_submodule(parent), child, merged)
+            if side_by_side:
+                options = {"bias": layer.bias is not None, "device": "meta"}
+                linear = StackedLinear(runs, layer.in_features, layer.out_features, **options)
+                linear.weight, linear.bias = layer.weight, layer.bias
+                parent, _, child = name.rpartition(".")
+                setattr(merged.get_submodule(parent), child, linear)
         elif isinstance(layer, nn.Conv2d):
-            merged = stacked.get_submodule(name)
-            merged.in_channels *= runs
-            merged.out_channels *= runs
-            merged.groups *= runs
-        elif type(layer) is nn.BatchNorm2d:
-            merged = stacked.get_submodule(name)
-            merged.num_features *= runs
-        else:
+            if side_by_side:
+                layer.in_channels, layer.out_channels, layer.groups = (
+                    runs * count for count in (layer.in_channels, layer.out_channels, layer.groups)
+                )
+        elif type(layer) is not nn.BatchNorm2d:
             raise UserError(
                 f"layer '{name}': runs can be stacked only of Conv2d, BayesianConv2d, Linear and "
                 f"BatchNorm2d layers, found {type(layer).__name__}; train one run at a time"
             )
-        for key, value in own:
-            if value.dim() == 0:
-                continue  # the batches that batch norm has seen: one number for all runs
-            joined = torch.cat([getattr(net.get_submodule(name), key).detach() for net in nets])
-            if isinstance(value, nn.Parameter):
-                joined = nn.Parameter(joined, value.requires_grad)
-            setattr(merged, key, joined)
-    return stacked
+    return merged
 
 
 def unstack(stacked: nn.Module, runs: int) -> list[dict[str, Tensor]]:

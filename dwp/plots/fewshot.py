@@ -8,18 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from dwp.evaluation.statistics import authors_at
-from dwp.plots.style import (
-    in_order,
-    legend_below,
-    legend_handles,
-    limit_fractions,
-    look,
-    metric_label,
-    panels,
-    rows_of_metric,
-    styled,
-)
+from dwp.evaluation.paper import authors_at
+from dwp.plots import style
 
 _AUTHORS = {
     "markerfacecolor": "white",
@@ -31,7 +21,7 @@ _STEP = 0.024  # sideways step from prior to prior, as a share of the panel's wi
 _LARGEST_SPREAD = 0.6  # of all priors together, as a share of the gap between neighbouring n's
 
 
-@styled
+@style.styled
 def fewshot(
     summary: pd.DataFrame,
     metric: str,
@@ -47,70 +37,53 @@ def fewshot(
         summary: the columns `prior`, `init`, `n`, `metric`, `mean`, `interval` (half width, NaN
             for none) and `vary`; one `domain` at most.
         metric: which rows to draw.
-        paper: the authors' accuracies (`read_paper`), drawn hollow and dashed in every panel that
-            they hold for (`authors_at`), as far as prior, n and domain occur in `summary`; only
-            where `metric` is an accuracy.
-        vary: settings whose combinations have panels of their own.
+        paper: the authors' accuracies (`dwp.evaluation.paper`), drawn hollow and dashed in every
+            panel that they hold for, as far as prior, n and domain occur in `summary`; only where
+            `metric` is an accuracy.
+        vary: settings; each combination of them has its own panels.
 
     Raises:
         UserError: no row has the metric, or several domains.
     """
-    rows = rows_of_metric(summary, metric, alone=["domain"])
-    priors, counts = in_order(rows["prior"]), _counts(rows)
+    rows = style.rows_of_metric(summary, metric, alone=["domain"])
+    priors, counts = style.in_order(rows["prior"]), sorted(set(rows["n"]))
     gap = np.diff(np.log(counts)).min() if len(counts) > 1 else np.log(2)
     width = np.log(counts[-1] / counts[0]) + gap
     step = min(_STEP * width, _LARGEST_SPREAD * gap / len(priors))
     shifts = (np.arange(len(priors)) - (len(priors) - 1) / 2) * step
     factor = dict(zip(priors, np.exp(shifts), strict=True))
-    authors = _authors(rows, metric, paper)
+    if paper is None or not metric.endswith("accuracy"):
+        paper = pd.DataFrame(columns=["prior", "num_examples", "accuracy"])
+    paper = paper[paper["prior"].isin(priors) & paper["num_examples"].isin(counts)]
+    if "dataset" in paper and "domain" in rows:
+        paper = paper[paper["dataset"].isin(rows["domain"])]
 
-    figure, drawn = panels(rows, vary, height=2.4, label=metric_label(metric))
+    figure, drawn = style.panels(rows, vary, height=2.4, label=style.metric_label(metric))
     with_authors = False
-    for panel, part in drawn:
-        theirs = authors_at(authors, {name: part[name].iloc[0] for name in ("init", *vary)})
+    for axes, part in drawn:
+        theirs = authors_at(paper, {name: part[name].iloc[0] for name in ("init", *vary)})
         with_authors |= not theirs.empty
         for prior in priors:
-            colour, marker, _ = look(prior)
+            colour, marker, _ = style.look(prior)
+            line = {"color": colour, "marker": marker}
             of_paper = theirs[theirs["prior"] == prior].sort_values("num_examples")
-            panel.plot(
-                of_paper["num_examples"] * factor[prior],
-                of_paper["accuracy"],
-                color=colour,
-                marker=marker,
-                **_AUTHORS,
-            )
+            x = of_paper["num_examples"] * factor[prior]
+            axes.plot(x, of_paper["accuracy"], **line, **_AUTHORS)
             ours = part[part["prior"] == prior].sort_values("n")
-            panel.errorbar(
+            axes.errorbar(
                 ours["n"] * factor[prior],
                 ours["mean"],
                 yerr=ours["interval"].fillna(0.0),
-                color=colour,
-                marker=marker,
+                **line,
                 markeredgewidth=0,
                 elinewidth=0.8,
             )
-        panel.set_xscale("log")
-        panel.set_xlim(counts[0] * np.exp(-gap / 2), counts[-1] * np.exp(gap / 2))
-        panel.set_xticks(counts, [f"{count:,}" for count in counts])
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.set_xlabel("training examples")
-    limit_fractions(drawn[0][0], metric)
-    handles = legend_handles(priors, markeredgewidth=0)
-    if with_authors:
-        handles.append(Line2D([], [], color="0.4", marker="o", label="authors", **_AUTHORS))
-    legend_below(figure, handles)
+        axes.set_xscale("log")
+        axes.set_xlim(counts[0] * np.exp(-gap / 2), counts[-1] * np.exp(gap / 2))
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("training examples")
+    style.limit_fractions(drawn[0][0], metric)
+    authors = [Line2D([], [], color="0.4", marker="o", label="authors", **_AUTHORS)]
+    style.legend_below(figure, priors, authors * with_authors, markeredgewidth=0)
     return figure
-
-
-def _counts(rows: pd.DataFrame) -> list[int]:
-    return sorted(int(count) for count in set(rows["n"]))
-
-
-def _authors(rows: pd.DataFrame, metric: str, paper: pd.DataFrame | None) -> pd.DataFrame:
-    """The authors' rows that belong into the figure, perhaps none."""
-    if paper is None or not metric.endswith("accuracy"):
-        return pd.DataFrame(columns=["prior", "num_examples", "accuracy"])
-    keep = paper["prior"].isin(rows["prior"]) & paper["num_examples"].isin(rows["n"])
-    if "domain" in rows:
-        keep &= paper["dataset"].isin(rows["domain"])
-    return paper[keep]

@@ -1,4 +1,4 @@
-"""One look for all figures: sizes, fonts, colours, names, and reproducible files."""
+"""One style for all figures: sizes, fonts, colours, names, panels, and reproducible files."""
 
 import os
 import re
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
+import matplotlib.style
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,11 +26,7 @@ RC: dict[str, Any] = {
     "font.size": 7,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
     "legend.frameon": False,
-    "legend.handlelength": 2.0,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -44,14 +41,20 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.1,
     "lines.markersize": 3.6,
     "pdf.fonttype": 42,  # journals refuse Type 3 fonts
-    "svg.hashsalt": "dwp",  # its names of things are random otherwise
+    "svg.hashsalt": "dwp",  # identifiers are random otherwise
 }
-styled = mpl.rc_context(RC)
-"""Decorator of functions that draw; matplotlib's settings are as before when they return."""
+
+
+styled = matplotlib.style.context(["default", RC])
+"""Decorator of functions that draw: figures have our settings and no others.
+
+Neither a matplotlibrc nor what the process has set before changes a figure. Afterwards
+matplotlib's settings are as before.
+"""
 
 
 class Look(NamedTuple):
-    """How a prior is drawn."""
+    """Colour, marker and label of a prior or an initialisation."""
 
     colour: str
     marker: str
@@ -93,29 +96,33 @@ _PANELS_A_ROW = 3
 _FRACTIONS = ("accuracy", "ece", "auroc")
 
 
-def look(prior: str) -> Look:
-    """Colour, marker and label of a prior; other names get ones that depend on the name only."""
-    if prior in _LOOKS:
-        return _LOOKS[prior]
-    code = zlib.crc32(prior.encode())
-    marker, colour = divmod(code, len(_SPARE_COLOURS))
-    return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker % len(_SPARE_MARKERS)], prior)
+def look(name: str) -> Look:
+    """Return the look of a prior or init; an unknown one's depends on its name only."""
+    if name in _LOOKS:
+        return _LOOKS[name]
+    marker, colour = divmod(zlib.crc32(name.encode()), len(_SPARE_COLOURS))
+    return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker % len(_SPARE_MARKERS)], name)
 
 
-def in_order(priors: Iterable[str]) -> list[str]:
-    """The distinct priors: known ones in the legend's order, then the others by name."""
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the distinct names: known ones in the legend's order, then the others by name."""
     known = list(_LOOKS)
-    return sorted(set(priors), key=lambda name: (known.index(name) if name in known else 99, name))
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else 99, name))
 
 
 def metric_label(metric: str) -> str:
-    """Axis label of a metric: "ensemble_nll" -> "ensemble NLL (nats)"."""
+    """Return the axis label of a metric: "ensemble_nll" -> "ensemble NLL (nats)"."""
     text = " ".join(_WORDS.get(word, word) for word in metric.split("_"))
     return f"{text} (nats)" if "KL" in text else text
 
 
+def setting_label(name: str, value: str) -> str:
+    """Return the label of a setting's value: "kernels per step 512"."""
+    return f"{name.replace('_', ' ')} {value}"
+
+
 def rows_of_metric(frame: pd.DataFrame, metric: str, alone: Iterable[str]) -> pd.DataFrame:
-    """The rows of one metric.
+    """Return the rows of one metric.
 
     Raises:
         UserError: there are none, or a column of `alone` has several values, which one figure
@@ -130,16 +137,24 @@ def rows_of_metric(frame: pd.DataFrame, metric: str, alone: Iterable[str]) -> pd
     return rows
 
 
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return an empty figure (size in inches) and its panels (rows, columns)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
 def panels(
     frame: pd.DataFrame, vary: Sequence[str], height: float, label: str
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """An empty figure with a panel per initialisation and combination of varied settings.
+    """Return an empty figure with a panel per initialisation and combination of varied settings.
 
     Panels share the y axis, at most three in a row (those of one combination, where there are
-    several initialisations), and have titles that say what they are of.
+    several initialisations); titles say which runs they show.
 
     Args:
-        frame: what will be drawn: the columns `init` and `vary`.
+        frame: the data to draw: the columns `init` and `vary`.
         vary: varied settings.
         height: of a row of panels, in inches.
         label: of the y axis.
@@ -154,17 +169,33 @@ def panels(
     rows = -(-len(parts) // columns)
     height += 0.15 * len(vary)  # for the titles
     width = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
-    figure = Figure(figsize=(width, rows * height), layout="constrained")
+    figure, grid = canvas(width, rows * height, rows, columns, sharey=True)
     figure.get_layout_engine().set(w_pad=0.08)  # inches; tick labels reach into the gap
-    axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
-    for unused in axes[len(parts) :]:
+    for unused in grid.flat[len(parts) :]:
         unused.remove()
-    for number, ((*values, init), _) in enumerate(parts):
-        settings = [f"{n.replace('_', ' ')} {v}" for n, v in zip(vary, values, strict=True)]
-        axes[number].set_title("\n".join([f"{look(init).label} initialisation", *settings]))
-        if number % columns == 0:
-            axes[number].set_ylabel(label)
-    return figure, [(panel, part) for panel, (_, part) in zip(axes, parts, strict=False)]
+    drawn = []
+    for axes, ((*values, init), part) in zip(grid.flat, parts, strict=False):
+        settings = map(setting_label, vary, values)
+        axes.set_title("\n".join([f"{look(init).label} initialisation", *settings]))
+        drawn.append((axes, part))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(label)
+    return figure, drawn
+
+
+def line_with_band(
+    axes: Axes, x: pd.Series, y: pd.Series, half: pd.Series, colour: str, **line: Any
+) -> None:
+    """Draw a line and a band that reaches `half` to either side of it; no band where it is NaN."""
+    axes.plot(x, y, color=colour, **line)
+    axes.fill_between(x, y - half, y + half, color=colour, alpha=0.18, linewidth=0)
+
+
+def step_axis(axes: Axes) -> None:
+    """Label the x axis as optimisation steps."""
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("optimisation step")
 
 
 def limit_fractions(axes: Axes, metric: str, axis: str = "y") -> None:
@@ -174,23 +205,26 @@ def limit_fractions(axes: Axes, metric: str, axis: str = "y") -> None:
         axes.set(**{f"{axis}lim": (max(low, 0.0), min(high, 1.0))})
 
 
-def legend_handles(priors: Iterable[str], **options: Any) -> list[Line2D]:
-    """Entries of a legend in the looks of priors; `options` are those of the lines."""
-    return [
+def legend_below(
+    figure: Figure, names: Iterable[str], more: Sequence[Line2D] = (), **options: Any
+) -> None:
+    """Put a legend under the panels, as many columns as fit, and make the figure taller for it.
+
+    Args:
+        figure: with its panels.
+        names: priors or inits, in their looks.
+        more: further entries.
+        **options: of the lines of `names`, such as `marker=""`.
+    """
+    entries = [
         Line2D([], [], **{"color": colour, "marker": marker, "label": label, **options})
-        for colour, marker, label in map(look, priors)
+        for colour, marker, label in map(look, names)
     ]
-
-
-def legend_below(figure: Figure, handles: list[Line2D]) -> None:
-    """Put a legend under the panels, as many columns as fit, and make the figure taller for it."""
-    for columns in range(min(4, len(handles)), 0, -1):
+    entries += more
+    spacing = {"columnspacing": 1.2, "handletextpad": 0.5}
+    for columns in range(min(4, len(entries)), 0, -1):
         legend = figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=columns,
-            columnspacing=1.2,
-            handletextpad=0.5,
+            handles=entries, loc="outside lower center", ncols=columns, **spacing
         )
         extent = legend.get_window_extent()
         if extent.width <= figure.bbox.width or columns == 1:
@@ -199,6 +233,7 @@ def legend_below(figure: Figure, handles: list[Line2D]) -> None:
     figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
 
 
+@styled
 def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
     """Write a figure atomically to each path, by its suffix: `.pdf`, `.png` (200 dpi) or `.svg`.
 
@@ -216,15 +251,14 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
         ".png": {"Software": None},
         ".svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     }
-    with mpl.rc_context(RC):
-        # Each drawing moves a constrained layout a little: settle it once for all files.
-        for _ in range(2 if figure.get_layout_engine() else 0):
-            figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+    # Each drawing moves a constrained layout a little: settle it once for all files.
+    for _ in range(2 if figure.get_layout_engine() else 0):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for path in map(Path, paths):
         if path.suffix not in metadata:
             raise UserError(f"{path}: expected .pdf, .png or .svg")
-        with mpl.rc_context(RC), atomic(path) as temporary:
+        with atomic(path) as temporary:
             figure.savefig(temporary, dpi=PNG_DPI, metadata=metadata[path.suffix])
             if path.suffix == ".svg":
                 width, height = (figure.get_size_inches() * PNG_DPI).round().astype(int)

@@ -7,17 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
-from dwp.priors.base import KernelPrior
-from dwp.priors.gaussian import moments
+from dwp.priors.gaussian import LocationScalePrior, moments
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
-from dwp.seeds import check_draws, standard_normal
 
 _LEAST_SPREAD = 1e-6  # of a direction, relative to the mean square of a weight
 _LEAST_SCALE = 0.5  # of a layer, and 2 the most: else the density is absurd away from the kernels
 
 
-class Flow(KernelPrior):
+class Flow(LocationScalePrior):
     """Affine coupling layers on whitened kernels.
 
     The whitening is fixed and fitted to the kernels before training, and is part of the density.
@@ -37,9 +35,6 @@ class Flow(KernelPrior):
     """
 
     kind = "flow"
-    mean: Tensor
-    scale: Tensor
-    whitening: Tensor
 
     def __init__(self, kernel_size: int, transforms: int, hidden: int) -> None:
         from zuko.flows import RealNVP  # only flows need it
@@ -48,12 +43,8 @@ class Flow(KernelPrior):
         super().__init__(kernel_size, transforms=transforms, hidden=hidden)
         if kernel_size < 2:
             raise UserError(f"a flow prior has a kernel size of at least 2; found {kernel_size}")
-        d = kernel_size**2
-        self.register_buffer("mean", torch.zeros(d))
-        self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the covariance
-        self.register_buffer("whitening", torch.eye(d))  # its inverse
         self.flow: Any = RealNVP(
-            d,
+            kernel_size**2,
             transforms=transforms,
             hidden_features=[hidden, hidden],
             univariate=partial(MonotonicAffineTransform, slope=_LEAST_SCALE),
@@ -80,18 +71,12 @@ class Flow(KernelPrior):
                 f"kernels: a {self.kind} prior needs kernels that are not all zero, found none "
                 f"among {len(flat)}; prune the kernels"
             )
-        self.mean.copy_(mean)
-        self.scale.copy_(scale)
-        self.whitening.copy_(torch.linalg.inv(scale))
+        self._set(mean, scale)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
-        check_draws(n, generator, self.mean.device)
-        noise = standard_normal((n, len(self.mean)), generator, self.mean)
         with torch.no_grad():
-            whitened = self._density().transform.inv(noise)
-            flat = self.mean + whitened @ self.scale.T
-        return flat.unflatten(1, (self.kernel_size, -1))
+            return self._kernels(self._density().transform.inv(self._noise(n, generator)))
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""

@@ -1,6 +1,7 @@
 """Gaussian priors fitted to kernels: explicit densities to hold the learned ones against."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,15 +23,15 @@ def moments(flat: Tensor) -> tuple[Tensor, Tensor]:
     return mean, centred.T @ centred / len(flat)
 
 
-class EllipticalPrior(KernelPrior):
-    """A density over the d = k * k weights w of a kernel that depends on (w - m)' S^-1 (w - m)."""
+class LocationScalePrior(KernelPrior):
+    """A prior with a location m and a scale matrix S for the d = k * k weights of a kernel."""
 
     mean: Tensor
     scale: Tensor
     whitening: Tensor
 
-    def __init__(self, kernel_size: int) -> None:
-        super().__init__(kernel_size)
+    def __init__(self, kernel_size: int, **arguments: Any) -> None:
+        super().__init__(kernel_size, **arguments)
         d = kernel_size**2
         self.register_buffer("mean", torch.zeros(d))
         self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the matrix S
@@ -58,9 +59,13 @@ class EllipticalPrior(KernelPrior):
         self.whitening.copy_(torch.linalg.inv(scale))
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw vectors (n, d) of a Gaussian with covariance S around zero."""
+        """Draw standard normal vectors (n, d)."""
         check_draws(n, generator, self.mean.device)
-        return standard_normal((n, len(self.mean)), generator, self.mean) @ self.scale.T
+        return standard_normal((n, len(self.mean)), generator, self.mean)
+
+    def _kernels(self, whitened: Tensor) -> Tensor:
+        """Return kernels (n, k, k) of vectors (n, d) in units of S around m."""
+        return (self.mean + whitened @ self.scale.T).unflatten(1, (self.kernel_size, -1))
 
     def _log_determinant(self) -> Tensor:
         return 2 * self.scale.diagonal().log().sum()
@@ -71,7 +76,7 @@ class EllipticalPrior(KernelPrior):
         return (centred @ self.whitening.double().T).square().sum(-1).to(kernels)
 
 
-class FullGaussian(EllipticalPrior):
+class FullGaussian(LocationScalePrior):
     """A Gaussian over the d = k * k weights of a kernel with a full covariance matrix.
 
     The tightest of the Gaussian priors in nats. Do not take density for accuracy: it also pulls
@@ -99,7 +104,7 @@ class FullGaussian(EllipticalPrior):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
-        return (self.mean + self._noise(n, generator)).unflatten(1, (self.kernel_size, -1))
+        return self._kernels(self._noise(n, generator))
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""

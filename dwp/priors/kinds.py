@@ -14,7 +14,7 @@ class Hyperparameter:
 
     Attributes:
         type: of its value.
-        default: `REQUIRED` if it has none; a default of None stands for "none", beside values of
+        default: `REQUIRED` if it has none; a default of None stands for "none", besides values of
             `type`.
         positive: whether it must be above 0.
     """
@@ -56,7 +56,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "vae": Kind(
         "dwp.priors.vae:KernelVAE",
-        hyperparameters={
+        {
             "hidden": Hyperparameter(int),
             "latent": Hyperparameter(int),
             "variance": Hyperparameter(float, default=None),
@@ -74,7 +74,7 @@ KINDS: dict[str, Kind] = {
     "gaussian-full": Kind("dwp.priors.gaussian:FullGaussian", kl_settings=("kl_estimator",)),
     "gaussian-mixture": Kind(
         "dwp.priors.mixture:GaussianMixture",
-        hyperparameters={
+        {
             "components": Hyperparameter(int),
             "seed": Hyperparameter(int, positive=False),
             "floor": Hyperparameter(float, default=1e-3),
@@ -88,7 +88,7 @@ KINDS: dict[str, Kind] = {
     ),
     "flow": Kind(
         "dwp.priors.flow:Flow",
-        hyperparameters={"transforms": Hyperparameter(int), "hidden": Hyperparameter(int)},
+        {"transforms": Hyperparameter(int), "hidden": Hyperparameter(int)},
         trained=True,
         packages=("zuko",),
         kl_settings=(),

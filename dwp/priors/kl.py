@@ -15,7 +15,7 @@ from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import Source
 
 Nature = Literal["exact", "estimate", "upper bound", "approximation"]
-"""What a number is that is called a KL; see `register_kl`."""
+"""How a number that is called a KL relates to the KL; see `register_kl`."""
 
 _REGISTRY: dict[tuple[type, type], tuple[Callable[..., Tensor], Nature]] = {}
 
@@ -121,7 +121,14 @@ def kl_divergence(
 
     Raises:
         NotImplementedError: no KL is registered for the pair.
+        UserError: the prior is over kernels of another size.
     """
+    size = posterior.mean.shape[-1]
+    if isinstance(posterior, GaussianKernels) and size != prior.kernel_size:
+        raise UserError(
+            f"kl: the prior is over {prior.kernel_size} x {prior.kernel_size} kernels, found "
+            f"{size} x {size}"
+        )
     return _find(posterior, prior, estimation)[0](posterior, prior, generator, estimation)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -9,7 +10,43 @@ from dwp.seeds import Source, standard_normal
 
 
 @dataclass(frozen=True)
-class GaussianKernels:
+class Gaussians:
+    """Independent Gaussians over numbers, several of which belong to a kernel.
+
+    Attributes:
+        mean: (..., d) or (..., k, k).
+        log_variance: of the shape of the mean.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    _own: ClassVar[int]  # the dimensions that belong to one kernel
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance, of the shape of the mean."""
+        return self.log_variance.exp()
+
+    @property
+    def deviation(self) -> Tensor:
+        """The standard deviation, with a finite gradient where the variance is 0."""
+        return (0.5 * self.log_variance).exp()
+
+    def at(self, noise: Tensor) -> Tensor:
+        """Return mean + deviation * noise: for standard normal noise a draw, differentiably."""
+        return self.mean + self.deviation * noise
+
+    def sample(self, generator: Source) -> Tensor:
+        """Draw every number once, differentiably; see `dwp.seeds.standard_normal`."""
+        return self.at(standard_normal(self.mean.shape, generator, self.mean))
+
+    def select(self, indices: Tensor) -> Self:
+        """Return the posterior of kernels `indices` (m,) of the flattened leading shape."""
+        return type(self)(*(t.flatten(0, -1 - self._own)[indices] for t in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class GaussianKernels(Gaussians):
     """Independent Gaussians over the weights of kernels: w = mean + sqrt(variance) * noise.
 
     Attributes:
@@ -17,18 +54,7 @@ class GaussianKernels:
         log_variance: (..., k, k).
     """
 
-    mean: Tensor
-    log_variance: Tensor
-
-    @property
-    def variance(self) -> Tensor:
-        """The variance (..., k, k)."""
-        return self.log_variance.exp()
-
-    @property
-    def deviation(self) -> Tensor:
-        """The standard deviation (..., k, k), with a finite gradient where the variance is 0."""
-        return (0.5 * self.log_variance).exp()
+    _own = 2
 
     @property
     def log_of_variance(self) -> Tensor:
@@ -39,18 +65,9 @@ class GaussianKernels:
         """Return the differential entropy of each kernel, in nats (...)."""
         return 0.5 * (self.log_of_variance + math.log(2 * math.pi * math.e)).sum((-2, -1))
 
-    def sample(self, generator: Source) -> Tensor:
-        """Draw every kernel once (..., k, k), differentiably; see `dwp.seeds.standard_normal`."""
-        noise = standard_normal(self.mean.shape, generator, self.mean)
-        return self.mean + self.deviation * noise
-
-    def select(self, indices: Tensor) -> "GaussianKernels":
-        """Return the posterior of kernels `indices` (m,) of the flattened leading shape."""
-        return type(self)(*(t.flatten(0, -3)[indices] for t in vars(self).values()))
-
 
 @dataclass(frozen=True)
-class GaussianCodes:
+class GaussianCodes(Gaussians):
     """Independent Gaussians over the latent codes of kernels, one code a kernel.
 
     Attributes:
@@ -58,17 +75,7 @@ class GaussianCodes:
         log_variance: (..., latent).
     """
 
-    mean: Tensor
-    log_variance: Tensor
-
-    def sample(self, generator: Source) -> Tensor:
-        """Draw every code once (..., latent), differentiably; see `dwp.seeds.standard_normal`."""
-        noise = standard_normal(self.mean.shape, generator, self.mean)
-        return self.mean + (0.5 * self.log_variance).exp() * noise
-
-    def select(self, indices: Tensor) -> "GaussianCodes":
-        """Return the posterior of codes `indices` (m,) of the flattened leading shape."""
-        return GaussianCodes(*(t.flatten(0, -2)[indices] for t in vars(self).values()))
+    _own = 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class MultiplicativeKernels(GaussianKernels):
     @property
     def log_alpha(self) -> Tensor:
         """The log of the noise-to-signal ratio alpha (..., k, k)."""
-        return self.__dict__["log_variance"]
+        return self.log_variance
 
     @property
     def variance(self) -> Tensor:

@@ -35,12 +35,12 @@ def pretrained_file(name: str) -> Path:
     return file
 
 
-def pretrained_facts(name: str) -> tuple[str, int]:
-    """Return the kind and the kernel size of a prior that comes with the package.
+def pretrained_kind(name: str) -> tuple[str, int]:
+    """Return the kind and the kernel size of a prior that comes with the package, without torch.
 
     Raises:
         UserError: there is none of that name.
     """
-    with safe_open(pretrained_file(name), framework="np") as file:
+    with safe_open(pretrained_file(name), framework="numpy") as file:
         settings = json.loads(file.metadata()["dwp"])["settings"]
     return settings["kind"], settings["arguments"]["kernel_size"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dwp.priors.gaussian import EllipticalPrior, moments
+from dwp.priors.gaussian import LocationScalePrior, moments
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
 
@@ -16,7 +16,7 @@ _STEPS = 500
 _TOLERANCE = 1e-7  # nats per kernel
 
 
-class StudentT(EllipticalPrior):
+class StudentT(LocationScalePrior):
     """A multivariate Student t over the d = k * k weights of a kernel, with a full scale matrix.
 
     A Gaussian whose whole kernel is scaled by one random number: weights that are uncorrelated
@@ -75,8 +75,7 @@ class StudentT(EllipticalPrior):
         shape = (self.degrees / 2).expand(n, 1).contiguous()
         gamma = torch._standard_gamma  # pyright: ignore[reportPrivateImportUsage]
         chi_square = 2 * gamma(shape, generator=generator)
-        flat = self.mean + noise * (self.degrees / chi_square).sqrt()
-        return flat.unflatten(1, (self.kernel_size, -1))
+        return self._kernels(noise * (self.degrees / chi_square).sqrt())
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""

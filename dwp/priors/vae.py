@@ -2,24 +2,22 @@
 
 import itertools
 import math
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dwp.devices import has_bfloat16
 from dwp.errors import UserError
-from dwp.fast.frozen import FROZEN, frozen_stack
-from dwp.fast.once import differentiable_once
+from dwp.fast import frozen
+from dwp.fast.door import faster, faster_by
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Estimation, register_kl
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels
 from dwp.seeds import Source, check_draws, standard_normal
 
 _LEAST_VARIANCE = 1e-8
-# Kernels at once: in the cache, enough for products in half precision, and to fill a GPU
-_CHUNK = {"cpu": 256, "cpu, half": 1024, "cuda": 16384}
 
 
 class KernelVAE(KernelPrior):
@@ -61,10 +59,6 @@ class KernelVAE(KernelPrior):
         self.kernel_mean = nn.Conv2d(width, 1, 1)
         self.kernel_variance = nn.Conv2d(width, 1, 1) if variance is None else None
         self.to(memory_format=torch.channels_last)
-        self._stacks: dict = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stacks": {}}  # functions, which cannot be pickled
 
     @property
     def frozen(self) -> bool:
@@ -73,36 +67,15 @@ class KernelVAE(KernelPrior):
 
     def encode(self, kernels: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance (n, latent) of r(z|w) for kernels (n, k, k)."""
-        features = self._run(0, kernels[:, None])  # (n, 2 * latent, 1, 1)
-        mean, raw = features.flatten(1).chunk(2, 1)
+        heads = self.latent_mean, self.latent_variance
+        mean, raw = _run(self.encoder, heads, kernels[:, None]).flatten(1).chunk(2, 1)
         return mean, _variance(raw)
 
     def decode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance (n, k, k) of p(w|z) for codes (n, latent)."""
-        mean, *raw = self._run(1, codes[:, :, None, None]).unbind(1)  # each (n, k, k)
+        heads = [head for head in (self.kernel_mean, self.kernel_variance) if head is not None]
+        mean, *raw = _run(self.decoder, heads, codes[:, :, None, None]).unbind(1)  # each (n, k, k)
         return mean, _variance(raw[0]) if raw else torch.full_like(mean, self.variance)
-
-    def _run(self, side: int, maps: Tensor) -> Tensor:
-        """Return maps (n, c, h, w) after the encoder (0) or the decoder (1) and its heads."""
-        layers, *heads = (
-            (self.encoder, self.latent_mean, self.latent_variance),
-            (self.decoder, self.kernel_mean, self.kernel_variance),
-        )[side]
-        heads = [head for head in heads if head is not None]
-        device = maps.device.type
-        if self.frozen and (device == "cpu" or _whole(device)):
-            half = _half(maps)
-            key = [(p.data_ptr(), p._version) for p in self.parameters()]
-            if self._stacks.get("key") != key:
-                self._stacks = {"key": key}
-            if (side, half) not in self._stacks:
-                dtype = torch.bfloat16 if half else None
-                self._stacks[side, half] = frozen_stack(layers, heads, maps.shape[-1], dtype)
-            if self._stacks[side, half] is not None:
-                with torch.autocast(device, enabled=False):
-                    return self._stacks[side, half](maps)
-        features = layers(maps.contiguous(memory_format=torch.channels_last))
-        return torch.cat([head(features) for head in heads], 1).to(maps)
 
     def elbo_terms(self, kernels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return, in nats (n,), log p(w|z) for one z from r(z|w), and KL(r(z|w) || p(z)).
@@ -155,9 +128,8 @@ class KernelVAE(KernelPrior):
         """
         Estimation(bound=bound, latent_samples=latent_samples)  # refuses what there is not
         noise = self._noise(kernels, latent_samples, generator)
-        if self.frozen:
-            return _FrozenLoss.apply(kernels, noise, self, bound)
-        return self._loss(kernels, noise, bound)
+        with faster(self.frozen):  # the gradients of a trained one may need their own
+            return _loss(kernels, noise, self, bound)
 
     def _loss(self, kernels: Tensor, noise: Tensor, bound: str) -> Tensor:
         if bound == "importance-weighted":
@@ -173,17 +145,14 @@ class KernelVAE(KernelPrior):
 
         As `loss` with that bound, one code at a time: for many samples, without gradients.
         """
-        parts = kernels.split(_chunk(kernels))
-        moments = [self.encode(part) for part in parts]
-        total = torch.full_like(kernels[:, 0, 0], -math.inf)
-        for _ in range(samples):
-            noise = self._noise(kernels, 1, generator).split(_chunk(kernels))
-            log_weights = [
-                self._log_weights(part, *its_moments, draws)
-                for part, its_moments, draws in zip(parts, moments, noise, strict=True)
-            ]
-            total = torch.logaddexp(total, torch.cat(log_weights)[:, 0])
-        return total - math.log(samples)
+        with faster():
+            mean, variance = self.encode(kernels)
+            total = torch.full_like(kernels[:, 0, 0], -math.inf)
+            for _ in range(samples):
+                noise = self._noise(kernels, 1, generator)
+                log_weights = self._log_weights(kernels, mean, variance, noise)  # (n, 1)
+                total = torch.logaddexp(total, log_weights[:, 0])
+            return total - math.log(samples)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k) from p(w): a code from p(z), then a kernel from p(w|z)."""
@@ -197,53 +166,35 @@ class KernelVAE(KernelPrior):
     @torch.no_grad()
     def reconstruct(self, kernels: Tensor) -> Tensor:
         """Return decoder means (n, k, k) of the mean codes of kernels (n, k, k)."""
-        parts = kernels.split(_chunk(kernels))
-        return self.kernel_means(torch.cat([self.encode(part)[0] for part in parts]))
+        with faster():
+            return self.decode(self.encode(kernels)[0])[0]
 
     def kernel_means(self, codes: Tensor) -> Tensor:
         """Return decoder means (..., k, k) of codes (..., latent), differentiably."""
-        flat = codes.flatten(0, -2)
-        means = torch.cat([self.decode(part)[0] for part in flat.split(_chunk(flat))])
-        return means.unflatten(0, codes.shape[:-1])
+        return self.decode(codes.flatten(0, -2))[0].unflatten(0, codes.shape[:-1])
 
     @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         weight = self.latent_mean.weight
         check_draws(n, generator, weight.device)
         codes = standard_normal((n, self.latent), generator, weight)
-        parts = codes.split(_chunk(codes))
-        means, variances = zip(*map(self.decode, parts), strict=True)
-        return torch.cat(means), torch.cat(variances)
+        with faster():
+            return self.decode(codes)
 
 
-class _FrozenLoss(torch.autograd.Function):
-    """`KernelVAE._loss` (n,) of kernels (n, k, k) given the noise (n, S, latent) of their codes."""
+@faster_by(frozen.run)
+def _run(layers: nn.Sequential, heads: Sequence[nn.Module], maps: Tensor) -> Tensor:
+    """Return maps (n, c, h, w) after layers, and then each of the heads, concatenated."""
+    if not torch._C._are_functorch_transforms_active():  # `torch.vmap` has no such layout
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    features = layers(maps)
+    return torch.cat([head(features) for head in heads], 1).to(maps)
 
-    @staticmethod
-    def forward(ctx, kernels: Tensor, noise: Tensor, prior: KernelVAE, bound: str) -> Tensor:
-        size = max(1, _chunk(kernels) // noise.shape[1])
-        wanted = ctx.needs_input_grad[0]
-        # made first: what is kept of every part would lie between its maps and tear the heap
-        losses, gradients = kernels.new_empty(len(kernels)), torch.empty_like(kernels)
-        tensors = (kernels, noise, losses, gradients)
-        for part, draws, its_loss, its_gradient in zip(
-            *(t.split(size) for t in tensors), strict=True
-        ):
-            part = part.detach().requires_grad_(wanted)
-            with torch.set_grad_enabled(wanted):
-                loss = prior._loss(part, draws, bound)
-                total = loss.sum()
-            its_loss.copy_(loss.detach())
-            if wanted:
-                its_gradient.copy_(torch.autograd.grad(total, part)[0])
-        if wanted:
-            ctx.save_for_backward(gradients)
-        return losses
 
-    @staticmethod
-    @differentiable_once(FROZEN)
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.saved_tensors[0] * gradient[:, None, None], None, None, None
+@faster_by(frozen.in_parts)
+def _loss(kernels: Tensor, noise: Tensor, prior: KernelVAE, bound: str) -> Tensor:
+    """Return `KernelVAE.loss` (n,) of kernels (n, k, k), given the noise (n, S, latent) of z."""
+    return prior._loss(kernels, noise, bound)
 
 
 @register_kl(GaussianKernels, KernelVAE, "upper bound")
@@ -268,23 +219,6 @@ def _kl_of_codes(posterior: GaussianCodes, *_) -> Tensor:
 def _codes(mean: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
     """Return codes (n, S, latent) of mean and variance (n, latent)."""
     return mean[:, None] + variance.sqrt()[:, None] * noise
-
-
-def _chunk(values: Tensor) -> int:
-    kind = "cpu, half" if _half(values) else values.device.type
-    return _CHUNK.get(kind, len(values))
-
-
-def _half(values: Tensor) -> bool:
-    if values.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-        return False
-    wanted = torch.get_autocast_dtype("cpu") == torch.bfloat16 and values.dtype == torch.float32
-    return wanted and has_bfloat16()
-
-
-def _whole(device: str) -> bool:
-    # with less precision a GPU's matrix units make its library's convolutions the faster ones
-    return not (torch.is_autocast_enabled(device) or torch.backends.cuda.matmul.allow_tf32)
 
 
 def _variance(raw: Tensor) -> Tensor:

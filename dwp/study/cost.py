@@ -78,10 +78,12 @@ def work(study: Study, rule: str, w: Any) -> Work:
     domain, settings, runs = w.domain, *_run(study, rule, w)
     data = study.domains[domain].data
     (source, others), (train, test) = _images(data.source), _images(data.target)
-    if rule == "prior_score":  # of 1,001 kernels more, see `dwp.evaluation.scores`
-        scored = kernel_counts(study, domain, w.layer)[1] + 1001
-        samples = study.importance_samples(domain, w.prior)
-        return Work(1, predicted=samples * scored, prediction=_density(settings))
+    if rule == "prior_score":
+        sample = 0.0  # of the test kernels, and of 1,001 more: see `dwp.evaluation.scores`
+        for layer in (layer for name, layer in study.scored_priors(domain) if name == w.prior):
+            density = _density(study.prior_fit(domain, w.prior, layer))
+            sample += (kernel_counts(study, domain, layer)[1] + 1001) * density
+        return Work(1, 0, 0, study.importance_samples(domain, w.prior), sample)
     if rule == "prior" and (training := settings.training):  # else in closed form, or taken
         kernels, _ = kernel_counts(study, domain, w.layer)
         kernels = min(kernels, training.kernels or kernels)
@@ -115,7 +117,7 @@ def work(study: Study, rule: str, w: Any) -> Work:
 
 def _run(study: Study, rule: str, w: Any) -> tuple[Any, int]:
     """Return the settings of a run of a job, and how many runs it has."""
-    if rule in ("prior", "prior_score"):
+    if rule == "prior":
         return study.prior_fit(w.domain, w.prior, w.layer), 1
     if rule == "source_nets":
         settings, batches = study.source_training(w.domain), study.source_batches(w.domain)

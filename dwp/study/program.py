@@ -12,11 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from dwp.errors import UserError, one_line_errors, refusal
 
-_TEXTS = (str, int, float, Path)
+_NAMES = {str: "text", int: "a whole number", float: "a number", Path: "a path"}
 
 
-def program(main: Callable[..., None]) -> Callable[..., None]:
-    """Return a program, `main(argv=None)`, that calls `main` with the options of its signature.
+def program(*mains: Callable[..., None], name: str | None = None) -> Callable[..., None]:
+    """Return a program, `run(argv=None)`, that calls a function with the options of its signature.
 
     Each parameter is an option `--name`, required unless it has a default; those before a `/` are
     positional. How an option is written follows from the parameter's type, `X | None` as `X`:
@@ -28,60 +28,87 @@ def program(main: Callable[..., None]) -> Callable[..., None]:
 
     The docstring is the description, its section `Args` the help. Errors for the user are printed
     in one line (`dwp.errors.one_line_errors`).
+
+    Args:
+        *mains: the function; of several each is a command by its name.
+        name: how the program is called; None: as its file.
     """
 
     @one_line_errors
-    @functools.wraps(main)
+    @functools.wraps(mains[0])
     def run(argv: Sequence[str] | None = None) -> None:
-        description, helps = _documentation(main)
-        parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-        positional = []
-        for parameter in inspect.signature(main, eval_str=True).parameters.values():
-            options = _options(parameter) | {"help": helps.get(parameter.name)}
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                parser.add_argument(parameter.name, **options)
-                positional.append(parameter.name)
-                continue
-            required = parameter.default is parameter.empty and "action" not in options
-            option = f"--{parameter.name.replace('_', '-')}"
-            parser.add_argument(option, required=required, **options)
+        parser = argparse.ArgumentParser(name, allow_abbrev=False)
+        commands = None if len(mains) == 1 else parser.add_subparsers(required=True)
+        for main in mains:
+            command = parser
+            if commands is not None:
+                line = (inspect.getdoc(main) or "").partition("\n")[0]
+                command = commands.add_parser(main.__name__, help=line, allow_abbrev=False)
+            _add_options(command, main)
         values = vars(parser.parse_args(argv))
+        main, positional = values.pop("main"), values.pop("positional")
         main(*[values.pop(name) for name in positional], **values)
 
     return run
 
 
-def _options(parameter: inspect.Parameter) -> dict[str, Any]:
-    """Return the keywords of `add_argument` for a parameter."""
-    hint, default = parameter.annotation, parameter.default
-    default = None if default is parameter.empty else default
+def _add_options(parser: argparse.ArgumentParser, main: Callable[..., None]) -> None:
+    """Give a parser the description and the options of a function."""
+    text = inspect.getdoc(main) or inspect.getdoc(inspect.getmodule(main)) or ""
+    parser.description, _, arguments = text.partition("\nArgs:\n")
+    described = re.findall(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", arguments, re.M)
+    helps = {name: " ".join(words.split()).replace("%", "%%") for name, words in described}
+    positional = []
+    for parameter in inspect.signature(main, eval_str=True).parameters.values():
+        name, flags = parameter.name, {}
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            positional.append(name)
+        else:
+            name = f"--{name.replace('_', '-')}"
+            flags = {"required": parameter.default is parameter.empty}
+        options = _options(name, parameter) | {"help": helps.get(parameter.name)}
+        parser.add_argument(name, **flags | options)
+    parser.set_defaults(main=main, positional=positional)
+
+
+def _options(name: str, parameter: inspect.Parameter) -> dict[str, Any]:
+    """Return the keywords of `add_argument` for a parameter and the name of its option."""
+    hint, optional = parameter.annotation, parameter.default is not parameter.empty
+    given = {"default": parameter.default} if optional else {}
     if get_origin(hint) in (Union, types.UnionType):
         hint = functools.reduce(operator.or_, set(get_args(hint)) - {type(None)})
     if hint is bool:
-        return {"action": argparse.BooleanOptionalAction, "default": bool(default)}
-    place = f"--{parameter.name.replace('_', '-')}"
+        action = argparse.BooleanOptionalAction
+        return {"action": action, "default": False, "required": False, **given}
     if hint == dict[str, Path]:
-        return {"nargs": "*", "action": _Pairs, "default": default, "metavar": "NAME=FILE"}
+        return {"nargs": "*", "action": _Pairs, "metavar": "NAME=FILE", **given}
     part = get_args(hint)[0] if get_origin(hint) is list else hint
-    if part in _TEXTS or get_origin(part) is Literal:
-        several = {"nargs": "*" if default is not None else "+"} if part is not hint else {}
-        return {"type": _reader(place, part, json=False), "default": default, **several}
-    return {"type": _reader(place, hint, json=True), "default": default, "metavar": "JSON"}
+    if part in _NAMES or get_origin(part) is Literal:
+        several = {"nargs": "*" if optional else "+"} if part is not hint else {}
+        return {"type": functools.partial(_scalar, name, part), **several, **given}
+    return {"type": functools.partial(_parsed, name, hint), "metavar": "JSON", **given}
 
 
-def _reader(place: str, hint: Any, *, json: bool) -> Callable[[str], Any]:
-    """Return what turns an option's text into a value of the type `hint`."""
+def _scalar(option: str, hint: Any, text: str) -> Any:
+    """Return the text of an option as a `str`, `int`, `float`, `Path` or one of a `Literal`."""
+    allowed = get_args(hint)
+    try:
+        if not allowed:
+            return hint(text)
+        return dict(zip(map(str, allowed), allowed, strict=True))[text]
+    except (KeyError, ValueError):
+        expected = " or ".join(map(str, allowed)) or _NAMES[hint]
+        raise UserError(f"{option}: expected {expected}, found '{text}'") from None
+
+
+def _parsed(option: str, hint: Any, text: str) -> Any:
+    """Return the JSON text of an option as a value of the type `hint`."""
     from pydantic import TypeAdapter, ValidationError
 
-    adapter = TypeAdapter(hint)
-
-    def read(text: str) -> Any:
-        try:
-            return adapter.validate_json(text) if json else adapter.validate_python(text)
-        except ValidationError as error:
-            raise refusal(place, error) from None
-
-    return read
+    try:
+        return TypeAdapter(hint).validate_json(text)
+    except ValidationError as error:
+        raise refusal(option, error) from None
 
 
 class _Pairs(argparse.Action):
@@ -95,12 +122,3 @@ class _Pairs(argparse.Action):
                 raise UserError(f"{option_string}: expected NAME=FILE, found '{text}'")
             pairs[name] = Path(path)
         setattr(namespace, self.dest, pairs)
-
-
-def _documentation(main: Callable[..., None]) -> tuple[str, dict[str, str]]:
-    """Return the text of a function's docstring, else its module's, and of each of its `Args`."""
-    text = inspect.getdoc(main) or inspect.getdoc(inspect.getmodule(main)) or ""
-    description, _, arguments = text.partition("\nArgs:\n")
-    described = re.findall(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", arguments, re.M)
-    helps = {name: " ".join(words.split()).replace("%", "%%") for name, words in described}
-    return description.strip(), helps

@@ -26,7 +26,7 @@ from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
 from dwp.errors import UserError, refusal
 from dwp.priors.kinds import KINDS, REQUIRED, Kind
-from dwp.priors.pretrained import pretrained, pretrained_facts
+from dwp.priors.pretrained import pretrained, pretrained_kind
 from dwp.registry import NETWORKS, class_facts
 
 DETERMINISTIC = "deterministic"
@@ -768,7 +768,7 @@ def _check_prior(path: str, prior: PriorSettings, domain: Domain, sizes: Mapping
     for layer, name in prior.pretrained.items():
         setting = f"{path}.pretrained.{layer}"
         check_one_of(setting, name, pretrained())
-        found = pretrained_facts(name)
+        found = pretrained_kind(name)
         if found != (prior.kind, sizes[layer]):
             raise UserError(
                 f"{setting}: expected a prior of kind {prior.kind} over {sizes[layer]} x "

@@ -304,19 +304,21 @@ class Study:
             for init, variant, n in itertools.product(section.inits, variants, section.train_sizes):
                 yield {"prior": prior, "init": init, "variant": variant, "n": n}
 
-    def rows(self, domain: str) -> list[list[Any]]:
-        """Return, for every prior and combination of listed values, the variant of its runs.
+    def rows(self, domain: str) -> list[dict[str, str]]:
+        """Return a row for every prior and combination of listed values.
 
-        Each is [prior, variant, {setting: value as text}]; combinations that differ in nothing
-        that a prior reads share a variant, and their rows stand in the tables once each.
+        It has the prior, the variant of its runs and the values as text. Combinations that differ
+        in nothing that a prior reads share a variant.
         """
         section = self.domains[domain].classification
+        if not section.listed:
+            return []
         return [
-            [
-                prior,
-                variant_name(section, values, self.ignored(domain, prior)),
-                {name: as_text(value) for name, value in values.items()},
-            ]
+            {
+                "prior": prior,
+                "variant": variant_name(section, values, self.ignored(domain, prior)),
+                **{name: as_text(value) for name, value in values.items()},
+            }
             for prior in section.priors
             for values in combinations(section)
         ]

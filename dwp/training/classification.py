@@ -1,7 +1,6 @@
 """Training a net on few examples under a prior over its kernels."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,20 +11,66 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
-from dwp.nn.bayesian import BayesianConv2d, kl
-from dwp.nn.classifier import build_member, member_places
+from dwp.fast import visible
+from dwp.isolated import isolated, seed_globally
+from dwp.nn.bayesian import BayesianConv2d, bayesianize, kl
 from dwp.nn.dropout import Dropout
 from dwp.nn.init import initialise
+from dwp.nn.networks import build_network
 from dwp.nn.predict import predict
-from dwp.nn.stack import stack, unstack
+from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import Source, generator
-from dwp.training.loop import has_failed, optimise
+from dwp.study.settings import RunSettings, validated
+from dwp.training.loop import Records, by_epochs, has_failed, of_run, optimise
 from dwp.training.source import cross_entropy, l2_penalty
 
 # Of a probability whose log is taken: that of `dwp.evaluation.metrics`, which is not imported, for
 # a change of a metric would train every net again
 _FLOOR = torch.finfo(torch.float32).tiny
+
+
+def build_classifier(
+    settings: RunSettings | Mapping[str, Any],
+    classes: int,
+    priors: Mapping[str, KernelPrior] | None,
+) -> nn.Module:
+    """Return the untrained net of a run, or its ensemble of `members`, to load a state into.
+
+    Args:
+        settings: of the run.
+        classes: number of classes.
+        priors: of the layers to be Bayesian, by name; None: a plain net.
+    """
+    settings = validated(RunSettings, settings)
+    return stack([_build_member(settings, classes, priors) for _ in range(settings.members)])
+
+
+def _build_member(
+    settings: RunSettings,
+    classes: int,
+    priors: Mapping[str, KernelPrior] | None,
+    initialise: Callable[[nn.Module], object] = lambda net: None,
+) -> nn.Module:
+    net = build_network(settings.network, filters=settings.filters, classes=classes)
+    if settings.dropout is not None:
+        net.classifier = nn.Sequential(Dropout(settings.dropout), net.classifier)
+    initialise(net)
+    if priors is not None:
+        codes = "codes" if settings.posterior == "codes" else None
+        layers = settings.bayesian_layers  # None: those that have priors
+        bayesianize(net, priors, layers=layers, posterior=codes, log_variance=settings.log_variance)
+    return net
+
+
+def member_places(run: tuple[int, int], members: int) -> list[tuple[int, ...]]:
+    """Return the parts of the seeds of a run's members; the first are the run's own."""
+    return [run, *((*run, member) for member in range(1, members))]
+
+
+def estimation_of(settings: RunSettings) -> Estimation:
+    """Return how the settings have a KL computed."""
+    return Estimation(settings.kl_estimator, settings.kl_bound, settings.latent_samples)
 
 
 def bayesian_objective(
@@ -78,9 +123,10 @@ def prior_penalty(
     return sum(total)
 
 
+@isolated()
 def train_classifiers(
     target: ImageTensors,
-    settings: Mapping[str, Any],
+    settings: RunSettings | Mapping[str, Any],
     runs: Sequence[tuple[int, int]],
     *,
     n: int,
@@ -90,29 +136,22 @@ def train_classifiers(
     device: str = "cpu",
     tolerant: bool = False,
     **options: Any,
-) -> list[tuple[nn.Module, list[dict[str, float]]]]:
+) -> list[tuple[nn.Module, Records]]:
     """Train nets on stratified subsets of the target data set, all together as one stack.
 
     A run's result does not depend on the others but for rounding: its weights, its batches and its
     noise are its own. Runs that share `init`, split and seed start from the same weights and see
-    the same images, whatever their prior.
+    the same images, whatever their prior. Nets that cannot compute side by side (see
+    `dwp.nn.stack`) are trained one after another.
 
     Args:
         target: the target data set.
-        settings: `network`, `filters`, `epochs`, `batch_size`, `learning_rate`, `log_variance`,
-            `kernels_per_step`, `precision` (of the KL's products; see `dwp.devices.products`),
-            `kl_temperature` (its factor in the loss; the KL in the records is that at 1),
-            `kl_estimator`, `kl_bound` and `latent_samples` (see `dwp.priors.Estimation`),
-            `posterior` ("codes": see `dwp.nn.bayesian.CodeConv2d`; absent: "weights"),
-            `test_precision` (of the products of predictions), `validation`, `samples`,
-            `evaluate_every` (epochs), if wanted `shift` and `warp` (see
-            `dwp.data.distort.distort`); for nets without priors also `l2` and, if
-            wanted, `members` of an ensemble and the rate of `dropout`.
+        settings: of a run. A net without priors is trained on the mean cross-entropy plus `l2`
+            times the sum of squares of the convolutions.
         runs: (split, seed) of each run: which subset of the training set, and the seed of the
             initial weights, the batches and the noise.
         n: training examples of a run.
-        priors: of the layers to be Bayesian, by name; None trains a deterministic net on the mean
-            cross-entropy plus `l2` times the sum of squares of the convolutions.
+        priors: of the layers to be Bayesian, by name; None trains a deterministic net.
         init: what the kernels of named layers start from; None: Xavier-normal.
         penalty: of a net without priors: adds 1/N * (-log p) of the kernels of named layers to the
             loss, N = n (see `prior_penalty`).
@@ -125,84 +164,95 @@ def train_classifiers(
 
     Returns:
         For each run the net, and the records over time: the terms of the loss (`penalty` in
-        nats of all kernels), and `validation_accuracy` and `validation_nll` (mean nats) of the
-        ensemble of weight samples.
+        nats of all kernels; a KL is that at temperature 1), and `validation_accuracy` and
+        `validation_nll` (mean nats) of the ensemble of weight samples.
         The members of an ensemble differ in their initial weights, batches and noise; the first is
-        what the run would be alone. The net is their stack (see `dwp.nn.stack`), and the terms of
-        the loss are those of the first.
+        what the run would be alone. The net is their stack (see `dwp.nn.stack`), and the terms
+        of the loss are those of the first.
 
     Raises:
-        UserError: the training set is too small, or a loss is not finite (unless `tolerant`).
+        UserError: a setting does not fit, the training set is too small, or a loss is not finite
+            (unless `tolerant`).
         OutOfTime: the deadline has passed.
     """
-    members = settings.get("members", 1)
+    settings = validated(RunSettings, settings)
+    members = settings.members
     places = [place for run in runs for place in member_places(run, members)]
     nets, images, targets = [], [], []
     for place in places:
         start = generator("classification", "initial", *place)
-        begin = partial(initialise, init=init, generator=start)
-        net = build_member(settings, target.classes, priors, begin)
-        nets.append(net.to(device, memory_format=torch.channels_last))
-        chosen, held_out = few_shot_subset(
-            target.train_targets, n, place[0], settings["validation"]
+        seed_globally("classification", *place)
+        net = _build_member(
+            settings, target.classes, priors, lambda net, start=start: initialise(net, init, start)
         )
+        nets.append(net.to(device, memory_format=torch.channels_last))
+        chosen, held_out = few_shot_subset(target.train_targets, n, place[0], settings.validation)
         images.append(to_unit(target.train_images[chosen]))
         targets.append(target.train_targets[chosen])
+    stacked = stack(nets)
+    if len(runs) > 1 and isinstance(stacked, OneAfterAnother):
+        own = {"n": n, "priors": priors, "init": init, "penalty": penalty}
+        own |= {"device": device, "tolerant": tolerant}
+        return [
+            train_classifiers(target, settings, [run], **own, **of_run(options, run))[0]
+            for run in runs
+        ]
+    stacked.to(memory_format=torch.channels_last)
     images = torch.stack(images).to(device)  # (R, n, c, h, w)
     targets = torch.stack(targets).to(device)  # (R, n)
-    stacked = stack(nets).to(memory_format=torch.channels_last)
+    height, width = visible(nets[0], images[0, :1]).shape[2:]
     if penalty is not None:
         penalty = {name: prior.to(device) for name, prior in penalty.items()}
     noise = [generator("classification", "noise", *place, device=device) for place in places]
     for layer in stacked.modules():
         if isinstance(layer, (BayesianConv2d, Dropout)):
             layer.generator = noise
-    distortion = {name: settings.get(name, 0.0) for name in ("shift", "warp")}
     net_numbers = torch.arange(len(nets), device=device)[:, None]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = net_numbers, batch
         seen = images[chosen]  # (R, batch, c, h, w)
-        if any(distortion.values()):
-            seen = distort(seen.flatten(0, 1), noise, **distortion).view_as(seen)
+        if settings.shift or settings.warp:
+            widths = {"shift": settings.shift, "warp": settings.warp}
+            seen = distort(seen.flatten(0, 1), noise, **widths).view_as(seen)
+        seen = seen[..., :height, :width]
         inputs = seen.transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
         logits = stacked(inputs.to(memory_format=torch.channels_last))
         logits = logits.unflatten(1, (len(nets), -1)).transpose(0, 1)  # (R, batch, classes)
         if priors is None:
             data = cross_entropy(logits, targets[chosen])
-            loss = data + settings["l2"] * l2_penalty(stacked, len(nets))
+            loss = data + settings.l2 * l2_penalty(stacked, len(nets))
             if penalty is None:
                 return loss, {"train_nll": data.detach()}
-            minus_log = prior_penalty(stacked, penalty, noise, settings["precision"], len(nets))
+            minus_log = prior_penalty(stacked, penalty, noise, settings.precision, len(nets))
             scalars = {"train_nll": data.detach(), "penalty": minus_log.detach()}
             return loss + minus_log / n, scalars
         terms = kl(
             stacked,
             noise,
             reduction="layer",
-            kernels_per_step=settings["kernels_per_step"],
-            precision=settings["precision"],
-            estimation=Estimation.of(settings),
+            kernels_per_step=settings.kernels_per_step,
+            precision=settings.precision,
+            estimation=estimation_of(settings),
         )
-        temperature = settings["kl_temperature"]
+        temperature = settings.kl_temperature
         loss, data = bayesian_objective(logits, targets[chosen], n, terms, temperature)
         scalars = {f"kl_{name}": value.detach() for name, value in terms.items()}
         return loss, {"loss": loss.detach(), "train_nll": data.detach() / n, **scalars}
 
     validation = to_unit(target.train_images[held_out])  # the same for all splits
-    truth = target.train_targets[held_out]
-    samples = settings["samples"] if priors is not None else 0
+    validation, truth = validation[..., :height, :width], target.train_targets[held_out]
 
     def evaluate(step: int) -> list[dict[str, float]]:
         draws = [generator("classification", "validation", *p, step, device=device) for p in places]
         predictions = predict(
             stacked,
             validation,
-            samples=samples,
+            samples=0 if priors is None else settings.samples,
             generator=draws,
             runs=len(runs),
             members=members,
-            precision=settings["test_precision"],
+            precision=settings.test_precision,
         ).mean(0)
         return [
             {
@@ -213,21 +263,17 @@ def train_classifiers(
             for _ in range(members)
         ]
 
-    per_epoch = -(-n // settings["batch_size"])
-    whole = "float32" if settings["precision"] == "float32" else "tfloat32"
+    schedule = by_epochs(settings, n, settings.evaluate_every)
+    whole = "float32" if settings.precision == "float32" else "tfloat32"
     with products(whole, device):
         records = optimise(
             stacked,
             objective,
-            n=n,
-            batch_size=settings["batch_size"],
-            steps=settings["epochs"] * per_epoch,
-            learning_rate=settings["learning_rate"],
             seeds=[("classification", *place) for place in places],
             noise=noise,
-            record_every=settings["evaluate_every"] * per_epoch,
             evaluate=evaluate,
-            evaluate_every=settings["evaluate_every"] * per_epoch,
+            evaluate_every=schedule["record_every"],
+            **schedule,
             **{"label": "classifiers", **options},
             names=[f"split {split}, seed {seed}" for split, seed, *_ in places],
             tolerant=tolerant,
@@ -236,10 +282,9 @@ def train_classifiers(
         net.load_state_dict(state)
     results = []
     for first in range(0, len(nets), members):
-        net, told = stack(nets[first : first + members]), records[first]
-        for own in filter(has_failed, records[first : first + members]):
-            told = own
-            for parameter in net.parameters():
-                parameter.data.fill_(torch.nan)
-        results.append((net, told))
+        ensemble, own = stack(nets[first : first + members]), records[first : first + members]
+        failed = list(filter(has_failed, own))
+        for parameter in ensemble.parameters() if failed else ():
+            parameter.data.fill_(torch.nan)
+        results.append((ensemble, [*failed, own[0]][0]))
     return results

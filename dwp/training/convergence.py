@@ -9,34 +9,35 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.errors import UserError
+from dwp.fast import visible
+from dwp.isolated import isolated, seed_globally
 from dwp.nn.image_vae import ImageVAE
 from dwp.nn.init import initialise
 from dwp.nn.networks import build_network
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
-from dwp.training.loop import optimise
+from dwp.study.settings import ConvergenceTraining, validated
+from dwp.training.loop import Records, optimise
 from dwp.training.source import accuracy
 
 _DRAWN = 8  # images of a snapshot
 
 
+@isolated()
 def train_from(
     data: ImageTensors,
-    settings: Mapping[str, Any],
+    settings: ConvergenceTraining | Mapping[str, Any],
     *,
     seed: int,
     init: Mapping[str, KernelPrior] | None,
     device: str = "cpu",
     **options: Any,
-) -> tuple[nn.Module, list[dict[str, float]], Tensor | None]:
-    """Train a net, nothing frozen, and look at its test images on the way, from step 0.
+) -> tuple[nn.Module, Records, Tensor | None]:
+    """Train a net, nothing frozen, and evaluate it on the test images on the way, from step 0.
 
     Args:
         data: the data set.
-        settings: `kind` ("classifier", trained on the mean cross-entropy, or "image-vae", on the
-            mean variational lower bound), `filters`, `steps`, `batch_size`, `learning_rate`,
-            `evaluate_every` (steps); of a classifier `network`, of an image VAE `latent` and
-            `sample_steps` (multiples of `evaluate_every`).
+        settings: of the training, with the `network` of a classifier.
         seed: seeds the initial weights, the batch order and the noise.
         init: what the kernels of named layers are drawn from; None: Xavier-normal.
         device: where to train.
@@ -50,26 +51,32 @@ def train_from(
         seeds and inits (sample_steps, 8, h, w).
 
     Raises:
-        UserError: a loss is not finite, or an image VAE is given other images than 28 x 28 grey.
+        UserError: a setting does not fit, a loss is not finite, or an image VAE is given other
+            images than 28 x 28 grey.
         OutOfTime: the deadline has passed.
     """
+    settings = validated(ConvergenceTraining, settings)
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     targets, truth = data.train_targets.to(device), data.test_targets.to(device)
     noise = generator("convergence", "noise", seed, device=device)
-    drawing = settings["kind"] == "image-vae"
+    drawing, sample_steps = settings.kind == "image-vae", settings.sample_steps or []
+    seed_globally("convergence", seed)
     if drawing:
         if images.shape[1:] != (1, 28, 28):
             raise UserError(
                 f"image-vae: expected images of shape (1, 28, 28), found {tuple(images.shape[1:])}"
             )
-        net: nn.Module = ImageVAE(settings["filters"], settings["latent"])
+        net: nn.Module = ImageVAE(settings.filters, settings.latent)
         # a buffer, so that a checkpoint holds what has been drawn
-        drawn = torch.zeros(len(settings["sample_steps"]), _DRAWN, *images.shape[2:])
+        drawn = torch.zeros(len(sample_steps), _DRAWN, *images.shape[2:])
         net.register_buffer("drawn", drawn)
     else:
-        net = build_network(settings["network"], filters=settings["filters"], classes=data.classes)
+        net = build_network(settings.network or "", filters=settings.filters, classes=data.classes)
     initialise(net, init, generator("convergence", "initial", seed))
     net.to(device, memory_format=torch.channels_last)
+    if not drawing:
+        images = visible(net, images)
+        tests = tests[..., : images.shape[2], : images.shape[3]]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         some = images[batch[0]]
@@ -80,37 +87,32 @@ def train_from(
         return loss, {}
 
     @torch.no_grad()
-    def look(step: int) -> list[dict[str, float]]:
-        if drawing:
-            draws = generator("convergence", "look", seed, step, device=device)
-            bounds = torch.cat([net.elbo(some, draws) for some in tests.split(500)])
-            found = {"test_elbo": float(bounds.double().mean())}
-            if step in settings["sample_steps"]:
-                codes = torch.randn((_DRAWN, net.latent), generator=generator("codes"))
-                pixels = net.decode(codes.to(device)).sigmoid()[:, 0]
-                net.drawn[settings["sample_steps"].index(step)] = pixels
-        else:
-            found = {"test_accuracy": accuracy(net, tests, truth)}
-        return [found]
+    def evaluate(step: int) -> list[dict[str, float]]:
+        if not drawing:
+            return [{"test_accuracy": accuracy(net, tests, truth)}]
+        draws = generator("convergence", "look", seed, step, device=device)
+        bounds = torch.cat([net.elbo(some, draws) for some in tests.split(500)])
+        if step in sample_steps:
+            codes = torch.randn((_DRAWN, net.latent), generator=generator("codes"))
+            net.drawn[sample_steps.index(step)] = net.decode(codes.to(device)).sigmoid()[:, 0]
+        return [{"test_elbo": float(bounds.double().mean())}]
 
-    first = {"step": 0, **look(0)[0]}
+    start = {"step": 0, **evaluate(0)[0]}
     (records,) = optimise(
         net,
         objective,
         n=len(images),
-        batch_size=settings["batch_size"],
-        steps=settings["steps"],
-        learning_rate=settings["learning_rate"],
+        batch_size=settings.batch_size,
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
         seeds=[("convergence", seed)],
         noise=[noise],
-        record_every=settings["evaluate_every"],
-        evaluate=look,
-        evaluate_every=settings["evaluate_every"],
+        record_every=settings.evaluate_every,  # nothing but whether the loss is finite
+        evaluate=evaluate,
+        evaluate_every=settings.evaluate_every,
         **{"label": "convergence", **options},
     )
-    records = [first, *(record for record in records if len(record) > 1)]
-    if not drawing:
-        return net, records, None
-    drawn = net.drawn.cpu()
-    del net.drawn
-    return net, records, drawn
+    drawn = net.drawn.cpu() if drawing else None
+    if drawing:
+        del net.drawn
+    return net, [start, *(record for record in records if len(record) > 1)], drawn

@@ -1,5 +1,6 @@
 """Random feature extraction: a classifier on convolutions that stay as they were initialised."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,13 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
+from dwp.fast import visible
+from dwp.isolated import isolated, seed_globally
 from dwp.nn.init import initialise
 from dwp.nn.networks import build_network, scaled
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
-from dwp.training.loop import optimise
+from dwp.study.settings import FeatureTraining, validated
+from dwp.training.loop import by_epochs, optimise
 
-_MOST_FEATURES = 2**32  # bytes of features to keep; more are computed anew at every step
+_MOST_FEATURES = 2**32  # bytes of features to keep; more are computed again at every step
 
 
 def freeze_convolutions(net: nn.Module) -> nn.Module:
@@ -31,9 +35,10 @@ def trained_state(net: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in net.state_dict().items() if name not in frozen}
 
 
+@isolated()
 def train_on_features(
     data: ImageTensors,
-    settings: Mapping[str, Any],
+    settings: FeatureTraining | Mapping[str, Any],
     *,
     scale: float,
     seed: int,
@@ -44,14 +49,14 @@ def train_on_features(
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train all of a net but its convolutions on the whole training set (mean cross-entropy).
 
-    If nothing before the classifier is trained, the features of all images are computed once.
-    Batch norms are trained; then they are computed at every step.
+    If nothing before the classifier is trained or random, the features of all images are computed
+    once. Batch norms are trained and dropout draws; then they are computed at every step.
 
     Args:
         data: the data set.
-        settings: `network`, `filters` (at scale 1), `epochs`, `batch_size`, `learning_rate`.
+        settings: of the training; `filters` are those at scale 1.
         scale: what the numbers of filters are multiplied by.
-        seed: seeds the initial weights and the batch order.
+        seed: seeds the initial weights, the batch order and dropout.
         init: what the kernels of named layers are drawn from; None: Xavier-normal.
         device: where to train.
         most_features: bytes that the training set's features may take to be computed once.
@@ -63,18 +68,25 @@ def train_on_features(
         The net, and `<part>_accuracy` (a fraction) and `<part>_nll` (mean nats) of the training and
         the test part.
     """
-    filters = scaled(settings["filters"], scale)
-    net = build_network(settings["network"], filters=filters, classes=data.classes)
+    settings = validated(FeatureTraining, settings)
+    filters = scaled(settings.filters, scale)
+    seed_globally("features", seed)
+    net = build_network(settings.network, filters=filters, classes=data.classes)
     initialise(net, init, generator("features", "initial", seed))
     freeze_convolutions(net).to(device, memory_format=torch.channels_last)
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
+    images = visible(net, images)
+    tests = tests[..., : images.shape[2], : images.shape[3]]
     targets = data.train_targets.to(device)
 
     part: nn.Module = net
     before = [p for name, p in net.named_parameters() if not name.startswith("classifier.")]
     if not any(parameter.requires_grad for parameter in before):
-        width = apply(net.features, images[:1])[0]
-        if len(images) * width.numel() * width.element_size() <= most_features:
+        probe = copy.deepcopy(net)
+        trained, tested = (apply(probe.train(m).features, images[:2]) for m in (True, False))
+        size = len(images) * tested[0].numel() * tested.element_size()
+        if torch.equal(trained, tested) and size <= most_features:
+            net.eval()
             images, tests = apply(net.features, images), apply(net.features, tests)
             part = net.classifier
 
@@ -82,28 +94,21 @@ def train_on_features(
         loss = F.cross_entropy(part(images[batch[0]]), targets[batch[0]])
         return loss, {"cross_entropy": loss.detach()}
 
-    per_epoch = -(-len(images) // settings["batch_size"])
     net.train()
     optimise(
         part,
         objective,
-        n=len(images),
-        batch_size=settings["batch_size"],
-        steps=settings["epochs"] * per_epoch,
-        learning_rate=settings["learning_rate"],
         seeds=[("features", seed)],
-        record_every=per_epoch,
+        **by_epochs(settings, len(images)),
         **{"label": "features", **options},
     )
     net.eval()
     metrics = {}
-    for name, inputs, classes_of in (
-        ("train", images, targets),
-        ("test", tests, data.test_targets.to(device)),
-    ):
+    tested = {"train": (images, targets), "test": (tests, data.test_targets.to(device))}
+    for name, (inputs, truth) in tested.items():
         logits = apply(part, inputs)
-        metrics[f"{name}_accuracy"] = float((logits.argmax(1) == classes_of).double().mean())
-        metrics[f"{name}_nll"] = float(F.cross_entropy(logits.double(), classes_of))
+        metrics[f"{name}_accuracy"] = float((logits.argmax(1) == truth).double().mean())
+        metrics[f"{name}_nll"] = float(F.cross_entropy(logits.double(), truth))
     return net, metrics
 
 

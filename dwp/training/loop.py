@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import OutOfTime, UserError
-from dwp.fast import graphs
+from dwp.fast import faster, graphs
 from dwp.files import load_tensors, save_tensors
-from dwp.seeds import generator as make_generator
+from dwp.isolated import own_randomness, seed_globally
+from dwp.seeds import generator
 from dwp.training.watch import Watched
 
 _log = logging.getLogger(__name__)
+Records = list[dict[str, float]]
+"""What is recorded of a run: dictionaries with `step` and numbers by name."""
 
 
 def batches(n: int, batch_size: int, steps: int, *seed: object, start: int = 0) -> Iterator[Tensor]:
@@ -35,15 +38,32 @@ def batches(n: int, batch_size: int, steps: int, *seed: object, start: int = 0) 
         start: the step to begin with.
     """
     per_epoch = -(-n // batch_size)
-    order, epoch_of_order = None, -1
-    for step in range(start, steps):
-        epoch, place = divmod(step, per_epoch)
-        if epoch != epoch_of_order:
-            order = torch.randperm(n, generator=make_generator(*seed, "batches", epoch))
-            epoch_of_order = epoch
-        yield order[place * batch_size : (place + 1) * batch_size]
+    for epoch in range(start // per_epoch, -(-steps // per_epoch)):
+        order = torch.randperm(n, generator=generator(*seed, "batches", epoch)).split(batch_size)
+        first = epoch * per_epoch
+        yield from order[max(start - first, 0) : steps - first]
 
 
+def by_epochs(settings: Any, n: int, record_every: int = 1) -> dict[str, Any]:
+    """Return arguments of `optimise` for settings in epochs.
+
+    Args:
+        settings: `epochs`, `batch_size` and `learning_rate`.
+        n: number of training examples.
+        record_every: epochs from one record to the next.
+    """
+    per_epoch = -(-n // settings.batch_size)
+    return {
+        "n": n,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "steps": settings.epochs * per_epoch,
+        "record_every": record_every * per_epoch,
+    }
+
+
+@own_randomness()
+@faster()
 def optimise(
     model: nn.Module,
     objective: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]],
@@ -64,11 +84,14 @@ def optimise(
     label: str = "training",
     names: Sequence[str] | None = None,
     tolerant: bool = False,
-) -> list[list[dict[str, float]]]:
+) -> list[Records]:
     """Minimise an objective with Adam, the step size falling linearly to 0 over all steps.
 
     R runs train together: the sum of their losses is minimised. Adam moves every number by its own
     gradient alone, so that runs with parameters of their own do not influence each other.
+
+    The global generators of torch, numpy and Python are seeded at every step, by the seed of the
+    first run and the step: layers may draw from them. After training they are as before.
 
     On a GPU the step is recorded and replayed (see `dwp.fast.graphs`): the objective must
     neither wait for the GPU (`item`, `tolist`) nor bring numbers to it (`torch.tensor`).
@@ -93,13 +116,13 @@ def optimise(
             written the results removes it.
         checkpoint_seconds: least time between two checkpoints.
         deadline: the `time.monotonic()` after which to save a checkpoint and stop.
-        identity: what tells the run from others (its settings, code and inputs), as JSON would
-            give it back. A checkpoint of another run, version of torch or kind of device, and a
-            damaged one, is not taken up: training starts from the beginning and says so.
+        identity: what the run depends on (its settings, code and inputs), as JSON would give it
+            back. A checkpoint of another run, version of torch or kind of device, and a damaged
+            one, is not used: training starts from the beginning and says so.
         label: name shown with the progress (see `dwp.training.watch`).
-        names: of the runs, to tell which of them fails; None: the label says it.
-        tolerant: a loss that is not finite is told, not raised; all that is recorded of its run
-            from then on is NaN, and training ends when no other run is left.
+        names: of the runs, for messages; None: the label is enough.
+        tolerant: a loss that is not finite is reported, not raised; all records of its run from
+            then on are NaN, and training ends when no other run is left.
 
     Returns:
         The records of each run: dictionaries with `step` and the recorded scalars.
@@ -126,25 +149,16 @@ def optimise(
     if graphed:
         take_step = graphs.Replayed(take_step, device, noise, label)
     identity = {"run": identity, "torch": torch.__version__, "device": device.type}
-    records: list[list[dict[str, float]]] = [[] for _ in seeds]
-    first = 0
+    first, records = 0, [[] for _ in seeds]
     if checkpoint is not None and Path(checkpoint).exists():
-        state = _load_checkpoint(checkpoint, identity, label)
-        if state is not None:
-            try:
-                first, records = _restore(state, model, optimiser, parameters, noise)
-            except (IndexError, RuntimeError, TypeError, ValueError) as error:
-                reason = " ".join(str(error).split())
-                raise UserError(
-                    f"{checkpoint}: expected a checkpoint of this very run, found another "
-                    f"({reason}); delete it"
-                ) from None
+        first, records = _resume(checkpoint, identity, label, model, optimiser, noise) or (
+            first,
+            records,
+        )
     failed = {run for run, own in enumerate(records) if has_failed(own)}
     saved = time.monotonic()
-    indices = zip(
-        *(batches(n, batch_size, steps, *seed, start=first) for seed in seeds), strict=True
-    )
-    watched = Watched(indices, label, first, steps, names)
+    indices = (batches(n, batch_size, steps, *seed, start=first) for seed in seeds)
+    watched = Watched(zip(*indices, strict=True), label, first, steps, names)
 
     def keep(done: int, found: Sequence[Mapping[str, float]]) -> None:
         found = [
@@ -154,44 +168,45 @@ def optimise(
             own.append({"step": done, **one})
         watched.record(done, found)
 
+    def fail(run: int, done: int, loss: float, scalars: Mapping[str, Tensor]) -> None:
+        terms = {name: value.flatten()[run].item() for name, value in scalars.items()}
+        terms = [f"{k} {v}" for k, v in terms.items() if not math.isfinite(v)]
+        which = f"{label}, {names[run]}" if names else label
+        cause = f" ({', '.join(terms)})" if terms else ""
+        failure = f"{which}: the loss is {loss} at step {done}{cause}; lower learning_rate"
+        if not tolerant:
+            raise UserError(failure)
+        print(failure, file=sys.stderr)
+        failed.add(run)
+
     for step, batch in enumerate(watched, start=first):
         size = learning_rate * (1 - step / steps)
         for group in optimiser.param_groups:
             group["lr"] = rate.fill_(size) if graphed else size
+        seed_globally(*seeds[0], "step", step)
         losses, scalars = take_step(torch.stack(batch))
         done = step + 1
         record = record_every and (done % record_every == 0 or done == steps)
         if record or device.type == "cpu":  # others would have to be waited for at every step
             for run, loss in enumerate(losses.flatten().tolist()):
-                if not math.isfinite(loss):
-                    place = f"{label}, {names[run]}" if names else label
-                    parts = {name: value.flatten()[run].item() for name, value in scalars.items()}
-                    parts = [f"{k} {v}" for k, v in parts.items() if not math.isfinite(v)]
-                    cause = f" ({', '.join(parts)})" if parts else ""
-                    failure = (
-                        f"{place}: the loss is {loss} at step {done}{cause}; lower learning_rate"
-                    )
-                    if not tolerant:
-                        raise UserError(failure)
-                    if run not in failed:
-                        print(failure, file=sys.stderr)
-                    failed.add(run)
+                if not (math.isfinite(loss) or run in failed):
+                    fail(run, done, loss, scalars)
         if record:
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
             runs = range(len(records))
             keep(done, [{name: of[run] for name, of in values.items()} for run in runs])
-        look = evaluate_every and (done % evaluate_every == 0 or done == steps)
-        if evaluate is not None and look:
+        evaluated = evaluate_every and (done % evaluate_every == 0 or done == steps)
+        if evaluate is not None and evaluated:
+            seed_globally(*seeds[0], "evaluation", step)
             keep(done, evaluate(done))
-        if len(failed) == len(seeds) and (look or evaluate is None):
+        if len(failed) == len(seeds) and (evaluated or evaluate is None):
             break
         now = time.monotonic()
         late = deadline is not None and now > deadline
         if checkpoint is not None and (late or now - saved > checkpoint_seconds) and done < steps:
-            # as text, because settings are saved with sorted keys: columns would change places
-            history = json.dumps(records)
-            settings = {"identity": identity, "done": done, "records": history}
-            tensors = _state(model, optimiser, parameters, noise)
+            # as text, because settings are saved with sorted keys: columns would change order
+            settings = {"identity": identity, "done": done, "records": json.dumps(records)}
+            tensors = _state(model, optimiser, noise)
             save_tensors(checkpoint, tensors, kind="checkpoint", settings=settings)
             saved = time.monotonic()
         if late and done < steps:
@@ -200,21 +215,26 @@ def optimise(
 
 
 def has_failed(records: Sequence[Mapping[str, float]]) -> bool:
-    """Tell whether a run of a tolerant training has failed, by what was recorded of it."""
+    """Return whether a run of a tolerant training has failed, by its records."""
     return bool(records) and any(math.isnan(value) for value in records[-1].values())
 
 
-def _state(model, optimiser, parameters, noise) -> dict[str, Tensor]:
+def of_run(options: Mapping[str, Any], run: object) -> dict[str, Any]:
+    """Return the options of a training for one of its runs that is trained by itself."""
+    name = "-".join(map(str, run if isinstance(run, tuple) else [run]))
+    checkpoint = options.get("checkpoint")
+    return {**options, "checkpoint": checkpoint and f"{checkpoint}.{name}"}
+
+
+def _state(model, optimiser, noise) -> dict[str, Tensor]:
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    for number, parameter in enumerate(parameters):
-        for name, value in optimiser.state[parameter].items():
-            tensors[f"adam/{number}/{name}"] = value
-    for number, source in enumerate(noise):
-        tensors[f"noise/{number}"] = source.get_state()
-    return tensors
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam/{number}/{name}": value for name, value in state.items()}
+    return tensors | {f"noise/{number}": source.get_state() for number, source in enumerate(noise)}
 
 
-def _load_checkpoint(path, identity, label):
+def _resume(path, identity, label, model, optimiser, noise) -> tuple[int, list[Records]] | None:
+    """Return the steps done and the records of a checkpoint, and restore its state."""
     try:
         tensors, settings = load_tensors(path, kind="checkpoint")
     except UserError as error:
@@ -228,23 +248,25 @@ def _load_checkpoint(path, identity, label):
             path,
         )
         return None
-    return tensors, settings
 
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-def _restore(state, model, optimiser, parameters, noise) -> tuple[int, list]:
-    tensors, settings = state
-    model.load_state_dict(
-        {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-    )
-    for number, parameter in enumerate(parameters):
-        prefix = f"adam/{number}/"
-        values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        for name, value in values.items():
-            if name != "step":  # in the parameter's layout, as if training had gone on
-                values[name] = torch.empty_like(parameter).copy_(value)
-            elif optimiser.defaults["capturable"]:
-                values[name] = value.to(parameter.device)
-        optimiser.state[parameter] = values
-    for number, source in enumerate(noise):
-        source.set_state(tensors[f"noise/{number}"])
-    return settings["done"], json.loads(settings["records"])
+    try:
+        model.load_state_dict(below("model/"))
+        for number, parameter in enumerate(optimiser.param_groups[0]["params"]):
+            values = below(f"adam/{number}/")
+            for name, value in values.items():
+                if name != "step":  # in the parameter's layout, as if training had gone on
+                    values[name] = torch.empty_like(parameter).copy_(value)
+                elif optimiser.defaults["capturable"]:
+                    values[name] = value.to(parameter.device)
+            optimiser.state[parameter] = values
+        for number, source in enumerate(noise):
+            source.set_state(tensors[f"noise/{number}"])
+        return settings["done"], json.loads(settings["records"])
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: expected a checkpoint of this very run, found another ({reason}); delete it"
+        ) from None

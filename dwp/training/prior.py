@@ -8,32 +8,33 @@ from torch import Tensor
 
 from dwp.devices import products
 from dwp.errors import UserError
+from dwp.isolated import isolated, seed_globally
 from dwp.kernels import check_kernels
 from dwp.priors import KernelPrior, prior_class
 from dwp.seeds import generator
-from dwp.training.loop import optimise
+from dwp.study.settings import FitTraining, validated
+from dwp.training.loop import Records, by_epochs, optimise
 
 
+@isolated()
 def fit_prior(
     kind: str,
     kernel_size: int,
     kernels: Tensor | None,
     arguments: Mapping[str, Any],
-    training: Mapping[str, Any],
+    training: FitTraining | Mapping[str, Any] | None,
     *,
     device: str = "cpu",
     **options: Any,
-) -> tuple[KernelPrior, list[dict[str, float]]]:
+) -> tuple[KernelPrior, Records]:
     """Fit a prior of some kind to kernels: by its own `fit`, or by gradient steps on its loss.
 
     Args:
         kind: a key of `dwp.priors.KINDS`.
         kernel_size: k.
         kernels: (n, k, k) or (n, 1, k, k); None for kinds that fit nothing.
-        arguments: what the kind lets choose (see `KernelPrior.choices`).
-        training: `epochs`, `batch_size`, `learning_rate`, `seed`; to fit a random part of the
-            kernels, `kernels` (how many); if not float32, `precision` (see
-            `dwp.devices.products`). Unused by kinds that are not trained by gradient steps.
+        arguments: the kind's hyperparameters.
+        training: how to train a kind that is trained by gradient steps; None: the defaults.
         device: where to train.
         **options: how to keep and resume the training, and its name: `checkpoint`,
             `checkpoint_seconds`, `deadline`, `identity` and `label` of
@@ -43,7 +44,8 @@ def fit_prior(
         The frozen prior and the training records (loss in nats per kernel).
 
     Raises:
-        UserError: the kind is unknown, or the kernels do not suit it or are too few.
+        UserError: the kind is unknown, a setting does not fit, or the kernels do not suit the kind
+            or are too few.
         OutOfTime: the deadline has passed.
     """
     kind_class = prior_class(kind)
@@ -54,18 +56,18 @@ def fit_prior(
     kernels = check_kernels(kernels, kernel_size)
     if not kind_class.trained:
         return kind_class.fit(kernels, **arguments), []
-    seed = training["seed"]
-    if (most := training.get("kernels")) is not None:
-        if most > len(kernels):
+    training = validated(FitTraining, training or {})
+    seed = training.seed
+    if training.kernels is not None:
+        if training.kernels > len(kernels):
             raise UserError(
-                f"training.kernels: expected at most {len(kernels)}, found {most}; lower it, or "
-                "collect more kernels"
+                f"training.kernels: expected at most {len(kernels)}, found {training.kernels}; "
+                "lower it, or collect more kernels"
             )
         order = torch.randperm(len(kernels), generator=generator("prior", "kernels", seed))
-        kernels = kernels[order[:most]]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator("prior", "weights", seed).initial_seed())
-        prior = kind_class(kernel_size, **arguments)
+        kernels = kernels[order[: training.kernels]]
+    seed_globally("prior", "weights", seed)
+    prior = kind_class(kernel_size, **arguments)
     prior.prepare(kernels)
     prior.to(device)
     kernels = kernels.to(device)
@@ -75,18 +77,13 @@ def fit_prior(
         loss = prior.loss(kernels[batch[0]], noise).mean()
         return loss, {"loss": loss.detach()}
 
-    per_epoch = -(-len(kernels) // training["batch_size"])
-    with products(training.get("precision", "float32"), device):
+    with products(training.precision, device):
         (records,) = optimise(
             prior,
             objective,
-            n=len(kernels),
-            batch_size=training["batch_size"],
-            steps=training["epochs"] * per_epoch,
-            learning_rate=training["learning_rate"],
             seeds=[("prior", seed)],
             noise=[noise],
-            record_every=per_epoch,
+            **by_epochs(training, len(kernels)),
             **{"label": "prior", **options},
         )
     return prior.requires_grad_(False), records

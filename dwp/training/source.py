@@ -10,12 +10,14 @@ from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
-from dwp.fast import graphs
+from dwp.fast import graphs, visible
+from dwp.isolated import isolated, seed_globally
 from dwp.nn.modes import evaluating
 from dwp.nn.networks import build_network, initialise_xavier
-from dwp.nn.stack import stack, unstack
+from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.seeds import generator
-from dwp.training.loop import optimise
+from dwp.study.settings import SourceTraining, validated
+from dwp.training.loop import Records, by_epochs, of_run, optimise
 
 
 def l2_penalty(net: nn.Module, runs: int = 1) -> Tensor:
@@ -50,40 +52,37 @@ def accuracy(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 
     return int(right) / len(images)
 
 
-def nets_together(settings: Mapping[str, Any], device: str) -> int:
+def nets_together(settings: SourceTraining, device: str) -> int:
     """Return how many source nets to train as one stack.
 
     A wide net fills a GPU by itself; a narrow net leaves most of it idle. So a GPU gets as many
     nets as have half the weights of the paper's (256 and 512 filters), a CPU one. On an H200 a step
     took 0.99 ms a net for one of the paper's nets, 1.23 ms for two together; for nets of 64 and 64
     filters 0.30 ms a net for one, 0.20 for four, 0.14 for eight.
-
-    Args:
-        settings: `filters`.
-        device: where to train.
     """
-    filters = settings["filters"]
+    filters = settings.filters
     widest = max(map(operator.mul, [1, *filters], filters))
     return 1 if device == "cpu" else max(1, 65536 // widest)
 
 
+@isolated()
 def train_source_nets(
     data: ImageTensors,
-    settings: Mapping[str, Any],
+    settings: SourceTraining | Mapping[str, Any],
     seeds: Sequence[int],
     *,
     device: str = "cpu",
     **options: Any,
-) -> list[tuple[nn.Module, list[dict[str, float]], dict[str, float]]]:
+) -> list[tuple[nn.Module, Records, dict[str, float]]]:
     """Train source nets, all together as one stack: mean cross-entropy plus L2 on convolutions.
 
-    A net's result does not depend on the others but for rounding.
+    A net's result does not depend on the others but for rounding. Nets that cannot compute side by
+    side (see `dwp.nn.stack`) are trained one after another.
 
     Args:
         data: the source data set, best on the device already if more calls follow.
-        settings: `network`, `filters`, `epochs`, `batch_size`, `learning_rate`, `l2` (weight of
-            the sum of squares), `precision` (see `dwp.devices.products`).
-        seeds: for each net, what seeds its initial weights and its batch order.
+        settings: of the training.
+        seeds: for each net, what seeds its initial weights, its batch order and its noise.
         device: where to train.
         **options: how to keep and resume the training of all nets, and its name: `checkpoint`,
             `checkpoint_seconds`, `deadline`, `identity` and `label` of
@@ -93,17 +92,25 @@ def train_source_nets(
         For each seed the net, the training records, and its final accuracies (fractions).
 
     Raises:
-        UserError: a loss is not finite.
+        UserError: a setting does not fit, or a loss is not finite.
         OutOfTime: the deadline has passed.
     """
+    settings = validated(SourceTraining, settings)
     data = data.to(device)
     runs, nets = len(seeds), []
     for seed in seeds:
-        net = build_network(settings["network"], filters=settings["filters"], classes=data.classes)
+        seed_globally("source", seed)
+        net = build_network(settings.network, filters=settings.filters, classes=data.classes)
         initialise_xavier(net, generator("source", seed))
         nets.append(net.to(device, memory_format=torch.channels_last))
-    stacked = stack(nets).to(memory_format=torch.channels_last)
-    images, targets = to_unit(data.train_images), data.train_targets
+    stacked = stack(nets)
+    if isinstance(stacked, OneAfterAnother):
+        return [
+            train_source_nets(data, settings, [seed], device=device, **of_run(options, seed))[0]
+            for seed in seeds
+        ]
+    stacked.to(memory_format=torch.channels_last)
+    images, targets = visible(nets[0], to_unit(data.train_images)), data.train_targets
     forward = graphs.fused(stacked) if runs == 1 else stacked
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -112,30 +119,23 @@ def train_source_nets(
         logits = logits.unflatten(1, (runs, -1)).transpose(0, 1)  # (R, batch, classes)
         data = cross_entropy(logits, targets[batch])
         penalty = l2_penalty(stacked, runs)
-        loss = data + settings["l2"] * penalty
+        loss = data + settings.l2 * penalty
         return loss, {"cross_entropy": data.detach(), "l2": penalty.detach()}
 
-    per_epoch = -(-len(images) // settings["batch_size"])
-    with products(settings["precision"], device):
+    with products(settings.precision, device):
         records = optimise(
             stacked,
             objective,
-            n=len(images),
-            batch_size=settings["batch_size"],
-            steps=settings["epochs"] * per_epoch,
-            learning_rate=settings["learning_rate"],
             seeds=[("source", seed) for seed in seeds],
-            record_every=per_epoch,
+            **by_epochs(settings, len(images)),
             **{"label": "source nets", **options},
             names=[f"seed {seed}" for seed in seeds],
         )
-    test = to_unit(data.test_images), data.test_targets
+    tests = to_unit(data.test_images)[..., : images.shape[2], : images.shape[3]]
     results = []
     for net, state, history in zip(nets, unstack(stacked, runs), records, strict=True):
         net.load_state_dict(state)
-        metrics = {
-            "train_accuracy": accuracy(net, images, targets),
-            "test_accuracy": accuracy(net, *test),
-        }
+        metrics = {"train_accuracy": accuracy(net, images, targets)}
+        metrics["test_accuracy"] = accuracy(net, tests, data.test_targets)
         results.append((net, history, metrics))
     return results

@@ -6,12 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dwp.errors import UserError
+from tqdm import tqdm
 
-try:
-    from tqdm import tqdm
-except ImportError:  # a bare machine: training shows no progress
-    tqdm = None
+from dwp.errors import UserError
 
 EVENTS = "DWP_TENSORBOARD"
 """The environment variable that names the folder of event files; without it none are written."""
@@ -22,20 +19,16 @@ _SECONDS = 30  # between two lines of a log
 class _Lines:
     """A stream that turns tqdm's carriage returns into lines, for logs and shared terminals."""
 
-    def __init__(self, stream) -> None:
-        self.stream = stream
-
     def write(self, text: str) -> None:
-        text = text.strip("\r\n ")
-        if text:
-            self.stream.write(text + "\n")
+        if text := text.strip("\r\n "):
+            sys.stderr.write(f"{text}\n")
 
     def flush(self) -> None:
-        self.stream.flush()
+        sys.stderr.flush()
 
 
 class Watched:
-    """A training's steps, which show how far it is: on a terminal by a bar, elsewhere by lines.
+    """The steps of a training, whose progress is shown: on a terminal by a bar, elsewhere by lines.
 
     A line comes at the start, every 30 seconds and at the end: the step, the speed, the time left
     and the newest numbers, means over the runs that train together. Where `DWP_TENSORBOARD` names a
@@ -61,12 +54,15 @@ class Watched:
         total: int | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        self._steps, self._bar = steps, None
-        self._newest: dict[str, float] = {}
-        if tqdm is not None:
-            self._steps = self._bar = tqdm(
-                steps, desc=label, initial=first, total=total, unit=" steps", **_look()
+        options: dict[str, Any] = {"dynamic_ncols": True}
+        if not sys.stderr.isatty():
+            form = (
+                "{desc}: step {n_fmt} of {total_fmt}, {rate_noinv_fmt}, {remaining} left{postfix}"
             )
+            options = {"file": _Lines(), "bar_format": form, "miniters": 1}
+            options |= {"mininterval": _SECONDS, "maxinterval": _SECONDS}
+        self._bar = tqdm(steps, desc=label, initial=first, total=total, unit=" steps", **options)
+        self._newest: dict[str, float] = {}
         self._names = list(names or [""])
         folder = os.environ.get(EVENTS)
         several = len(set(self._names)) > 1
@@ -77,13 +73,13 @@ class Watched:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            yield from self._steps
+            yield from self._bar
         finally:
             for writer in self._writers.values():
                 writer.close()
 
     def record(self, step: int, records: Sequence[Mapping[str, float]]) -> None:
-        """Show and write what is known after a step.
+        """Show and write the numbers known after a step.
 
         Args:
             step: number of steps done.
@@ -91,26 +87,11 @@ class Watched:
         """
         for name in records[0]:
             self._newest[name] = sum(own[name] for own in records) / len(records)
-        if self._bar is not None:
-            self._bar.set_postfix(self._newest, refresh=False)
+        self._bar.set_postfix(self._newest, refresh=False)
         for name, writer in self._writers.items():
             for key, value in records[self._names.index(name)].items():
                 writer.add_scalar(key, value, step)
             writer.flush()
-
-
-def _look() -> dict[str, Any]:
-    """How tqdm shows progress: rarely and in lines, where these stay for ever."""
-    if sys.stderr.isatty():
-        return {"dynamic_ncols": True}
-    return {
-        "file": _Lines(sys.stderr),
-        "bar_format": "{desc}: step {n_fmt} of {total_fmt}, {rate_noinv_fmt},"
-        " {remaining} left{postfix}",
-        "mininterval": _SECONDS,
-        "maxinterval": _SECONDS,
-        "miniters": 1,
-    }
 
 
 def _writer(folder: Path, first: int) -> Any:

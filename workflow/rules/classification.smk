@@ -55,6 +55,7 @@ rule classifiers:
         ),
         runs=lambda w: as_json(study.run_batches(w.domain)[int(w.batch)]),
         settings=lambda w: study.run_settings(w.domain, w.prior, w.variant).text(),
+        tolerant=lambda w: "--tolerant" if study.listed(w.domain, "tune") else "",
         code=lambda w: study.code(
             "train_classifiers", *study.run_classes(w.domain, w.prior, w.init)
         ),
@@ -62,7 +63,7 @@ rule classifiers:
         RUN + "/train_classifiers.py --data {input.target} --source {input.source}"
         " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
         " --settings {params.settings:q} --code {params.code}"
-        " --columns {params.columns:q} --runs {params.runs:q}"
+        " --columns {params.columns:q} --runs {params.runs:q} {params.tolerant}"
         " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
         " " + TRAINING + " 2>&1 | tee {log}"
 
@@ -80,13 +81,8 @@ rule classification_tables:
         variants=lambda w: as_json(study.rows(w.domain)),
         code=study.code("tabulate_runs"),
     shell:
-        "("
-        + RUN
-        + "/tabulate_runs.py --runs {input.metrics} --variants {params.variants:q}"
-        " --table {output.metrics} && "
-        + RUN
-        + "/tabulate_runs.py --runs {input.history}"
-        " --variants {params.variants:q} --table {output.history}) 2>&1 | tee {log}"
+        RUN + "/tabulate_runs.py --metrics {input.metrics} --history {input.history}"
+        " --variants {params.variants:q} --outputs {output} 2>&1 | tee {log}"
 
 
 rule classification_summary:
@@ -112,20 +108,24 @@ rule classification_summary:
         code=study.code("summarise_runs"),
     shell:
         RUN + "/summarise_runs.py --runs {input}"
-        " --paper "
-        + PAPER["classification"]
-        + " "
-        + PAPER["shapes"]
-        + " --domain {wildcards.domain} --dataset {params.dataset}"
+        " --domain {wildcards.domain} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
-        " --comparison {output.paper} --table {output.text[0]} 2>&1 | tee {log}"
+        " --comparison {output.paper} --table {output.text[0]}"
+        + PAPERS
+        + " 2>&1 | tee {log}"
 
 
-rule factorial_tables:
+rule factorial:
     input:
         f"{TABLES}/classification.csv",
     output:
+        **figure(
+            "factorial",
+            "factorial",
+            CLASSIFICATION,
+            "Every initialisation with every prior",
+        ),
         cells=f"{TABLES}/factorial.csv",
         cells_text=table(
             "factorial", "factorial_table", "Every initialisation with every prior"
@@ -144,82 +144,52 @@ rule factorial_tables:
         vary=lambda w: as_json(study.listed(w.domain, "vary")),
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         tune_by=lambda w: study.domains[w.domain].classification.tune_by,
-        code=study.code("tabulate_factorial"),
+        code=study.code("summarise_factorial"),
     shell:
-        RUN + "/tabulate_factorial.py --runs {input}"
+        RUN + "/summarise_factorial.py --runs {input}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --full {params.full:q} --reference {params.reference:q}"
-        " --cells {output.cells} --effects {output.effects} 2>&1 | tee {log}"
+        " --cells {output.cells} --parts {output.effects}"
+        " --figures {output.svg} {output.png} {output.pdf} 2>&1 | tee {log}"
 
 
-rule factorial_figure:
-    input:
-        f"{TABLES}/factorial.csv",
-    output:
-        **figure(
-            "factorial",
-            "factorial",
-            CLASSIFICATION,
-            "Every initialisation with every prior",
-        ),
-    log:
-        f"{LOG}/figures/factorial.log",
-    params:
-        vary=lambda w: as_json(study.listed(w.domain, "vary")),
-        code=study.code("plot_factorial"),
-    shell:
-        RUN + "/plot_factorial.py --cells {input} --vary {params.vary:q}"
-        " --outputs {output} 2>&1 | tee {log}"
-
-
-rule fewshot_figure:
+rule fewshot_figures:
     input:
         f"{TABLES}/classification_summary.csv",
     output:
-        **figure(
-            "fewshot_{metric}",
-            "fewshot",
-            CLASSIFICATION,
-            "By number of examples",
-            "metric",
-        ),
+        *figure("fewshot_accuracy", "fewshot", CLASSIFICATION, "Accuracy").values(),
+        *figure("fewshot_nll", "fewshot", CLASSIFICATION, "NLL").values(),
     log:
-        f"{LOG}/figures/fewshot_{{metric}}.log",
+        f"{LOG}/figures/fewshot.log",
     params:
         paper=[study.paper_digest(name) for name in ("classification", "shapes")],
         dataset=lambda w: study.paper_dataset(w.domain),
         vary=lambda w: as_json(study.listed(w.domain, "vary")),
+        tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
         RUN + "/plot_runs.py --summary {input}"
-        " --paper "
-        + PAPER["classification"]
-        + " "
-        + PAPER["shapes"]
-        + " --domain {wildcards.domain} --dataset {params.dataset} --vary {params.vary:q}"
-        " --metric ensemble_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
+        " --domain {wildcards.domain} --dataset {params.dataset}"
+        " --vary {params.vary:q} --tune {params.tune:q} --outputs {output}"
+        + PAPERS
+        + " 2>&1 | tee {log}"
 
 
-rule steps_figure:
+rule steps_figures:
     input:
         history=f"{TABLES}/classification_history.csv",
         summary=f"{TABLES}/classification_summary.csv",
     output:
-        **figure(
-            "steps_{metric}_n{n}",
-            "steps",
-            CLASSIFICATION,
-            "By number of steps",
-            "metric",
-            "n",
-        ),
+        *figure(
+            "steps_accuracy_n{n}", "steps", CLASSIFICATION, "Accuracy by steps", "n"
+        ).values(),
+        *figure("steps_nll_n{n}", "steps", CLASSIFICATION, "NLL by steps", "n").values(),
     log:
-        f"{LOG}/figures/steps_{{metric}}_n{{n}}.log",
+        f"{LOG}/figures/steps_n{{n}}.log",
     params:
         vary=lambda w: as_json(study.listed(w.domain, "vary")),
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
         RUN + "/plot_runs.py --summary {input.summary} --history {input.history}"
-        " --n {wildcards.n} --vary {params.vary:q} --tune {params.tune:q}"
-        " --metric validation_{wildcards.metric} --outputs {output} 2>&1 | tee {log}"
+        " --vary {params.vary:q} --tune {params.tune:q} --outputs {output} 2>&1 | tee {log}"

@@ -75,10 +75,10 @@ TRAINING = (
     f"--device {settings.device} --checkpoint-minutes {settings.checkpoint_minutes}"
 )
 GPU = 0 if settings.device == "cpu" else 1
-PAPER = {
-    name: quoted(study.paper(name))
-    for name in ("classification", "shapes", "features", "convergence")
-}
+PAPER = {name: quoted(study.paper(name)) for name in ("features", "convergence")}
+PAPERS = (
+    f" --paper {quoted(study.paper('classification'))} {quoted(study.paper('shapes'))}"
+)
 
 
 # After a kill the same command goes on.

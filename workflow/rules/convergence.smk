@@ -55,49 +55,9 @@ rule convergence_nets:
         + " 2>&1 | tee {log}"
 
 
-rule convergence_table:
+rule convergence_tables:
     input:
         lambda w: convergence_files(w, ".csv"),
-    output:
-        f"{TABLES}/convergence_{{experiment}}.csv",
-    log:
-        f"{LOG}/tables/convergence_{{experiment}}.log",
-    params:
-        code=study.code("tabulate_runs"),
-    shell:
-        RUN + "/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
-
-
-rule convergence_steps:
-    input:
-        f"{TABLES}/convergence_{{experiment}}.csv",
-    output:
-        csv=f"{TABLES}/convergence_{{experiment}}_steps.csv",
-        text=table(
-            "convergence_{experiment}_steps",
-            "convergence_steps",
-            "Convergence",
-            "experiment",
-        ),
-    log:
-        f"{LOG}/tables/convergence_{{experiment}}_steps.log",
-    params:
-        paper=study.paper_digest("convergence"),
-        dataset=lambda w: study.paper_dataset(w.domain),
-        kind=experiment_kind,
-        levels=lambda w: study.domains[w.domain].convergence[w.experiment].levels,
-        code=study.code("summarise_convergence"),
-    shell:
-        RUN
-        + "/summarise_convergence.py --history {input} --paper "
-        + PAPER["convergence"]
-        + " --dataset {params.dataset} --experiment {params.kind} --levels {params.levels}"
-        " --output {output.csv} 2>&1 | tee {log}"
-
-
-rule convergence_figure:
-    input:
-        f"{TABLES}/convergence_{{experiment}}.csv",
     output:
         **figure(
             "convergence_{experiment}",
@@ -106,29 +66,44 @@ rule convergence_figure:
             "By number of steps",
             "experiment",
         ),
+        runs=f"{TABLES}/convergence_{{experiment}}.csv",
+        steps=f"{TABLES}/convergence_{{experiment}}_steps.csv",
+        text=table(
+            "convergence_{experiment}_steps",
+            "convergence_steps",
+            "Convergence",
+            "experiment",
+        ),
     log:
-        f"{LOG}/figures/convergence_{{experiment}}.log",
+        f"{LOG}/tables/convergence_{{experiment}}.log",
     params:
         paper=study.paper_digest("convergence"),
         dataset=lambda w: study.paper_dataset(w.domain),
         kind=experiment_kind,
         metric=lambda w: METRIC[experiment_kind(w)],
-        code=study.code("plot_curves"),
+        levels=lambda w: study.domains[w.domain].convergence[w.experiment].levels,
+        code=study.code("summarise_convergence"),
     shell:
-        RUN
-        + "/plot_curves.py --runs {input} --paper "
-        + PAPER["convergence"]
-        + " --dataset {params.dataset} --experiment {params.kind} --metric {params.metric}"
-        " --against step --outputs {output} 2>&1 | tee {log}"
+        RUN + "/summarise_convergence.py --runs {input} --dataset {params.dataset}"
+        " --experiment {params.kind} --metric {params.metric} --levels {params.levels}"
+        " --output {output.runs} --steps {output.steps}"
+        " --figures {output.svg} {output.png} {output.pdf}"
+        " --paper " + PAPER["convergence"] + " 2>&1 | tee {log}"
+
+
+def first_batches(w):
+    """The first batch of each initialisation."""
+    return {
+        init: f"{CONVERGENCE}/batch0.safetensors".format(
+            domain=w.domain, experiment=w.experiment, init=init
+        )
+        for init in study.domains[w.domain].convergence[w.experiment].inits
+    }
 
 
 rule images_figure:
     input:
-        lambda w: [
-            file
-            for file in convergence_files(w, ".safetensors")
-            if file.endswith("/batch0.safetensors")
-        ],
+        lambda w: first_batches(w).values(),
     output:
         **figure(
             "images_{experiment}",
@@ -141,6 +116,8 @@ rule images_figure:
     log:
         f"{LOG}/figures/images_{{experiment}}.log",
     params:
+        weights=lambda w: pairs(first_batches(w)),
         code=study.code("plot_images"),
     shell:
-        RUN + "/plot_images.py --weights {input} --outputs {output} 2>&1 | tee {log}"
+        RUN
+        + "/plot_images.py --weights {params.weights} --outputs {output} 2>&1 | tee {log}"

@@ -49,59 +49,24 @@ rule features:
         + " 2>&1 | tee {log}"
 
 
-rule feature_table:
+rule feature_tables:
     input:
         feature_files,
     output:
-        f"{TABLES}/features.csv",
-    log:
-        f"{LOG}/tables/features.log",
-    params:
-        code=study.code("tabulate_runs"),
-    shell:
-        RUN + "/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
-
-
-rule feature_summary:
-    input:
-        f"{TABLES}/features.csv",
-    output:
+        **figure(
+            "features_accuracy", "features", RANDOM_FEATURES, "By number of filters"
+        ),
+        runs=f"{TABLES}/features.csv",
         summary=f"{TABLES}/features_summary.csv",
         text=table("features", "features_table", "Random features"),
     log:
-        f"{LOG}/tables/features_summary.log",
+        f"{LOG}/tables/features.log",
     params:
         paper=study.paper_digest("features"),
         dataset=lambda w: study.paper_dataset(w.domain),
         code=study.code("summarise_features"),
     shell:
-        RUN
-        + "/summarise_features.py --runs {input} --paper "
-        + PAPER["features"]
-        + " --dataset {params.dataset} --summary {output.summary} --table {output.text[0]}"
-        " 2>&1 | tee {log}"
-
-
-rule feature_figure:
-    input:
-        f"{TABLES}/features.csv",
-    output:
-        **figure(
-            "features_{metric}",
-            "features",
-            RANDOM_FEATURES,
-            "By number of filters",
-            "metric",
-        ),
-    log:
-        f"{LOG}/figures/features_{{metric}}.log",
-    params:
-        paper=study.paper_digest("features"),
-        dataset=lambda w: study.paper_dataset(w.domain),
-        code=study.code("plot_curves"),
-    shell:
-        RUN
-        + "/plot_curves.py --runs {input} --paper "
-        + PAPER["features"]
-        + " --dataset {params.dataset} --metric test_{wildcards.metric} --against scale"
-        " --outputs {output} 2>&1 | tee {log}"
+        RUN + "/summarise_features.py --runs {input} --dataset {params.dataset}"
+        " --output {output.runs} --summary {output.summary} --table {output.text[0]}"
+        " --figures {output.svg} {output.png} {output.pdf}"
+        " --paper " + PAPER["features"] + " 2>&1 | tee {log}"

@@ -8,11 +8,29 @@ def reconstructing_prior(w):
     return [prior_file(w.domain, name, w.layer)] if name else []
 
 
-def scored_files(w, *layers):
-    return [
-        prior_file(w.domain, prior, layer)
-        for prior, layer in study.scored_priors(w.domain, *layers)
+def scored_layers(w, file):
+    """A file of each layer that a prior is scored on, its prior's or its kernels'."""
+    layers = [
+        layer for prior, layer in study.scored_priors(w.domain) if prior == w.prior
     ]
+    names = (w.domain, w.prior) if file is prior_file else (w.domain,)
+    return {layer: file(*names, layer) for layer in layers}
+
+
+def scores_files(w):
+    priors = dict(study.scored_priors(w.domain))
+    scores = f"{RESULTS}/{w.domain}/priors/{{}}/scores.json"
+    return {prior: scores.format(prior) for prior in priors}
+
+
+def sampled_files(w):
+    priors = study.sampled_priors(w.domain)
+    return {prior: prior_file(w.domain, prior, w.layer) for prior in priors}
+
+
+def dense_files(w):
+    priors = dict(study.scored_priors(w.domain, w.layer))
+    return {prior: prior_file(w.domain, prior, w.layer) for prior in priors}
 
 
 rule prior:
@@ -50,84 +68,50 @@ rule prior:
 
 rule prior_score:
     input:
-        prior=f"{PRIOR}.safetensors",
-        kernels=f"{KERNELS}.safetensors",
+        priors=lambda w: scored_layers(w, prior_file).values(),
+        kernels=lambda w: scored_layers(w, kernel_file).values(),
     output:
-        f"{PRIOR}-score.json",
+        f"{RESULTS}/{{domain}}/priors/{{prior}}/scores.json",
     log:
-        f"{LOG}/priors/score_{{prior}}_{{layer}}.log",
+        f"{LOG}/priors/score_{{prior}}.log",
     benchmark:
-        f"{LOG}/priors/score_{{prior}}_{{layer}}.tsv"
+        f"{LOG}/priors/score_{{prior}}.tsv"
     resources:
         runtime=lambda w, attempt: study.minutes("prior_score", w, attempt),
         operations=lambda w: study.operations("prior_score", w),
     params:
+        priors=lambda w: pairs(scored_layers(w, prior_file)),
+        kernels=lambda w: pairs(scored_layers(w, kernel_file)),
         samples=lambda w: study.importance_samples(w.domain, w.prior),
         code=lambda w: study.code(
             "score_prior", *study.prior_classes(w.domain, w.prior)
         ),
     shell:
-        RUN + "/score_prior.py --prior {input.prior} --kernels {input.kernels}"
+        RUN + "/score_prior.py --priors {params.priors} --kernels {params.kernels}"
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"
 
 
 rule prior_table:
     input:
-        lambda w: [
-            f"{PRIOR}-score.json".format(domain=w.domain, prior=prior, layer=layer)
-            for prior, layer in study.scored_priors(w.domain)
-        ],
+        lambda w: scores_files(w).values(),
     output:
         csv=f"{TABLES}/priors.csv",
         text=table("priors", "priors", "Priors"),
     log:
         f"{LOG}/tables/priors.log",
     params:
+        scores=lambda w: pairs(scores_files(w)),
         code=study.code("tabulate_priors"),
     shell:
-        RUN + "/tabulate_priors.py --scores {input} --domain {wildcards.domain}"
+        RUN
+        + "/tabulate_priors.py --scores {params.scores} --domain {wildcards.domain}"
         " --output {output.csv} 2>&1 | tee {log}"
 
 
-rule kl_table:
-    input:
-        priors=lambda w: scored_files(w, w.layer),
-        kernels=f"{KERNELS}.safetensors",
-    output:
-        f"{TABLES}/kl_{{layer}}.csv",
-    log:
-        f"{LOG}/tables/kl_{{layer}}.log",
-    params:
-        code=lambda w: study.code(
-            "tabulate_kl",
-            *study.prior_classes(
-                w.domain, *(p for p, _ in study.scored_priors(w.domain, w.layer))
-            ),
-        ),
-    shell:
-        RUN + "/tabulate_kl.py --kernels {input.kernels} --priors {input.priors}"
-        " --output {output} 2>&1 | tee {log}"
-
-
-rule kl_figure:
-    input:
-        f"{TABLES}/kl_{{layer}}.csv",
-    output:
-        **figure("kl_{layer}", "kl", OF_PRIORS, "KL by width", "layer"),
-    log:
-        f"{LOG}/figures/kl_{{layer}}.log",
-    params:
-        code=study.code("plot_kl"),
-    shell:
-        RUN + "/plot_kl.py --table {input} --outputs {output} 2>&1 | tee {log}"
-
-
-rule kernels_figure:
+rule samples_figure:
     input:
         kernels=known_kernels,
-        priors=lambda w: [
-            prior_file(w.domain, p, w.layer) for p in study.sampled_priors(w.domain)
-        ],
+        priors=lambda w: sampled_files(w).values(),
     output:
         **figure(
             "kernels_{layer}", "kernels", OF_PRIORS, "Samples", "layer", lines=False
@@ -135,13 +119,46 @@ rule kernels_figure:
     log:
         f"{LOG}/figures/kernels_{{layer}}.log",
     params:
+        kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
+        priors=lambda w: pairs(sampled_files(w)),
         code=lambda w: study.code(
-            "plot_kernels",
-            *study.prior_classes(w.domain, *study.sampled_priors(w.domain)),
+            "study_layer", *study.prior_classes(w.domain, *sampled_files(w))
         ),
     shell:
-        RUN + "/plot_kernels.py --kernels {input.kernels} --priors {input.priors}"
-        " --outputs {output} 2>&1 | tee {log}"
+        RUN + "/study_layer.py {params.kernels} --priors {params.priors}"
+        " --samples {output} 2>&1 | tee {log}"
+
+
+rule norms_figure:
+    input:
+        f"{KERNELS}.safetensors",
+    output:
+        **figure("norms_{layer}", "norms", OF_PRIORS, "Norms of kernels", "layer"),
+    log:
+        f"{LOG}/figures/norms_{{layer}}.log",
+    params:
+        code=study.code("study_layer"),
+    shell:
+        RUN + "/study_layer.py --kernels {input} --norms {output} 2>&1 | tee {log}"
+
+
+rule kl_by_width:
+    input:
+        kernels=f"{KERNELS}.safetensors",
+        priors=lambda w: dense_files(w).values(),
+    output:
+        **figure("kl_{layer}", "kl", OF_PRIORS, "KL by width", "layer"),
+        table=f"{TABLES}/kl_{{layer}}.csv",
+    log:
+        f"{LOG}/tables/kl_{{layer}}.log",
+    params:
+        priors=lambda w: pairs(dense_files(w)),
+        code=lambda w: study.code(
+            "study_layer", *study.prior_classes(w.domain, *dense_files(w))
+        ),
+    shell:
+        RUN + "/study_layer.py --kernels {input.kernels} --priors {params.priors}"
+        " --table {output.table} --kl {output.svg} {output.png} {output.pdf} 2>&1 | tee {log}"
 
 
 rule latent_figure:
@@ -161,12 +178,11 @@ rule latent_figure:
     log:
         f"{LOG}/figures/latent_{{prior}}_{{layer}}.log",
     params:
-        code=lambda w: study.code(
-            "plot_latent", *study.prior_classes(w.domain, w.prior)
-        ),
+        kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
+        code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
     shell:
-        RUN + "/plot_latent.py --kernels {input.kernels} --prior {input.prior}"
-        " --outputs {output} 2>&1 | tee {log}"
+        RUN + "/plot_vae.py --prior {input.prior} {params.kernels}"
+        " --latent {output} 2>&1 | tee {log}"
 
 
 rule reconstruction_figure:
@@ -186,23 +202,7 @@ rule reconstruction_figure:
     log:
         f"{LOG}/figures/reconstructions_{{prior}}_{{layer}}.log",
     params:
-        code=lambda w: study.code(
-            "plot_reconstructions", *study.prior_classes(w.domain, w.prior)
-        ),
+        code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
     shell:
-        RUN
-        + "/plot_reconstructions.py --kernels {input.kernels} --prior {input.prior}"
-        " --outputs {output} 2>&1 | tee {log}"
-
-
-rule norms_figure:
-    input:
-        f"{KERNELS}.safetensors",
-    output:
-        **figure("norms_{layer}", "norms", OF_PRIORS, "Norms of kernels", "layer"),
-    log:
-        f"{LOG}/figures/norms_{{layer}}.log",
-    params:
-        code=study.code("plot_norms"),
-    shell:
-        RUN + "/plot_norms.py --kernels {input} --outputs {output} 2>&1 | tee {log}"
+        RUN + "/plot_vae.py --prior {input.prior} --kernels {input.kernels}"
+        " --reconstructions {output} 2>&1 | tee {log}"

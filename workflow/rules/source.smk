@@ -38,4 +38,4 @@ rule source_table:
     params:
         code=study.code("tabulate_runs"),
     shell:
-        RUN + "/tabulate_runs.py --runs {input} --table {output} 2>&1 | tee {log}"
+        RUN + "/tabulate_runs.py --metrics {input} --outputs {output} 2>&1 | tee {log}"

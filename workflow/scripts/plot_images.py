@@ -1,25 +1,26 @@
-"""Draw images of generative models: a row per initialisation, a column per step of training."""
+"""Draw images of generative models: a row per initialisation, a column per step of training.
 
-import argparse
+Args:
+    weights: file of the batch with the first seed, of each initialisation
+    outputs: files of the figure
+"""
+
 from pathlib import Path
 
-from dwp.errors import one_line_errors
 from dwp.files import load_tensors
-from dwp.plots.images import images_by_step
+from dwp.plots.kernels import images_by_step
 from dwp.plots.style import save
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", nargs="+", required=True, help=".../INIT/seedN/NAME")
-    parser.add_argument("--outputs", nargs="+", required=True)
-    arguments = parser.parse_args()
-    images = {}
-    for path in arguments.samples:
-        tensors, settings = load_tensors(path, kind="samples")
-        images[Path(path).parts[-3]] = tensors["images"]
-    save(images_by_step(images, settings["sample_steps"]), arguments.outputs)
+@program
+def main(*, weights: dict[str, Path], outputs: list[Path]) -> None:
+    images, steps = {}, []
+    for init, path in weights.items():
+        tensors, settings = load_tensors(path, kind="convergence")
+        images[init] = tensors[f"seed{settings['runs'][0]['seed']}/drawn"]
+        steps = settings["sample_steps"]
+    save(images_by_step(images, steps), outputs)
 
 
 if __name__ == "__main__":

@@ -1,47 +1,57 @@
-"""Draw one metric of the few-shot nets: against the number of examples, or against steps."""
+"""Draw the few-shot nets: metrics against the number of examples, and against steps.
 
-import argparse
+Args:
+    summary: CSV of the summarised runs
+    history: CSV of the histories, for figures against steps
+    vary: values of the varied settings
+    tune: values of the tuned settings
+    paper: CSV files of the authors' numbers
+    dataset: the authors' name of our data set, or none
+    outputs: figures, named fewshot_METRIC or steps_METRIC_nN
+"""
 
-from dwp.errors import one_line_errors
-from dwp.evaluation.statistics import read_papers, read_runs
+import re
+from pathlib import Path
+
+from dwp.errors import UserError
+from dwp.evaluation.paper import read_authors
+from dwp.evaluation.tables import read_runs
+from dwp.plots.curves import against_steps
 from dwp.plots.fewshot import fewshot
-from dwp.plots.history import against_steps
 from dwp.plots.style import save
-from dwp.records import json_option
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--summary", required=True)
-    parser.add_argument("--history", help="draw this against steps, not the summary against n")
-    parser.add_argument("--vary", type=json_option("--vary"), default={}, help="values to compare")
-    parser.add_argument(
-        "--tune", type=json_option("--tune"), default={}, help="values chosen among"
-    )
-    parser.add_argument("--paper", nargs="*", help="the authors' numbers")
-    parser.add_argument("--domain")
-    parser.add_argument("--dataset", help="the authors' that is ours, or none")
-    parser.add_argument("--n", type=int, help="training examples of the histories to draw")
-    parser.add_argument("--metric", required=True)
-    parser.add_argument("--outputs", nargs="+", required=True)
-    arguments = parser.parse_args()
-    vary, tune = arguments.vary, arguments.tune
-    summary = read_runs(arguments.summary, {**vary, **tune}, ["mean", "interval"])
-    if "chosen_by" in summary:
-        summary = summary[summary["chosen_by"] == "validation"]
-    if arguments.history:
-        history = read_runs(arguments.history, {**vary, **tune})
-        runs = ["domain", "prior", "init", *vary, "n", *tune]
-        chosen = history[history["n"] == arguments.n].merge(summary[runs].drop_duplicates())
-        figure = against_steps(chosen, arguments.metric, list(vary))
-    else:
-        paper = None
-        if arguments.paper:
-            ours = arguments.dataset, arguments.domain
-            paper = read_papers(arguments.paper, *ours, list(vary))
-        figure = fewshot(summary, arguments.metric, paper, list(vary))
-    save(figure, arguments.outputs)
+@program
+def main(
+    *,
+    summary: Path,
+    history: Path | None = None,
+    vary: dict[str, list[str]],
+    tune: dict[str, list[str]],
+    paper: list[Path] | None = None,
+    domain: str | None = None,
+    dataset: str = "none",
+    outputs: list[Path],
+) -> None:
+    summarised = read_runs(summary, {**vary, **tune}, ["mean", "interval"])
+    if tune:
+        summarised = summarised[summarised["chosen_by"] == "validation"]
+    columns = "prior", "num_examples", "accuracy"
+    authors = read_authors(paper, columns, list(vary), dataset=dataset) if paper else None
+    histories = read_runs(history, {**vary, **tune}) if history else None
+    for name in dict.fromkeys(path.stem for path in outputs):
+        if found := re.fullmatch("fewshot_(.+)", name):
+            theirs = None if authors is None else authors.assign(dataset=domain)
+            figure = fewshot(summarised, f"ensemble_{found[1]}", theirs, list(vary))
+        elif (found := re.fullmatch("steps_(.+)_n([0-9]+)", name)) and histories is not None:
+            run = ["domain", "prior", "init", *vary, "n", *tune]
+            chosen = histories[histories["n"] == int(found[2])]
+            chosen = chosen.merge(summarised[run].drop_duplicates())
+            figure = against_steps(chosen, f"validation_{found[1]}", list(vary))
+        else:
+            raise UserError(f"{name}: expected fewshot_METRIC, or steps_METRIC_nN with a history")
+        save(figure, [path for path in outputs if path.stem == name])
 
 
 if __name__ == "__main__":

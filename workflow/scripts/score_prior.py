@@ -1,4 +1,11 @@
-"""Score the test kernels of one layer under one prior, and what its samples remember."""
+"""Score the test kernels of each layer under a prior, and what its samples remember.
+
+Args:
+    priors: file of the prior of each layer
+    kernels: file of the kernels of each layer
+    importance_samples: draws of z for a VAE's log p(w)
+    output: JSON of the scores by layer
+"""
 
 from pathlib import Path
 
@@ -12,12 +19,19 @@ from dwp.study.program import program
 
 
 @program
-def main(*, prior: Path, kernels: Path, importance_samples: int, output: Path) -> None:
+def main(
+    *, priors: dict[str, Path], kernels: dict[str, Path], importance_samples: int, output: Path
+) -> None:
     torch.set_num_threads(1)
-    of = load_prior(prior)
-    train, test = (load_kernels(kernels, part, of.kernel_size) for part in ("train", "test"))
-    scores = score(of, test, importance_samples=importance_samples)
-    write_json(output, scores | nearest(of, train, test))
+    scores = {}
+    for layer, path in priors.items():
+        prior = load_prior(path)
+        train, test = (
+            load_kernels(kernels[layer], part, prior.kernel_size) for part in ("train", "test")
+        )
+        scores[layer] = score(prior, test, importance_samples=importance_samples)
+        scores[layer] |= nearest(prior, train, test)
+    write_json(output, scores)
 
 
 if __name__ == "__main__":

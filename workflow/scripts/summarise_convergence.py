@@ -1,33 +1,51 @@
-"""Tell after how many steps each initialisation reaches some levels, and the authors' steps."""
+"""Tabulate and draw how fast nets train from several initialisations, with the authors' curves.
 
-import argparse
+Args:
+    runs: CSV files of histories
+    paper: CSV of the authors' curves
+    dataset: the authors' name of our data set, or none
+    experiment: its kind, as the authors' curves name it
+    metric: the metric to draw
+    levels: values of the metric to reach
+    output: CSV of all histories to write
+    steps: CSV of the steps to the levels to write, with a .md and a .html
+    figures: files of the figure
+"""
 
-from dwp.errors import one_line_errors
-from dwp.evaluation.seeds import read_authors, steps_to_levels
-from dwp.evaluation.statistics import read_table
+from pathlib import Path
+
+from dwp.evaluation.paper import read_authors
+from dwp.evaluation.statistics import steps_to_levels
+from dwp.evaluation.tables import concatenate, write_readable
 from dwp.files import write_csv
-from dwp.plots.tables import to_be_read
+from dwp.plots.curves import curves
+from dwp.plots.style import save
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--history", required=True)
-    parser.add_argument("--paper", required=True)
-    parser.add_argument("--dataset", required=True, help="the authors' that is ours, or none")
-    parser.add_argument("--experiment", required=True, help="what the authors' numbers call it")
-    parser.add_argument("--levels", type=float, nargs="+", required=True)
-    parser.add_argument("--output", required=True, help="CSV; a .md and a .html go beside it")
-    arguments = parser.parse_args()
-
-    levels = arguments.levels
-    paper = read_authors(arguments.paper, arguments.dataset, "step", arguments.experiment)
-    theirs = steps_to_levels(paper.assign(seed=0), levels).rename(columns={"steps": "authors"})
-    history = read_table(arguments.history, ["init", "seed"], ["step", "value"])
-    ours = steps_to_levels(history, levels)
+@program
+def main(
+    *,
+    runs: list[Path],
+    paper: Path,
+    dataset: str,
+    experiment: str,
+    metric: str,
+    levels: list[float],
+    output: Path,
+    steps: Path,
+    figures: list[Path],
+) -> None:
+    history = concatenate(runs)
+    write_csv(output, history)
+    of = {"dataset": dataset, "experiment": experiment}
+    authors = read_authors([paper], ["init", "step", "value"], **of)
+    ours = steps_to_levels(history[history["metric"] == metric], levels)
+    theirs = steps_to_levels(authors.assign(seed=0), levels).rename(columns={"steps": "authors"})
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
-    write_csv(arguments.output, table)
-    to_be_read(table, arguments.output)
+    write_csv(steps, table)
+    write_readable(table, steps)
+    save(curves(history, metric, "step", authors), figures)
 
 
 if __name__ == "__main__":

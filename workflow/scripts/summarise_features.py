@@ -1,34 +1,48 @@
-"""Summarise classifiers on random features over seeds, the authors' accuracies beside them."""
+"""Tabulate and draw classifiers on random features, with the authors' accuracies.
 
-import argparse
+Args:
+    runs: CSV files
+    paper: CSV of the authors' numbers
+    dataset: the authors' name of our data set, or none
+    output: CSV of all runs to write
+    summary: CSV over seeds to write
+    table: .md of the test accuracies to write, with a .html
+    figures: files of the figure of test accuracies
+"""
 
-from dwp.errors import one_line_errors
-from dwp.evaluation.seeds import over_seeds, read_authors
-from dwp.evaluation.statistics import read_table
+from pathlib import Path
+
+from dwp.evaluation.paper import read_authors
+from dwp.evaluation.statistics import summarise
+from dwp.evaluation.tables import concatenate, write_readable
 from dwp.files import write_csv
-from dwp.plots.tables import to_be_read
+from dwp.plots.curves import curves
+from dwp.plots.style import save
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", required=True)
-    parser.add_argument("--paper", required=True)
-    parser.add_argument("--dataset", required=True, help="the authors' that is ours, or none")
-    parser.add_argument("--summary", required=True)
-    parser.add_argument(
-        "--table", required=True, help="the test accuracies as Markdown; a .html goes beside it"
-    )
-    arguments = parser.parse_args()
-
-    groups = ["domain", "init", "scale", "metric"]
-    summary = over_seeds(read_table(arguments.runs, [*groups, "seed"], ["value"]), groups)
-    paper = read_authors(arguments.paper, arguments.dataset, "scale")
-    paper = paper.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
-    summary = summary.merge(paper, "left", ["init", "scale", "metric"])
-    write_csv(arguments.summary, summary)
-    accuracy = summary[summary["metric"] == "test_accuracy"]
-    to_be_read(accuracy.drop(columns=["domain", "metric"]), arguments.table)
+@program
+def main(
+    *,
+    runs: list[Path],
+    paper: Path,
+    dataset: str,
+    output: Path,
+    summary: Path,
+    table: Path,
+    figures: list[Path],
+) -> None:
+    numbers = concatenate(runs)
+    write_csv(output, numbers)
+    by = ["init", "scale", "metric"]
+    authors = read_authors([paper], ["init", "scale", "value"], dataset=dataset)
+    authors = authors[["init", "scale", "value"]]
+    theirs = authors.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
+    summarised = summarise(numbers, ["domain", *by], over="seed").merge(theirs, "left", by)
+    write_csv(summary, summarised)
+    accuracy = summarised[summarised["metric"] == "test_accuracy"]
+    write_readable(accuracy.drop(columns=["domain", "metric"]), table)
+    save(curves(numbers, "test_accuracy", "scale", authors), figures)
 
 
 if __name__ == "__main__":

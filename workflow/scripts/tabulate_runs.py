@@ -1,56 +1,29 @@
-"""Gather the metrics or the histories, or both, of all runs of a domain into tidy tables.
+"""Concatenate the tables of runs that several jobs have written.
 
-What the last look at the validation images saw is a metric too, where both are gathered.
+Args:
+    metrics: CSV files with a row a run and metric
+    history: CSV files with a row a run, step and metric
+    variants: prior, variant and settings as text of each combination of varied and tuned ones
+    outputs: CSV of all metrics, and of all histories
 """
 
-import argparse
-import itertools
+from pathlib import Path
 
-import pandas as pd
-
-from dwp.errors import one_line_errors
-from dwp.evaluation.statistics import read_table
-from dwp.files import read_json, write_csv
-from dwp.records import json_option
-from dwp.study.runs import run_folder
+from dwp.evaluation.tables import concatenate
+from dwp.files import write_csv
+from dwp.study.program import program
 
 
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", required=True, help="folder of a run, with {places}")
-    parser.add_argument(
-        "--grid", type=json_option("--grid"), required=True, help="values of each place"
-    )
-    parser.add_argument(
-        "--variants",
-        type=json_option("--variants"),
-        default={},
-        help="of each prior: folder and listed values of each combination of them",
-    )
-    parser.add_argument("--domain", required=True)
-    parser.add_argument("--metrics", help="the table of metrics.json")
-    parser.add_argument("--history", help="the table of history.csv")
-    arguments = parser.parse_args()
-
-    metrics, histories = [], []
-    for values in itertools.product(*arguments.grid.values()):
-        run = {"domain": arguments.domain, **dict(zip(arguments.grid, values, strict=True))}
-        for variant, listed in arguments.variants.get(run.get("prior"), [("", {})]):
-            folder = run_folder(arguments.runs, {"variant": variant, **run})
-            row, content = {**run, **listed}, {}
-            if arguments.history:
-                history = read_table(f"{folder}/history.csv", ["metric"], ["step", "value"])
-                histories.append(history.assign(**row))
-                looks = history[history["metric"].str.startswith("validation_")]
-                content = dict(looks[["metric", "value"]].itertuples(index=False))  # the last wins
-            if arguments.metrics:
-                content |= read_json(f"{folder}/metrics.json")
-                metrics += [{**row, "metric": name, "value": v} for name, v in content.items()]
-    if arguments.metrics:
-        write_csv(arguments.metrics, pd.DataFrame(metrics))
-    if arguments.history:
-        write_csv(arguments.history, pd.concat(histories))
+@program
+def main(
+    *,
+    metrics: list[Path],
+    history: list[Path] | None = None,
+    variants: list[dict[str, str]] | None = None,
+    outputs: list[Path],
+) -> None:
+    for tables, output in zip([metrics, history], outputs, strict=False):
+        write_csv(output, concatenate(tables or [], variants or ()))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from dwp.errors import UserError
-from dwp.fast.convolve import use_fast_layers
 from dwp.registry import NETWORKS, find_class
 
 _NEEDED = "image_shape", "kernel_sizes", "features"
@@ -39,7 +38,7 @@ def network_class(name: str) -> type[nn.Module]:
 
 
 def build_network(name: str, **arguments) -> nn.Module:
-    """Build a network by name (see `network_class`), of faster layers (see `dwp.fast.convolve`).
+    """Build a network by name (see `network_class`).
 
     Raises:
         UserError: the name is unknown, or `filters` has another length.
@@ -51,7 +50,7 @@ def build_network(name: str, **arguments) -> nn.Module:
             f"filters: expected {len(layers)} numbers, one for each of {', '.join(layers)}; found "
             f"{filters}"
         )
-    return use_fast_layers(network(**arguments))
+    return network(**arguments)
 
 
 def initialise_xavier(net: nn.Module, generator: torch.Generator) -> None:

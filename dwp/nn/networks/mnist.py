@@ -10,9 +10,7 @@ class MnistNet(nn.Module):
     """The paper's net for 28 x 28 grey images: two convolutions and a linear layer.
 
     conv 7x7, max-pool 2, leaky ReLU, conv 5x5, max-pool 2, leaky ReLU, linear; no padding. A leaky
-    ReLU before a max-pool, as in the paper, gives the same numbers at four times the work. The
-    second max-pool leaves out the last row and column of what comes to it, and so the image's last
-    two reach nothing: convolutions are computed without them.
+    ReLU before a max-pool, as in the paper, gives the same numbers at four times the work.
 
     Args:
         filters: number of filters of the two convolutions ([256, 512] for the paper's source
@@ -34,8 +32,7 @@ class MnistNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return what the classifier sees (batch, 9 * second) of images (batch, 1, 28, 28)."""
-        seen = images[:, :, :26, :26] if images.shape[2:] == (28, 28) else images
-        maps = self.activation(self.pool(self.conv1(seen)))  # (batch, first, 10, 10)
+        maps = self.activation(self.pool(self.conv1(images)))  # (batch, first, 11, 11)
         maps = self.activation(self.pool(self.conv2(maps)))  # (batch, second, 3, 3)
         return maps.flatten(1)
 

@@ -1,0 +1,150 @@
+"""The core: what it needs, what it offers, and what is known without torch."""
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+
+import dwp
+import dwp.priors
+from dwp.priors import KINDS, prior_class
+from dwp.priors.kinds import REQUIRED
+
+ROOT = Path(__file__).parent.parent
+HIDE = """
+import sys
+
+HIDDEN = set(sys.argv[1].split())
+
+
+class Hider:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+
+sys.meta_path.insert(0, Hider())
+"""
+USE = """
+import torch, dwp
+from dwp import kernels
+from dwp.priors import KINDS, prior_class
+
+draws = dwp.generator("core")
+prior = dwp.load_prior("mnist-7x7")
+net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 7), torch.nn.ReLU(), torch.nn.Flatten(),
+                          torch.nn.Linear(3 * 22 * 22, 10))
+dwp.init.from_prior_(net, prior, draws)
+collected = kernels.check_kernels(kernels.collect([net[0].weight.detach()]))
+dwp.bayesianize(net, prior)
+images = torch.rand(4, 1, 28, 28)
+loss = net(images).square().sum() + dwp.kl(net, draws)
+loss.backward()
+assert dwp.predict(net, images, samples=2, generator=draws).shape == (2, 4, 10)
+assert dwp.score(prior, collected, importance_samples=2)["n"] == 3
+many = torch.randn((99, 3, 3), generator=draws)
+fitted = prior_class("gaussian-full").fit(many)
+fitted.save(sys.argv[0] + ".safetensors")
+assert dwp.load_prior(sys.argv[0] + ".safetensors").sample(2, draws).shape == (2, 3, 3)
+import dwp.release, dwp.fast.frozen, dwp.nn.stack
+"""
+
+
+def python(folder: Path, code: str) -> subprocess.CompletedProcess:
+    """Run code in a process, given the names of the modules that the core does not need."""
+    needed, todo = set(), ["torch", "numpy", "safetensors"]
+    while todo:
+        if (name := re.sub("[-_.]+", "_", todo.pop()).lower()) not in needed:
+            needed.add(name)
+            texts = [text for text in requires(name) or () if ";" not in text]
+            todo += [re.match(r"[\w.-]+", text)[0] for text in texts]
+    others = [
+        module
+        for module, owners in packages_distributions().items()
+        if module != "dwp" and not needed & {owner.lower().replace("-", "_") for owner in owners}
+    ]
+    (folder / "program.py").write_text(code)
+    command = [sys.executable, str(folder / "program.py"), " ".join(others)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_core_needs_torch_numpy_and_safetensors_alone(tmp_path):
+    done = python(tmp_path, HIDE + USE)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_core_says_what_it_requires():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [text.partition(">")[0] for text in settings["dependencies"]]
+    assert names == ["numpy", "safetensors", "torch"]
+    assert set(settings["optional-dependencies"]) >= {"study", "workflow", "development"}
+    locked = dict(
+        line.split("==")
+        for line in (ROOT / "requirements.lock").read_text().lower().splitlines()
+        if "==" in line
+    )
+    extras = settings["optional-dependencies"].values()
+    wanted = {text.partition(">")[0].partition("[")[0] for extra in extras for text in extra}
+    assert wanted | set(names) <= set(locked)
+
+
+def test_a_package_that_is_missing_is_one_line(tmp_path):
+    code = HIDE + (
+        "import torch\nfrom dwp.errors import one_line_errors\nfrom dwp.priors import prior_class\n"
+        "one_line_errors(lambda: prior_class('student-t').fit(torch.randn(99, 3, 3)))()\n"
+    )
+    done = python(tmp_path, code)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: No module named 'scipy")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_a_study_asks_needs_no_torch(tmp_path):
+    code = (
+        "import sys, dwp, dwp.files, dwp.study.program\nfrom dwp.priors import KINDS\n"
+        "from dwp.priors.pretrained import pretrained_kind\n"
+        "assert pretrained_kind('mnist-7x7') == ('vae', 7)\n"
+        "KINDS['vae'].hyperparameters['hidden']\nprint('torch' in sys.modules, len(dir(dwp)))"
+    )
+    done = python(tmp_path, code)
+    assert done.stdout.split() == ["False", str(len(dwp.__all__))], done.stderr
+
+
+@pytest.mark.parametrize("package", [dwp, dwp.priors])
+def test_editors_see_what_is_imported_when_first_used(package):
+    tree = ast.parse(inspect.getsource(package))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    plain = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert sorted(plain) == package.__all__ == dir(package)
+    for name, module in plain.items():
+        importlib.import_module(module)
+        found = getattr(package, name)
+        assert found is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match=f"'{package.__name__}' has no attribute 'guess'"):
+        package.guess  # noqa: B018
+    assert (ROOT / "dwp" / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_is_what_its_class_is(kind):
+    facts, of = KINDS[kind], prior_class(kind)
+    assert of.kind == kind
+    assert of.trained == facts.trained
+    assert of.posterior_kind == facts.posterior
+    _, *arguments = inspect.signature(of if facts.trained else of.fit).parameters.values()
+    found = {}
+    for argument in arguments if facts.needs_kernels else ():
+        default = REQUIRED if argument.default is argument.empty else argument.default
+        found[argument.name] = default
+        type_ = facts.hyperparameters[argument.name].type
+        assert argument.annotation in (type_, type_ | None)
+    assert found == {name: each.default for name, each in facts.hyperparameters.items()}
+    json.dumps(list(facts.hyperparameters))

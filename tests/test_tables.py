@@ -1,0 +1,375 @@
+"""The programs that make tables and figures, on made-up runs of a small study."""
+
+import itertools
+import json
+import math
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dwp.errors import UserError
+from dwp.evaluation.tables import concatenate, read_table, write_readable
+from dwp.files import read_csv, save_tensors, write_json
+from dwp.plots import style
+from dwp.priors import prior_class
+from dwp.priors.vae import KernelVAE
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = ROOT / "workflow" / "scripts"
+PAPER = [ROOT / "workflow" / "resources" / f"paper_{p}.csv" for p in ("classification", "shapes")]
+VARY, TUNE = {"kernels_per_step": ["none", "512"]}, {"learning_rate": ["0.1", "0.01"]}
+SETTINGS = {"vary": VARY, "tune": TUNE}
+CHOICE = {"tune_by": "validation_nll"}
+# (validation NLL, test NLL) by the varied and the tuned setting
+DWP = {
+    ("none", "0.1"): (2.0, 1.0),
+    ("none", "0.01"): (1.0, 2.0),
+    ("512", "0.1"): (1.0, 3.0),
+    ("512", "0.01"): (2.0, 5.0),
+}
+PLAIN = {"0.1": (1.0, 4.0), "0.01": (2.0, 6.0)}  # a net that the varied setting does not concern
+
+
+def run(name, **options):
+    """Run a program in this process."""
+    command = [name]
+    for key, value in options.items():
+        json_text = isinstance(value, dict) or (isinstance(value, list) and key == "variants")
+        texts = [json.dumps(value)] if json_text else value if isinstance(value, list) else [value]
+        command += [f"--{key.replace('_', '-')}", *map(str, texts)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+
+
+def rows(table, columns):
+    return table[columns.split()].to_numpy().tolist()
+
+
+def write(path, columns, values):
+    pd.DataFrame(values, columns=columns.split()).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The tables of runs of two priors from two inits, xavier half a nat above dwp."""
+    folder = tmp_path_factory.mktemp("study")
+    variants, batches, histories = [], {}, {}
+    for (kernels, rate), prior in itertools.product(DWP, ("dwp", "deterministic")):
+        name = f"{kernels}-{rate}" if prior == "dwp" else rate
+        listed = {"kernels_per_step": kernels, "learning_rate": rate}
+        variants.append({"prior": prior, "variant": name, **listed})
+        validation, test = DWP[kernels, rate] if prior == "dwp" else PLAIN[rate]
+        slope = 1.5 if prior != "dwp" else 2 if kernels == "512" else 1
+        for init in ("dwp", "xavier"):
+            metrics, history = [], []
+            for split in range(3):
+                more = slope * split / 10 + (init == "xavier") / 2
+                row = ("mnist", prior, init, name, 50, split, 0)
+                numbers = {f"ensemble_{m}": test + more for m in ("nll", "ece", "ood_auroc")}
+                numbers |= {"ensemble_accuracy": 0.5, "validation_nll": validation + more}
+                metrics += [(*row, *number) for number in numbers.items()]
+                values = (2, 9.0), (4, validation + more)
+                history += [(*row, step, "validation_nll", value) for step, value in values]
+            columns, path = (
+                "domain prior init variant n split seed",
+                folder / f"{prior}{init}{name}",
+            )
+            batches[write(f"{path}.csv", f"{columns} metric value", metrics)] = None
+            histories[write(f"{path}-h.csv", f"{columns} step metric value", history)] = None
+    run("tabulate_runs", runs=[*batches], variants=variants, output=folder / "runs.csv")
+    run("tabulate_runs", runs=[*histories], variants=variants, output=folder / "history.csv")
+    run(
+        "summarise_runs",
+        runs=folder / "runs.csv",
+        **SETTINGS,
+        **CHOICE,
+        paper=PAPER,
+        domain="mnist",
+        dataset="mnist",
+        reference="dwp",
+        **{name: folder / f"{name}.csv" for name in ("summary", "tests", "comparison")},
+        table=folder / "table.md",
+    )
+    return folder
+
+
+def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(study):
+    summary = pd.read_csv(study / "summary.csv")
+    nll = summary[(summary["metric"] == "ensemble_nll") & (summary["init"] == "dwp")]
+    assert rows(nll, "prior kernels_per_step chosen_by learning_rate mean") == [
+        ["deterministic", "none", "validation", 0.1, pytest.approx(4.15)],
+        ["deterministic", "none", "test", 0.1, pytest.approx(4.15)],
+        ["deterministic", "512", "validation", 0.1, pytest.approx(4.15)],
+        ["deterministic", "512", "test", 0.1, pytest.approx(4.15)],
+        ["dwp", "none", "validation", 0.01, pytest.approx(2.1)],
+        ["dwp", "none", "test", 0.1, pytest.approx(1.1)],
+        ["dwp", "512", "validation", 0.1, pytest.approx(3.2)],
+        ["dwp", "512", "test", 0.1, pytest.approx(3.2)],
+    ]
+
+
+def test_priors_are_tested_within_a_combination_and_settings_within_a_prior(study):
+    tests = pd.read_csv(study / "tests.csv")
+    tests = tests[(tests["metric"] == "ensemble_nll") & (tests["init"] == "dwp")]
+    tests = tests[tests["chosen_by"] == "validation"]
+    assert rows(tests, "compared reference prior kernels_per_step difference") == [
+        ["prior", "dwp", "deterministic", "none", pytest.approx(2.05)],
+        ["prior", "dwp", "deterministic", "512", pytest.approx(0.95)],
+        ["kernels_per_step", "none", "deterministic", "512", 0.0],
+        ["kernels_per_step", "none", "dwp", "512", pytest.approx(1.1)],
+    ]
+    assert (tests["p_holm"].dropna() > tests["p"].dropna()).any()
+
+
+def test_the_readable_tables_have_a_column_of_every_setting(study):
+    header, _, *lines = (study / "table.md").read_text(encoding="utf-8").splitlines()
+    for name in ("kernels_per_step", "learning_rate", "chosen_by"):
+        assert f" {name} " in header
+    assert len(lines) == 16
+    comparison = pd.read_csv(study / "comparison.csv")  # the authors have the DWP, 50 examples
+    variants = itertools.product(("dwp", "xavier"), ("none", "512"), ("validation", "test"))
+    assert rows(comparison, "prior init kernels_per_step chosen_by authors") == [
+        ["dwp", *variant, 0.8] for variant in variants
+    ]
+
+
+def test_figures_show_the_runs_that_validation_chose(study, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(style, "save", lambda figure, paths: drawn.update({paths[0].stem: figure}))
+    options = {"summary": study / "summary.csv", "history": study / "history.csv", **SETTINGS}
+    names = ["fewshot_nll", "steps_nll_n50"]
+    outputs = [tmp_path / f"{name}.{end}" for name in names for end in ("png", "svg")]
+    run("plot_runs", **options, paper=PAPER, domain="mnist", dataset="mnist", outputs=outputs)
+    assert list(drawn) == names
+    shown = [
+        sorted(container.lines[0].get_ydata()[0] for container in panel.containers)
+        for panel in drawn["fewshot_nll"].axes[::2]  # init dwp
+    ]
+    # the test images would have chosen 1.1 of the DWP with all kernels
+    assert shown == [pytest.approx([2.1, 4.15]), pytest.approx([3.2, 4.15])]
+    panels = drawn["steps_nll_n50"].axes[::2]
+    ends = [sorted(line.get_ydata()[-1] for line in panel.lines) for panel in panels]
+    assert ends == [pytest.approx([1.1, 1.15]), pytest.approx([1.15, 1.2])]
+
+
+def test_the_crossed_study_keeps_the_order_of_the_config(study, tmp_path):
+    run(
+        "summarise_factorial",
+        runs=study / "runs.csv",
+        **SETTINGS,
+        **CHOICE,
+        full={"prior": "dwp", "init": "dwp"},
+        reference={"prior": "deterministic", "init": "xavier"},
+        cells=tmp_path / "cells.csv",
+        parts=tmp_path / "parts.csv",
+        figures=[tmp_path / "factorial.png"],
+    )
+    cells = pd.read_csv(tmp_path / "cells.csv")
+    assert len(cells) == 2 * 2 * 3 * 2 * 2
+    own = cells[(cells["metric"] == "ensemble_nll") & (cells["init"] == "xavier")]
+    own = own[own["prior"] == "dwp"]
+    assert rows(own, "kernels_per_step chosen_by mean") == [
+        ["none", "validation", pytest.approx(2.6)],
+        ["none", "test", pytest.approx(1.6)],
+        ["512", "validation", pytest.approx(3.7)],
+        ["512", "test", pytest.approx(3.7)],
+    ]
+    header, _, *lines = (tmp_path / "cells.md").read_text(encoding="utf-8").splitlines()
+    assert header.split("|")[5].strip() == "accuracy, dwp"
+    # NLL: the prior differs beyond chance
+    assert lines[0].split("|")[7].split()[::3] == ["2.100", "*"]
+    assert (tmp_path / "parts.md").read_text(encoding="utf-8").count("\n") == 2 + 2 * 2 * 3
+    assert (tmp_path / "factorial.png").stat().st_size > 1000
+
+
+# Other experiments
+
+
+def test_random_features_and_the_authors_accuracies(tmp_path):
+    numbers = [("test_accuracy", 0.5), ("train_accuracy", 0.8)]
+    parts = []
+    for seed in (0, 1):
+        values = [("mnist", "dwp", 0.5, seed, metric, v + seed / 10) for metric, v in numbers]
+        path = tmp_path / f"{seed}.csv"
+        parts.append(write(path, "domain init scale seed metric value", values))
+    authors = [("mnist", "dwp", 0.5, 0.9), ("cifar", "dwp", 0.5, 0.1)]
+    paper = write(tmp_path / "paper.csv", "dataset init scale value", authors)
+    made = {name: tmp_path / f"{name}.csv" for name in ("output", "summary")}
+    made |= {"table": tmp_path / "table.md", "figures": [tmp_path / "figure.png"]}
+    run("summarise_features", runs=parts, paper=paper, dataset="mnist", **made)
+    summary = read_csv(made["summary"]).set_index("metric")
+    numbers = summary.loc["test_accuracy", ["mean", "seeds", "authors"]].tolist()
+    assert numbers == [pytest.approx(0.55), 2, 0.9]
+    assert summary.loc["train_accuracy", "mean"] == pytest.approx(0.85)
+    assert pd.isna(summary.loc["train_accuracy", "authors"])
+    assert "0.55" in made["table"].read_text()
+    assert "0.85" not in made["table"].read_text()
+    assert len(read_csv(made["output"])) == 4
+
+
+def test_convergence_and_the_authors_curves(tmp_path):
+    values = [("dwp", 0, 0, 0.1), ("dwp", 0, 10, 0.6), ("mine", 0, 0, 0.7)]
+    values = [(init, seed, step, "test_accuracy", v) for init, seed, step, v in values]
+    history = write(tmp_path / "history.csv", "init seed step metric value", values)
+    authors = [("mnist", "classifier", "dwp", 30, 0.7), ("mnist", "image-vae", "dwp", 5, 0.7)]
+    paper = write(tmp_path / "paper.csv", "dataset experiment init step value", authors)
+    options = {"dataset": "mnist", "experiment": "classifier", "metric": "test_accuracy"}
+    made = {"output": tmp_path / "all.csv", "steps": tmp_path / "steps.csv"}
+    made |= {"levels": [0.5], "figures": [tmp_path / "figure.png"]}
+    run("summarise_convergence", runs=[history], paper=paper, **options, **made)
+    table = read_csv(made["steps"]).set_index("init")
+    assert table.loc["dwp", ["level", "reached", "steps", "authors"]].tolist() == [0.5, 1, 10, 30]
+    assert table.loc["mine", "steps"] == 0
+    assert pd.isna(table.loc["mine", "authors"])
+
+
+def test_images_are_of_the_first_seed(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(style, "save", lambda figure, paths: drawn.append(figure))
+    images = {f"seed{seed}/drawn": torch.full((2, 8, 28, 28), seed / 10) for seed in (5, 10)}
+    settings = {"sample_steps": [0, 20], "runs": [{"seed": 5}, {"seed": 10}]}
+    path = tmp_path / "batch.safetensors"
+    save_tensors(path, images, kind="convergence", settings=settings)
+    run("plot_images", weights=f"dwp={path}", outputs=tmp_path / "images.png")
+    (figure,) = drawn
+    assert [panel.get_title() for panel in figure.axes] == ["step 0", "step 20"]
+    assert figure.axes[0].images[0].get_array().max() == pytest.approx(0.5)
+
+
+def test_a_layer_and_its_priors(tmp_path):
+    kernels = torch.randn((40, 5, 5), generator=torch.Generator().manual_seed(0))
+    parts = {"train": kernels[10:], "test": kernels[:10], "norms": torch.ones(40)}
+    path, files = tmp_path / "kernels.safetensors", {}
+    save_tensors(path, parts, kind="kernels", settings={"cut": 0.1, "collected": 40})
+    priors = {"gaussian-full": prior_class("gaussian-full").fit(kernels)}
+    priors |= {"empirical": prior_class("empirical").fit(kernels)}
+    for latent in (2, 3):
+        priors[f"vae{latent}"] = KernelVAE(5, hidden=4, latent=latent)
+    for name, prior in priors.items():
+        files[name] = tmp_path / f"{name}.safetensors"
+        prior.save(files[name])
+    made = {name: tmp_path / f"{name}.png" for name in ("samples", "norms", "kl")}
+    names = [f"{name}={file}" for name, file in files.items()]
+    run("study_layer", kernels=path, priors=names, table=tmp_path / "kl.csv", **made)
+    table = read_csv(tmp_path / "kl.csv")
+    assert set(table["prior"]) == {"gaussian-full", "vae2", "vae3"}  # those with a density
+    assert set(table["w"]) == {"kernels", "noise"}
+    run("study_layer", priors=names, samples=tmp_path / "alone.png")
+    for latent in (2, 3):
+        made |= {name: tmp_path / f"{name}{latent}.png" for name in ("latent", "reconstructions")}
+        own = {name: made[name] for name in ("latent", "reconstructions")}
+        run("plot_vae", prior=files[f"vae{latent}"], kernels=path, **own)
+        run("plot_vae", prior=files[f"vae{latent}"], latent=tmp_path / "alone.png")
+    assert all(file.stat().st_size > 1000 for file in made.values())
+
+
+def test_the_table_of_scores(tmp_path):
+    number = {"mean": 1.0, "standard_error": 0.1}
+    for prior, log_prob in (("flow", 2.0), ("dwp", 3.0)):
+        score = dict.fromkeys(("elbo", "log_likelihood", "kl"), number) | {"n": 15}
+        score["log_prob"] = {"mean": log_prob, "standard_error": 0.1, "estimator": "exact"}
+        score |= {"at_zero": 0.0, "at_initial": 1.0}
+        quantiles = {"median": 0.5, "decile": 0.25}
+        score |= {"nearest_sample": quantiles, "nearest_test": quantiles}
+        write_json(tmp_path / prior / "conv1.json", score)
+    scores = [tmp_path / prior / "conv1.json" for prior in ("flow", "dwp")]
+    run("tabulate_priors", scores=scores, domain="demo", output=tmp_path / "priors.csv")
+    table = read_csv(tmp_path / "priors.csv")
+    columns = "layer prior n log_prob log_prob_error nearest_sample_decile"
+    assert rows(table, columns) == [
+        ["conv1", "dwp", 15, 3.0, 0.1, 0.25],
+        ["conv1", "flow", 15, 2.0, 0.1, 0.25],
+    ]
+
+
+# Reading and writing
+
+
+def test_a_concatenation_does_not_depend_on_the_batches(tmp_path):
+    names = "prior n split metric value"
+    values = [("b", n, split, "nll", 0.5) for n in (50, 1000) for split in (0, 1, 2)]
+    values += [("a", 50, 0, "nll", math.nan)]
+    whole = concatenate([write(tmp_path / "all.csv", names, values)])
+    assert rows(whole, "prior n split") == [list(row[:3]) for row in values]
+    order = [1, 5, 6, 0, 2, 4, 3]
+    parts = [write(tmp_path / f"{i}.csv", names, [values[i]]) for i in order]
+    pd.testing.assert_frame_equal(concatenate(parts), whole)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("", "expected CSV"),
+        ("prior,metric\ndwp,nll\n", "missing value; add"),
+        ("prior,metric,value\ndwp,nll,many\n", "numbers in the column value, found many"),
+    ],
+)
+def test_a_bad_table_is_one_line(tmp_path, content, match):
+    path = tmp_path / "runs.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=match):
+        concatenate([path])
+    with pytest.raises(UserError, match="no such file"):
+        concatenate([tmp_path / "absent.csv"])
+
+
+def test_names_are_text_whatever_they_look_like(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("domain,prior,init,n,metric,value\n1,null,,50,2,nan\n")
+    (row,) = read_table(path, ["prior"], ["value"]).to_dict("records")
+    assert (row["domain"], row["prior"], row["metric"]) == ("1", "null", "2")
+    assert math.isnan(row["value"])
+    assert math.isnan(row["init"])
+
+
+def test_readable_tables(tmp_path):
+    columns = {"prior": ["<dwp>", "a|b"], "n": [50, 1000], "mean_nll": [0.86749, np.nan]}
+    frame = pd.DataFrame(columns | {"p": [0.00004, 0.5], "kl": [12345.6, 1.0]})
+    write_readable(frame, tmp_path / "table.csv")
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == (
+        "| prior   |    n |   mean_nll |       p |    kl |\n"
+        "|:--------|-----:|-----------:|--------:|------:|\n"
+        "| <dwp>   |   50 |      0.867 | 4.0e-05 | 12346 |\n"
+        "| a\\|b    | 1000 |          – |   0.500 |     1 |\n"
+    )
+    page = (tmp_path / "table.html").read_text(encoding="utf-8")
+    assert '<tr><th>prior</th><th class="number">n</th><th class="number">mean nll</th>' in page
+    assert '<tr><td>&lt;dwp&gt;</td><td class="number">50</td><td class="number">0.867' in page
+    assert '<tr><td>a|b</td><td class="number">1000</td><td class="number">–</td>' in page
+    assert "http" not in page
+
+
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        ("tabulate_runs", ["torch", "scipy", "matplotlib"]),
+        ("tabulate_priors", ["torch", "scipy", "matplotlib"]),
+        ("summarise_runs", ["torch", "scipy.stats", "matplotlib"]),
+        *(
+            (name, ["torch", "scipy.stats", "sklearn", "matplotlib.pyplot"])
+            for name in ("summarise_factorial", "summarise_features", "summarise_convergence")
+        ),
+        ("plot_runs", ["torch", "scipy", "sklearn", "matplotlib.pyplot"]),
+    ],
+)
+def test_tables_and_figures_start_without_torch(program, absent):
+    code = f"""
+import runpy, sys
+try:
+    runpy.run_path({str(SCRIPTS / program)!r} + ".py", run_name="__main__")
+except SystemExit:
+    pass
+print(*[name for name in {absent} if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code]  # without options: a usage error
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert "required" in done.stderr
