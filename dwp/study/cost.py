@@ -76,8 +76,7 @@ def work(study: Study, rule: str, w: Any) -> Work:
         w: the job's wildcards, as attributes.
     """
     domain, settings, runs = w.domain, *_run(study, rule, w)
-    data = study.domains[domain].data
-    (source, others), (train, test) = _images(data.source), _images(data.target)
+    (source, others), (train, test) = (_images(choice) for _, choice in study.domains[domain].data)
     if rule == "prior_score":
         sample = 0.0  # of the test kernels, and of 1,001 more: see `dwp.evaluation.scores`
         for layer in (layer for name, layer in study.scored_priors(domain) if name == w.prior):
@@ -262,8 +261,7 @@ def measure(study: Study, rule: str, w: Any, device: str) -> tuple[float, float]
         done.append(whole._replace(steps=steps, predicted=predicted).operations)
         seconds.append(clock() - start)
         begin.append(time.process_time())
-    rate = (done[2] - done[1]) / max(seconds[2] - seconds[1], 1e-3)
-    return begin[0], rate
+    return begin[0], (done[2] - done[1]) / max(seconds[2] - seconds[1], 1e-3)
 
 
 def _reduced(study: Study, rule: str, w: Any, steps: int, predicted: int, device: str) -> None:
@@ -410,8 +408,8 @@ def predict(study: Study, jobs: list[Job], processes: int, device: str) -> list[
     if largest:
         os.environ |= {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            found = pool.map(measure, *zip(*largest.values(), strict=True))
-            starts, measured = zip(*found, strict=True)
+            tasks = zip(*largest.values(), strict=True)
+            starts, measured = zip(*pool.map(measure, *tasks), strict=True)
         rates, start = rates | dict(zip(largest, measured, strict=True)), min(starts)
     return [
         OVERHEAD + (start + count / (rates[kind] or RATE) if count else SMALL * start)
