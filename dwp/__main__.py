@@ -83,9 +83,11 @@ def plan(config: Path, /, *, cores: list[int] | None = None, gpus: int | None = 
         cores: numbers of cores to plan for; default: this machine's
         gpus: a number of GPUs like the one here
     """
+    from snakemake.utils import available_cpu_count
+
     from dwp.study import cost
 
-    cores = cores or [cost.usable_cores()]
+    cores = cores or [available_cpu_count()]
     for name, number in (("--cores", min(cores)), ("--gpus", gpus)):
         if number is not None and number < 1:
             raise UserError(f"{name}: expected at least 1, found {number}")

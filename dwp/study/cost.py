@@ -13,14 +13,12 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from safetensors import safe_open
 
@@ -28,33 +26,24 @@ from dwp.data import registered
 from dwp.errors import UserError
 from dwp.registry import NETWORKS, class_facts
 from dwp.study.settings import DataChoice, FitTraining, PriorFit, RunSettings, read_config
-
-if TYPE_CHECKING:
-    from dwp.study.study import Study
+from dwp.study.study import JOB_ENVIRONMENT, Study
 
 RATE = 1e11  # operations a second of a core: half of what one with AVX-512 does at best
 STEP = 1e8  # operations that a training step is worth beside those on its images
-START, TRAINING_START = 1.2, 2.5  # seconds, of jobs in general and of those with operations
-OVERHEAD = 0.1  # seconds that Snakemake takes for a job
-LEAST_MINUTES = 20
+START, SMALL = 2.5, 0.5  # seconds of a job with operations, and the share that others take of it
+OVERHEAD = 0.3  # seconds, of a job's end and of Snakemake's part in it
 
 _IMAGES = {"digits": (1297, 500), "four-shapes": (13_000, 1970), "glyphs": (4000, 1000)}
 _IMAGES |= dict.fromkeys(("cifar10", "cifar10-jpeg", "cifar100"), (50_000, 10_000))
-_MOST_IMAGES = 60_000, 10_000  # as MNIST has
 _MOST_KERNELS = 100_000  # of a layer, as long as its kernels are not there
+_FOLDERS = "data source kernels priors classification features convergence tables figures"
 # Products of a VAE's encoder and decoder for a kernel, over their squared width, by kernel size
 _VAE = {3: (2, 18), 5: (423, 410), 7: (198, 774), 16: (1872, 3072)}
-
-Kind = tuple[str, int, str, str]
-
-
-_OWN_SCORED = 1001  # kernels that a score adds, see `dwp.evaluation.scores`
 
 # Operations
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """The work of a job: how many runs it has, and of each run training steps and predictions.
 
     Attributes:
@@ -65,7 +54,7 @@ class Work:
         prediction: operations of a prediction.
     """
 
-    runs: int
+    runs: int = 0
     steps: int = 0
     step: float = 0
     predicted: int = 0
@@ -74,11 +63,11 @@ class Work:
     @property
     def operations(self) -> int:
         """About how many floating-point operations the job does, two a product."""
-        training, predictions = self.steps * (self.step + STEP), self.predicted * self.prediction
-        return round(self.runs * (training + predictions))
+        one = self.steps * (self.step + STEP) + self.predicted * self.prediction
+        return round(self.runs * one)
 
 
-def work(study: "Study", rule: str, w: Any) -> Work:
+def work(study: Study, rule: str, w: Any) -> Work:
     """Return the work of a job; one that neither trains nor predicts has no runs.
 
     Args:
@@ -87,21 +76,20 @@ def work(study: "Study", rule: str, w: Any) -> Work:
         w: the job's wildcards, as attributes.
     """
     domain, settings, runs = w.domain, *_run(study, rule, w)
-    data = study.domains[domain].data
-    (source, others), (train, test) = _images(data.source), _images(data.target)
+    (source, others), (train, test) = (_images(choice) for _, choice in study.domains[domain].data)
     if rule == "prior_score":
-        samples = study.importance_samples(domain, w.prior)
-        scored = sum(count * _density(fit) for fit, count in _scored(study, w))
-        return Work(1, predicted=samples, prediction=scored)
-    if rule == "prior":
+        sample = 0.0  # of the test kernels, and of 1,001 more: see `dwp.evaluation.scores`
+        for layer in (layer for name, layer in study.scored_priors(domain) if name == w.prior):
+            density = _density(study.prior_fit(domain, w.prior, layer))
+            sample += (kernel_counts(study, domain, layer)[1] + 1001) * density
+        return Work(1, 0, 0, study.importance_samples(domain, w.prior), sample)
+    if rule == "prior" and (training := settings.training):  # else in closed form, or taken
         kernels, _ = kernel_counts(study, domain, w.layer)
-        if (training := settings.training) is None:
-            return Work(0)  # in closed form, or from elsewhere
         kernels = min(kernels, training.kernels or kernels)
         steps = training.epochs * math.ceil(kernels / training.batch_size)
         return Work(1, steps, 3 * min(kernels, training.batch_size) * _density(settings))
-    if not runs:
-        return Work(0)
+    if not runs or rule == "prior":
+        return Work()
     layers = _layers(study, domain, [float(getattr(w, "scale", 1)) * n for n in settings.filters])
     image, batch = sum(operations for _, operations in layers.values()), settings.batch_size
     if rule == "source_nets":  # a gradient is two passes more
@@ -120,27 +108,13 @@ def work(study: "Study", rule: str, w: Any) -> Work:
         kernels = min(layers[layer][0], settings.kernels_per_step or math.inf)
         fit = study.prior_fit(domain, name, layer)
         of_kernels += 2 * kernels * _density(fit, settings.latent_samples)
+    epoch = 3 * int(w.n) * image + batches * of_kernels + (batches - 1) * STEP
     predicted = math.ceil(settings.epochs / settings.evaluate_every) * settings.validation
-    return Work(
-        runs * settings.members,
-        settings.epochs,
-        3 * int(w.n) * image + batches * of_kernels + (batches - 1) * STEP,
-        predicted + test + others,
-        image * (settings.samples if bayesian else 1),
-    )
+    image *= settings.samples if bayesian else 1
+    return Work(runs * settings.members, settings.epochs, epoch, predicted + test + others, image)
 
 
-def _scored(study: "Study", w: Any) -> list[tuple[PriorFit, int]]:
-    """Return the prior of each layer that a job scores, and on how many kernels."""
-    layers = [layer for prior, layer in study.scored_priors(w.domain) if prior == w.prior]
-    return [
-        (study.prior_fit(w.domain, w.prior, layer), count + _OWN_SCORED)
-        for layer in layers
-        for _, count in [kernel_counts(study, w.domain, layer)]
-    ]
-
-
-def _run(study: "Study", rule: str, w: Any) -> tuple[Any, int]:
+def _run(study: Study, rule: str, w: Any) -> tuple[Any, int]:
     """Return the settings of a run of a job, and how many runs it has."""
     if rule == "prior":
         return study.prior_fit(w.domain, w.prior, w.layer), 1
@@ -159,7 +133,7 @@ def _run(study: "Study", rule: str, w: Any) -> tuple[Any, int]:
     return settings, len(batches[int(w.batch)])
 
 
-def _priors(study: "Study", w: Any, settings: RunSettings) -> tuple[bool, str | None, list[str]]:
+def _priors(study: Study, w: Any, settings: RunSettings) -> tuple[bool, str | None, list[str]]:
     """Return whether a run is Bayesian, the prior that its loss has, and in which layers."""
     if layers := study.prior_layers(w.domain, w.prior, w.variant):
         return True, w.prior, layers
@@ -168,13 +142,14 @@ def _priors(study: "Study", w: Any, settings: RunSettings) -> tuple[bool, str | 
 
 def _images(choice: DataChoice) -> tuple[int, int]:
     """Return the numbers of training and test images of a source or target."""
-    known = zip(_IMAGES.get(choice.dataset, _MOST_IMAGES), (choice.train, choice.test), strict=True)
+    train, test = _IMAGES.get(choice.dataset, (60_000, 10_000))
+    train = choice.train[1] - choice.train[0] if choice.train else train
+    test = choice.test[1] - choice.test[0] if choice.test else test
     share = len(choice.classes) / registered(choice.dataset).classes if choice.classes else 1
-    train, test = (round(share * (part[1] - part[0] if part else n)) for n, part in known)
-    return max(train, choice.enlarge or 0), test
+    return max(round(share * train), choice.enlarge or 0), round(share * test)
 
 
-def _layers(study: "Study", domain: str, filters: Sequence[float]) -> dict[str, tuple[int, float]]:
+def _layers(study: Study, domain: str, filters: list[float]) -> dict[str, tuple[int, float]]:
     """Return the kernels of each convolution of a net, and its operations on an image.
 
     As in the paper's nets: no padding, one max-pool after the first convolution.
@@ -188,7 +163,7 @@ def _layers(study: "Study", domain: str, filters: Sequence[float]) -> dict[str, 
     return found
 
 
-def kernel_counts(study: "Study", domain: str, layer: str) -> tuple[int, int]:
+def kernel_counts(study: Study, domain: str, layer: str) -> tuple[int, int]:
     """Return the numbers of training and test kernels of a layer: a guess until it has them."""
     file = Path(study.results, domain, "kernels", f"{layer}.safetensors")
     if file.is_file():
@@ -215,37 +190,40 @@ def _density(fit: PriorFit, latent_samples: int = 1) -> float:
 # Rates
 
 
-def kind_of(rule: str, w: Any, gpu: int) -> Kind:
-    """Return the kind of a job: its rule, whether on a GPU, its domain, its prior or experiment."""
-    return rule, gpu, w.domain, getattr(w, "prior", getattr(w, "experiment", ""))
+def kind_of(rule: str, w: Any, gpu: int) -> tuple[str, int, str, str]:
+    """Return the kind of a job: its rule, whether on a GPU, its domain, its prior or experiment.
+
+    Scores are of one kind with the fits of their prior.
+    """
+    third = getattr(w, "prior", getattr(w, "experiment", ""))
+    return rule.removesuffix("_score"), gpu, w.domain, third
 
 
 @cache
-def earlier_rates(folder: str = "logs") -> dict[Kind, list[float]]:
+def earlier_rates(folder: str = "logs") -> dict[tuple, list[float]]:
     """Return the rates of earlier jobs by kind, from all `benchmark:` files below a folder."""
-    found: dict[Kind, list[float]] = {}
+    found: dict[tuple, list[float]] = {}
     for file in sorted(Path(folder).glob("*/**/*.tsv")):
         try:
-            names, values = (line.split("\t") for line in file.read_text("utf-8").splitlines())
-            row = dict(zip(names, values, strict=True))
+            lines = file.read_text("utf-8").splitlines()
+            row = dict(zip(*(line.split("\t") for line in lines), strict=True))
             w, asked = (ast.literal_eval(row[name]) for name in ("wildcards", "resources"))
             kind = kind_of(row["rule_name"], SimpleNamespace(**w), asked.get("gpu", 0))
-            seconds, count = float(row["s"]), asked["operations"]
+            seconds = max(float(row["s"]) - START, 0.1 * float(row["s"]), 0.1)
+            rates = [asked["operations"] / seconds] if asked["operations"] else []
         except (AttributeError, KeyError, ValueError, SyntaxError):
             continue  # made without `benchmark-extended`
-        if count and seconds:
-            rate = count / max(seconds - TRAINING_START, seconds / 10)
-            found.setdefault(kind, []).append(rate)
+        found.setdefault(kind, []).extend(rates)
     return found
 
 
-def earlier_rate(kind: Kind, same: int = 4) -> float:
+def earlier_rate(kind: tuple, same: int = 4) -> float:
     """Return the median rate of earlier jobs that share so many first parts of a kind, else 0."""
     rates = [r for own, each in earlier_rates().items() if own[:same] == kind[:same] for r in each]
     return statistics.median(rates) if rates else 0.0
 
 
-def minutes(study: "Study", rule: str, w: Any, attempt: int) -> int:
+def minutes(study: Study, rule: str, w: Any, attempt: int) -> int:
     """Return the minutes that a job asks a cluster for: twice what it takes, more each attempt.
 
     Args:
@@ -256,15 +234,15 @@ def minutes(study: "Study", rule: str, w: Any, attempt: int) -> int:
     """
     kind = kind_of(rule, w, int(study.settings.device != "cpu" and rule != "prior_score"))
     rate = earlier_rate(kind) or earlier_rate(kind, 2) or RATE
-    seconds = TRAINING_START + work(study, rule, w).operations / rate
-    asked = attempt * max(LEAST_MINUTES, math.ceil(2 * seconds / 60))
+    seconds = START + work(study, rule, w).operations / rate
+    asked = attempt * max(20, math.ceil(2 * seconds / 60))
     return min(asked, study.settings.longest_job_minutes)
 
 
 # Measurement, in processes of their own that have the environment of jobs
 
 
-def measure(study: "Study", rule: str, w: Any, device: str) -> tuple[float, float]:
+def measure(study: Study, rule: str, w: Any, device: str) -> tuple[float, float]:
     """Return the seconds in which a job starts, and its rate on made-up images and kernels.
 
     The rate is what a longer run does more than a shorter in the seconds that it takes more. On a
@@ -273,35 +251,26 @@ def measure(study: "Study", rule: str, w: Any, device: str) -> tuple[float, floa
     import torch
 
     torch.set_num_threads(1)
-    _reduced(study, rule, w, 1, 0, device)  # imports, and makes ready what shapes need
-    begin, whole = time.process_time(), replace(work(study, rule, w), runs=1)
     clock = time.perf_counter if device == "cuda" else time.process_time
-    rate, before = RATE, (0, 0.0)
-    for goal in (0.1, 0.4, 2, 10, 50):  # seconds at `RATE`
-        share, start = min(goal * RATE / whole.operations, 1), clock()
-        steps, predicted = math.ceil(share * whole.steps), math.ceil(share * whole.predicted)
+    stacked = _run(study, rule, w)[1] if (rule, device) == ("classifiers", "cuda") else 1
+    whole, done, seconds, begin = work(study, rule, w)._replace(runs=stacked), [], [], []
+    for goal in (0, 0, RATE):  # the first imports, and makes ready what shapes need
+        part, start = goal / whole.operations, clock()
+        steps, predicted = 1 + math.ceil(part * whole.steps), math.ceil(part * whole.predicted)
         _reduced(study, rule, w, steps, predicted, device)
-        done, seconds = replace(whole, steps=steps, predicted=predicted).operations, clock() - start
-        if done > before[0] and seconds > before[1]:
-            rate = (done - before[0]) / (seconds - before[1])
-        if share == 1 or seconds > 1:
-            break
-        before = done, seconds
-    return begin, rate
+        done.append(whole._replace(steps=steps, predicted=predicted).operations)
+        seconds.append(clock() - start)
+        begin.append(time.process_time())
+    return begin[0], (done[2] - done[1]) / max(seconds[2] - seconds[1], 1e-3)
 
 
-def _reduced(study: "Study", rule: str, w: Any, steps: int, predicted: int, device: str) -> None:
+def _reduced(study: Study, rule: str, w: Any, steps: int, predicted: int, device: str) -> None:
     """Train and predict as a run of a job does."""
-    from dwp.evaluation.scores import score
     from dwp.training import classification, convergence, features, source
 
-    (settings, _), data = _run(study, rule, w), study.domains[w.domain].data
+    (settings, count), data = _run(study, rule, w), study.domains[w.domain].data
     options = {"init": None, "device": device}
-    if rule == "prior_score":
-        for fit, count in _scored(study, w):
-            kernels = _kernels(fit, count - _OWN_SCORED)
-            score(_fitted(fit), kernels, importance_samples=max(1, predicted))
-    elif rule == "prior":
+    if rule == "prior":
         update = {"epochs": steps, "kernels": settings.training.batch_size}
         _fitted(settings, settings.training.model_copy(update=update), device)
     elif rule == "classifiers":
@@ -310,11 +279,10 @@ def _reduced(study: "Study", rule: str, w: Any, steps: int, predicted: int, devi
         bayesian, name, layers = _priors(study, w, settings)
         priors = {each: _fitted(study.prior_fit(w.domain, name, each)) for each in layers} or None
         options |= {"n": n, "priors": None, "priors" if bayesian else "penalty": priors}
-        images, settings = (
-            _made_up(data.target, n + predicted + 100, 1),
-            settings.model_copy(update=update),
-        )
-        classification.train_classifiers(images, settings, [(0, 0)], **options)
+        images = _made_up(data.target, n + predicted + 100, 1)
+        settings = settings.model_copy(update=update)
+        runs = [(0, seed) for seed in range(count if device == "cuda" else 1)]
+        classification.train_classifiers(images, settings, runs, **options)
     elif rule == "convergence_nets":
         update = {"steps": steps, "evaluate_every": steps, "sample_steps": []}
         images = _made_up(data.target, settings.batch_size, 1 + predicted // 2)
@@ -340,26 +308,21 @@ def _made_up(choice: DataChoice, train: int, test: int) -> Any:
     return ImageTensors(images[:train], targets[:train], images[train:], targets[train:])
 
 
-def _kernels(fit: PriorFit, count: int) -> Any:
+def _fitted(fit: PriorFit, training: FitTraining | None = None, device: str = "cpu") -> Any:
     import torch
 
-    return 0.1 * torch.randn(count, fit.kernel_size, fit.kernel_size)
-
-
-def _fitted(fit: PriorFit, training: FitTraining | None = None, device: str = "cpu") -> Any:
     from dwp.training.prior import fit_prior
 
     training = training or FitTraining(epochs=1, kernels=100 + 2 * fit.kernel_size**2)
     own = ({"hidden": 64, "latent": 4} if fit.kind == "vae" else {}) | fit.hyperparameters
-    kernels = _kernels(fit, training.kernels)
+    kernels = 0.1 * torch.randn(training.kernels, fit.kernel_size, fit.kernel_size)
     return fit_prior(fit.kind, fit.kernel_size, kernels, own, training, device=device)[0]
 
 
 # The plan
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A job that is to run: its stage, rule, wildcards, and the numbers of the jobs before it."""
 
     stage: str
@@ -387,10 +350,9 @@ def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
             workflow.dag(types.DAGSettings(force_incomplete=True)).execute_workflow("dryrun")
             dag = workflow._workflow.dag
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{config}: Snakemake cannot plan it ({reason})") from error
-    files = {job: str(job.output[0]).split("/") for job in dag.jobs if job.output}
-    stages = {job: ": ".join(parts[2:4]) for job, parts in files.items()}  # domain: folder
+        raise UserError(f"{config}: Snakemake fails: {' '.join(str(error).split())}") from error
+    # results/NAME/DOMAIN/FOLDER/...
+    stages = {job: ": ".join(str(job.output[0]).split("/")[2:4]) for job in dag.jobs if job.output}
     needed = [job for job in dag.needrun_jobs(exclude_finished=False) if job in stages]
     numbers = {job: number for number, job in enumerate(needed)}
     jobs = []
@@ -401,9 +363,7 @@ def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
     return jobs, Counter(stage for job, stage in stages.items() if job not in numbers)
 
 
-def schedule(
-    jobs: Sequence[Job], seconds: Sequence[float], cores: int, gpus: int | None = None
-) -> list[tuple[float, float]]:
+def schedule(jobs: list[Job], seconds: list[float], cores: int, gpus: float) -> list[tuple]:
     """Return when each job starts and ends, in seconds, if every job starts as soon as it can.
 
     A job waits for those that make its inputs, then for free cores (and a GPU); among those that
@@ -413,9 +373,9 @@ def schedule(
         jobs: what is to run.
         seconds: of each job.
         cores: how many there are; a job that asks for more takes all.
-        gpus: how many there are; None: no job waits for one.
+        gpus: how many there are; infinity: no job waits for one.
     """
-    free, now, ended = (cores, math.inf if gpus is None else gpus), 0.0, set()
+    free, now, ended = (cores, gpus), 0.0, set()
     waiting, running, times = dict(enumerate(jobs)), [], {}
     while waiting or running:
         for number, job in list(waiting.items()):
@@ -430,7 +390,7 @@ def schedule(
     return [times[number] for number in range(len(jobs))]
 
 
-def predict(study: "Study", jobs: Sequence[Job], processes: int, device: str) -> list[float]:
+def predict(study: Study, jobs: list[Job], processes: int, device: str) -> list[float]:
     """Return the seconds that each job takes.
 
     Args:
@@ -439,30 +399,30 @@ def predict(study: "Study", jobs: Sequence[Job], processes: int, device: str) ->
         processes: how many measure at once: as many as jobs will run.
         device: where nets are trained.
     """
-    from dwp.study.study import JOB_ENVIRONMENT
-
     counts = [work(study, job.rule, job.w).operations for job in jobs]
     kinds = [kind_of(job.rule, job.w, job.gpu) for job in jobs]
-    totals, largest, start = Counter(), {}, TRAINING_START
-    for kind, count, job in sorted(zip(kinds, counts, jobs, strict=True), key=lambda each: each[1]):
-        totals[kind] += count
-        largest[kind] = study, job.rule, job.w, device
-    rates = {kind: earlier_rate(kind) or RATE for kind in totals}
-    unknown = [kind for kind in totals if totals[kind] > RATE and not earlier_rate(kind)]
-    if unknown:
+    rates, start, largest = {kind: earlier_rate(kind) for kind in kinds}, START, {}
+    for count, kind, job in sorted(zip(counts, kinds, jobs, strict=True), key=lambda each: each[0]):
+        if count > 0.1 * RATE and not rates[kind] and job.rule != "prior_score":
+            largest[kind] = study, job.rule, job.w, device
+    if largest:
         os.environ |= {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            found = pool.map(measure, *zip(*map(largest.get, unknown), strict=True))
-            starts, measured = zip(*found, strict=True)
-        rates, start = rates | dict(zip(unknown, measured, strict=True)), min(starts)
-    small = START / TRAINING_START * start
+            tasks = zip(*largest.values(), strict=True)
+            starts, measured = zip(*pool.map(measure, *tasks), strict=True)
+        rates, start = rates | dict(zip(largest, measured, strict=True)), min(starts)
     return [
-        OVERHEAD + (start + count / rates[kind] if count else small)
+        OVERHEAD + (start + count / (rates[kind] or RATE) if count else SMALL * start)
         for kind, count in zip(kinds, counts, strict=True)
     ]
 
 
-def plan(config: str, cores: Sequence[int], gpus: int | None = None) -> str:
+def _order(stage: str) -> tuple[str, int]:
+    domain, folder = stage.split(": ")
+    return domain, _FOLDERS.find(folder)
+
+
+def plan(config: str, cores: list[int], gpus: int | None = None) -> str:
     """Return what a run of the workflow would do, and how long it would take, as text.
 
     A stage's wall time is that from its first job's start to its last job's end; stages overlap.
@@ -477,20 +437,18 @@ def plan(config: str, cores: Sequence[int], gpus: int | None = None) -> str:
     """
     import pandas as pd
     import torch
+    from snakemake.utils import available_cpu_count
 
-    from dwp.study.study import Study
-
-    if not Path("Snakefile").is_file():
-        raise UserError("Snakefile: no such file; run this in the project's folder")
     study, begin = Study(read_config(config), config, root=Path.cwd()), time.perf_counter()
     jobs, done = due_jobs(config)
     before = time.perf_counter() - begin if jobs else 0.0
-    gpu = gpus is not None and torch.cuda.is_available()
-    processes = 1 if gpu else min(max(cores), usable_cores())
+    limit, gpu = gpus or math.inf, gpus is not None and torch.cuda.is_available()
+    processes = 1 if gpu else min(max(cores), available_cpu_count())
     seconds = predict(study, jobs, processes, "cuda" if gpu else "cpu")
-    times = {number: schedule(jobs, seconds, number, gpus) for number in cores}
+    times = {number: schedule(jobs, seconds, number, limit) for number in cores}
+    stages = sorted({*done, *(job.stage for job in jobs)}, key=_order)
     rows, done["all"] = {}, done.total()
-    for stage in [*sorted({job.stage for job in jobs} | done.keys() - {"all"}), "all"]:
+    for stage in [*stages, "all"]:
         own = [number for number, job in enumerate(jobs) if stage in (job.stage, "all")]
         row = rows[stage] = {"jobs": len(own), "done": done[stage]}
         row["core-hours"] = f"{sum(seconds[number] for number in own) / 3600:.3f}"
@@ -499,11 +457,6 @@ def plan(config: str, cores: Sequence[int], gpus: int | None = None) -> str:
         for number, of_jobs in times.items():
             starts, ends = zip(*(of_jobs[n] for n in own), strict=True) if own else ((0,), (0,))
             wall = max(ends) - min(starts) + (before if stage == "all" else 0)
-            row[f"wall, {number} core{'s' * (number > 1)}"] = timedelta(seconds=round(wall))
-    note = "" if gpus is None or gpu else "\nNo GPU is here: trainings are timed on a core."
-    return pd.DataFrame.from_dict(rows, orient="index").astype(str).to_string() + note
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            row[f"wall, {number} core{'s' * (number > 1)}"] = str(timedelta(seconds=round(wall)))
+    note = "\nNo GPU is here: trainings are timed on a core." * (gpus is not None and not gpu)
+    return pd.DataFrame.from_dict(rows, orient="index").to_string() + note

@@ -11,7 +11,6 @@ from dwp.data import registered
 from dwp.priors.kinds import KINDS, Kind
 from dwp.priors.pretrained import pretrained_file
 from dwp.registry import NETWORKS, class_facts
-from dwp.study import cost
 from dwp.study.fingerprint import fingerprint
 from dwp.study.settings import (
     IMAGE_VAE,
@@ -347,10 +346,14 @@ class Study:
 
     def operations(self, rule: str, wildcards: Any) -> int:
         """Return about how many floating-point operations a job does (see `dwp.study.cost`)."""
+        from dwp.study import cost
+
         return cost.work(self, rule, wildcards).operations
 
     def minutes(self, rule: str, wildcards: Any, attempt: int) -> int:
         """Return the minutes that a job asks a cluster for (see `dwp.study.cost`)."""
+        from dwp.study import cost
+
         return cost.minutes(self, rule, wildcards, attempt)
 
     # What tables compare.
