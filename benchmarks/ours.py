@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import products
+from dwp.fast import faster, visible
 from dwp.nn.bayesian import bayesian_layers, kl
 from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import build_network, initialise_xavier
