@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import OutOfTime, UserError
-from dwp.fast import graphs
+from dwp.fast import faster, graphs
 from dwp.files import load_tensors, save_tensors
 from dwp.seeds import generator as make_generator
 from dwp.training.watch import Watched
@@ -44,6 +44,7 @@ def batches(n: int, batch_size: int, steps: int, *seed: object, start: int = 0) 
         yield order[place * batch_size : (place + 1) * batch_size]
 
 
+@faster()
 def optimise(
     model: nn.Module,
     objective: Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]],
