@@ -41,7 +41,7 @@ def values(part: dict[str, Any], schema: dict[str, Any]) -> str:
         inner = values(part.get("items", {}), schema)
         return "list" if inner == "any value" else f"list: {inner}"
     if kind == "object":
-        inner = part.get("additionalProperties") or [*part.get("patternProperties", {}).values()][0]
+        inner = part.get("additionalProperties") or next(iter(part["patternProperties"].values()))
         inner = values(inner, schema)
         return f"by name: {inner}"
     bounds = [
@@ -63,7 +63,12 @@ def table(name: str) -> str:
         if "default" in part and part["default"] not in ({}, None):
             value = part["default"]
             default = "see below" if isinstance(value, dict) else f"`{json.dumps(value)}`"
-        cells = [f"`{setting}`", values(part, schema), default, " ".join(part.get("description", "").split())]
+        cells = [
+            f"`{setting}`",
+            values(part, schema),
+            default,
+            " ".join(part.get("description", "").split()),
+        ]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 

@@ -160,7 +160,7 @@ def priors(**section):
     return {"priors.dwp": {"kind": "vae", **section}}
 
 
-# What changes in the demo's domain, and the beginning of the line that refuses it; "..." is any text.
+# What changes in the demo's domain, and the line that refuses it, "..." being any text.
 REFUSED = [
     ({".colour": "red"}, "colour: unknown setting 'colour'; expected one of ..."),
     (

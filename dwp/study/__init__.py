@@ -1,1 +1,1 @@
-"""What turns a config into runs: typed settings, the grid, costs, fingerprints of code, kept runs."""
+"""A config turned into runs: settings, grid, costs, fingerprints of code, kept runs."""
