@@ -95,9 +95,10 @@ class Study:
     # Code: what decides, with the settings, whether a stage runs again.
 
     @cache  # noqa: B019 - one study lives as long as its process
-    def code(self, script: str, *classes: str) -> str:
-        """Return the fingerprint of a script and of classes that its settings name."""
-        return fingerprint(f"workflow/scripts/{script}.py", *classes, root=self.root)
+    def code(self, *entries: str) -> str:
+        """Return the fingerprint of scripts by name, modules, and classes that settings name."""
+        scripts = (f"workflow/scripts/{e}.py" if e.isidentifier() else e for e in entries)
+        return fingerprint(*scripts, root=self.root)
 
     def paper(self, name: str) -> Path:
         """Return the file of the authors' numbers of an experiment."""

@@ -57,6 +57,11 @@ rule classifiers:
         settings=lambda w: study.run_settings(w.domain, w.prior, w.variant).text(),
         tolerant=lambda w: "--tolerant" if study.listed(w.domain, "tune") else "",
         code=lambda w: study.code(
+            "dwp.training.classification",
+            *study.run_classes(w.domain, w.prior, w.init),
+        ),
+        # a change of the test alone tests kept nets again
+        test_code=lambda w: study.code(
             "train_classifiers", *study.run_classes(w.domain, w.prior, w.init)
         ),
     shell:
