@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from dwp.fast import faster
 from dwp.files import write_json
 from dwp.plots.style import DOUBLE_COLUMN, save, styled
 from dwp.study.settings import JOB_ENVIRONMENT
@@ -90,7 +91,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.measure:
-        print(json.dumps(measure(arguments.measure[0], int(arguments.measure[1]))))
+        with faster():
+            print(json.dumps(measure(arguments.measure[0], int(arguments.measure[1]))))
         return
     environment = {**os.environ, **JOB_ENVIRONMENT}
     results: dict[str, list[dict]] = {}

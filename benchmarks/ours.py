@@ -5,13 +5,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import products
+from dwp.fast import visible
 from dwp.nn.bayesian import bayesian_layers, kl
-from dwp.nn.classifier import build_classifier
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.predict import predict
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.classification import bayesian_objective
+from dwp.training.classification import bayesian_objective, build_classifier
 from dwp.training.source import l2_penalty
 
 
@@ -46,7 +46,7 @@ class Dwp:
         for layer in bayesian_layers(self.net).values():
             layer.generator = self.noise
         self.adam = torch.optim.Adam(self.net.parameters(), lr=1e-3)
-        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.images = visible(self.net, images).contiguous(memory_format=torch.channels_last)
         self.targets = targets
         self.options = {"kernels_per_step": kernels_per_step, "precision": precision}
 
@@ -76,7 +76,8 @@ class Prediction:
     """Class probabilities of images, averaged over weight samples."""
 
     def __init__(self, images: Tensor, samples: int, precision: str = "float32") -> None:
-        self.net, self.images, self.samples = _classifier((32, 128), _priors()), images, samples
+        self.net, self.samples = _classifier((32, 128), _priors()), samples
+        self.images = visible(self.net, images)
         self.precision = precision
         self.noise = generator("benchmark", "noise")
 
@@ -93,7 +94,7 @@ class Source:
     ) -> None:
         self.net = build_network("mnist", filters=filters).to(memory_format=torch.channels_last)
         self.adam = torch.optim.Adam(self.net.parameters(), lr=1e-3)
-        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.images = visible(self.net, images).contiguous(memory_format=torch.channels_last)
         self.targets, self.precision = targets, precision
 
     def __call__(self) -> None:

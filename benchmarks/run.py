@@ -1,17 +1,19 @@
 """Time the library against the yardstick, alternately, and write a table and a JSON file.
 
-For each case each side has a process of its own, since what a process did before decides where its
-memory comes from: the yardstick's with torch's defaults, the library's in the environment that the
-workflow gives its jobs.
+Each row has a process of its own, since what a process did before decides where its memory comes
+from: the yardstick's with torch's defaults, the library's in the environment of the workflow's jobs.
+Prints what the processor has, and which of the faster paths each row takes.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+import unittest.mock
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +21,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from dwp.devices import has_bfloat16, has_matrix_units
+from dwp.fast import convolve, faster, frozen
 from dwp.files import write_json
 from dwp.study.settings import JOB_ENVIRONMENT
 
@@ -33,48 +37,55 @@ def images(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 NET, SOURCE = (32, 128), (256, 512)
-# name: (what the yardstick does, what the library does, largest ratio allowed)
+# what the yardstick does: (how, {what the library does: (how, largest ratio allowed)})
 CASES = {
-    "VAE term, 4,096 kernels of 5 x 5": (
+    "VAE term": (
         lambda: yardstick.VaeTerm(4096),
-        lambda: ours.VaeTerm(4096),
-        None,
+        {"VAE term, 4,096 kernels of 5 x 5": (lambda: ours.VaeTerm(4096), None)},
     ),
-    "DWP step, 50 examples": (
+    "DWP step": (
         lambda: yardstick.Dwp(*images(50), NET),
-        lambda: ours.Dwp(*images(50), NET),
-        0.38,
+        {
+            "DWP step, 50 examples": (lambda: ours.Dwp(*images(50), NET), 0.38),
+            "DWP step, KL in bfloat16": (
+                lambda: ours.Dwp(*images(50), NET, precision="bfloat16"),
+                0.28,
+            ),
+            "DWP step, KL from 512 kernels": (
+                lambda: ours.Dwp(*images(50), NET, kernels_per_step=512),
+                0.28,
+            ),
+        },
     ),
-    "DWP step, KL in bfloat16": (
-        lambda: yardstick.Dwp(*images(50), NET),
-        lambda: ours.Dwp(*images(50), NET, precision="bfloat16"),
-        0.28,
+    "prediction": (
+        lambda: yardstick.Prediction(images(2000)[0], 10),
+        {
+            "prediction, 10 samples of 2,000 images": (
+                lambda: ours.Prediction(images(2000)[0], 10),
+                1 / 6,
+            ),
+            "the same, products in bfloat16": (
+                lambda: ours.Prediction(images(2000)[0], 10, "bfloat16"),
+                1 / 6,
+            ),
+        },
     ),
-    "DWP step, KL from 512 kernels": (
-        lambda: yardstick.Dwp(*images(50), NET),
-        lambda: ours.Dwp(*images(50), NET, kernels_per_step=512),
-        0.28,
-    ),
-    "prediction, 10 samples of 10,000 images": (
-        lambda: yardstick.Prediction(images(10000)[0], 10),
-        lambda: ours.Prediction(images(10000)[0], 10),
-        1 / 6,
-    ),
-    "the same, products in bfloat16": (
-        lambda: yardstick.Prediction(images(10000)[0], 10),
-        lambda: ours.Prediction(images(10000)[0], 10, "bfloat16"),
-        1 / 6,
-    ),
-    "source step, bfloat16": (
+    "source step": (
         lambda: yardstick.Source(*images(256), SOURCE),
-        lambda: ours.Source(*images(256), SOURCE, "bfloat16"),
-        0.5,
+        {
+            "source step, bfloat16": (
+                lambda: ours.Source(*images(256), SOURCE, "bfloat16"),
+                0.5,
+            ),
+            "source step, float32": (lambda: ours.Source(*images(256), SOURCE, "float32"), None),
+        },
     ),
-    "source step, float32": (
-        lambda: yardstick.Source(*images(256), SOURCE),
-        lambda: ours.Source(*images(256), SOURCE, "float32"),
-        None,
-    ),
+}
+# the faster paths by the functions that take them
+PATHS = {
+    "tiles": (convolve, "by_tiles"),
+    "polynomials": (frozen, "_toom_cook"),
+    "dense rows": (frozen, "_by_rows"),
 }
 SHARE_TARGET = {"VAE term, 4,096 kernels of 5 x 5": 0.6}  # of the convolution peak, at least
 PROFILED = ("DWP step, 50 examples", "source step, bfloat16")
@@ -99,44 +110,68 @@ def timed(step) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def work(side: int, threads: int) -> None:
-    """Answer orders on standard input, as JSON lines: `time CASE`, `flops CASE`, `profile CASE`."""
+def count_paths(step) -> list[str]:
+    """Return which of the faster paths a step takes."""
+    taken = []
+    with contextlib.ExitStack() as patches:
+        for path, (module, name) in PATHS.items():
+            way = getattr(module, name)
+
+            def noted(*arguments, path=path, way=way):
+                taken.append(path)
+                return way(*arguments)
+
+            patches.enter_context(unittest.mock.patch.object(module, name, noted))
+        step()
+    return sorted({*taken})
+
+
+def work(case: str, row: str, threads: int) -> None:
+    """Answer orders on standard input, as JSON lines: `peak`, `time`, `flops`, `profile`.
+
+    Args:
+        case: a key of `CASES`.
+        row: one of its rows; "": the yardstick.
+        threads: how many to use.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    step = None
-    for line in sys.stdin:
-        order, _, name = line.strip().partition(" ")
-        if order != "peak" and step is None:
-            step = CASES[name][side]()
-            step()
-        if order == "time":
-            answer = timed(step)
-        elif order == "peak":
-            answer = convolution_peak()
-        elif order == "flops":
-            with FlopCounterMode(display=False) as counter:
-                step()
-            answer = counter.get_total_flops()
-        else:
-            with profile(activities=[ProfilerActivity.CPU]) as recorded:
-                step()
-            rows = sorted(recorded.key_averages(), key=lambda e: -e.self_cpu_time_total)
-            total = sum(row.self_cpu_time_total for row in rows)
-            answer = {row.key: row.self_cpu_time_total / total for row in rows[:8]}
-        print(json.dumps(answer), flush=True)
+    if case == "peak":
+        print(json.dumps(convolution_peak()))
+        return
+    make, rows = CASES[case]
+    with faster(bool(row)):
+        step = rows[row][0]() if row else make()
+        paths = count_paths(step)
+        for line in sys.stdin:
+            order = line.strip()
+            if order == "time":
+                answer = timed(step)
+            elif order == "paths":
+                answer = paths
+            elif order == "flops":
+                with FlopCounterMode(display=False) as counter:
+                    step()
+                answer = counter.get_total_flops()
+            else:
+                with profile(activities=[ProfilerActivity.CPU]) as recorded:
+                    step()
+                events = sorted(recorded.key_averages(), key=lambda e: -e.self_cpu_time_total)
+                total = sum(event.self_cpu_time_total for event in events)
+                answer = {e.key: e.self_cpu_time_total / total for e in events[:8]}
+            print(json.dumps(answer), flush=True)
 
 
 class Worker:
-    """A process that runs one side."""
+    """A process that takes the steps of a row, or of the yardstick."""
 
-    def __init__(self, side: int, threads: int) -> None:
+    def __init__(self, case: str, row: str, threads: int) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-        if side == 1:
+        if row:
             environment |= JOB_ENVIRONMENT
         environment["OMP_NUM_THREADS"] = str(threads)
-        arguments = ["--work", str(side), "--threads", str(threads)]
         self.process = subprocess.Popen(
-            [sys.executable, __file__, *arguments],
+            [sys.executable, __file__, "--work", case, row, "--threads", str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -146,8 +181,9 @@ class Worker:
 
     def ask(self, order: str):
         """Send an order and return the answer."""
-        self.process.stdin.write(order + "\n")
-        self.process.stdin.flush()
+        if order:
+            self.process.stdin.write(order + "\n")
+            self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
     def end(self) -> None:
@@ -162,60 +198,65 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="times each side is timed")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--output", type=Path, default=Path("results/benchmark.json"))
-    parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work is not None:
-        work(arguments.work, arguments.threads)
+        work(*arguments.work, arguments.threads)
         return
-    first = Worker(1, arguments.threads)
-    peak = first.ask("peak")
+    found = {"bfloat16": has_bfloat16(), "matrix units (AMX)": has_matrix_units()}
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(f"processor: {capability}", *(f"{k}: {'yes' if v else 'no'}" for k, v in found.items()))
+    first = Worker("peak", "", arguments.threads)
+    peak = first.ask("")
     first.end()
-    rows, profiles = [], {}
+    print(f"convolution peak: {peak:.0f} GFLOP/s in float32, {arguments.threads} thread(s)")
     header = f"{'yardstick':>10} {'dwp':>9} {'ratio':>6} {'target':>7} {'of peak':>8} {'target':>7}"
-    print(f"{'':40} {header}")
-    for name, (_, _, target) in CASES.items():
-        if arguments.only not in name:
+    print(f"{'':40} {header}  faster paths")
+    rows, profiles = [], {}
+    for case, (_, sides) in CASES.items():
+        chosen = {row: target for row, (_, target) in sides.items() if arguments.only in row}
+        if not chosen:
             continue
-        workers = [Worker(side, arguments.threads) for side in (0, 1)]
-        flops = workers[0].ask(f"flops {name}")
-        times = [[], []]
+        workers = {row: Worker(case, row, arguments.threads) for row in ("", *chosen)}
+        flops = workers[""].ask("flops")
+        times: dict[str, list[float]] = {row: [] for row in workers}
         for number in range(arguments.rounds):
-            if number >= 3 and sum(map(sum, times)) > 60:
+            if number >= 3 and sum(map(sum, times.values())) > 30:
                 break  # long steps vary little
-            for side, worker in enumerate(workers):
-                times[side].append(worker.ask(f"time {name}"))
-        if name in PROFILED:
-            sides = zip(("yardstick", "dwp"), workers, strict=True)
-            profiles[name] = {side: worker.ask(f"profile {name}") for side, worker in sides}
-        for worker in workers:
+            for row, worker in workers.items():
+                times[row].append(worker.ask("time"))
+        for row, target in chosen.items():
+            plain, fast = median(times[""]), median(times[row])
+            paths, least = workers[row].ask("paths"), SHARE_TARGET.get(row)
+            share = flops / fast / 1e9 / peak
+            met = (target is None or fast <= target * plain) and (least is None or share >= least)
+            rows.append(
+                {
+                    "case": row,
+                    "yardstick_seconds": plain,
+                    "dwp_seconds": fast,
+                    "ratio": fast / plain,
+                    "target": target,
+                    "gflop": flops / 1e9,
+                    "share_of_peak": share,
+                    "share_target": least,
+                    "met": met,
+                    "paths": paths,
+                    "times": [times[""], times[row]],
+                }
+            )
+            print(
+                f"{row:40} {plain:9.4f}s {fast:8.4f}s {fast / plain:6.3f} "
+                f"{'' if target is None else format(target, '.3f'):>7} {share:8.0%} "
+                f"{'' if least is None else format(least, '.0%'):>7}  {', '.join(paths) or 'none'}"
+                f"{'' if met else '; target not met'}",
+                flush=True,
+            )
+            if row in PROFILED:
+                named = {"yardstick": workers[""], "dwp": workers[row]}
+                profiles[row] = {side: worker.ask("profile") for side, worker in named.items()}
+        for worker in workers.values():
             worker.end()
-        plain, fast = map(median, times)
-        share = flops / fast / 1e9 / peak
-        least = SHARE_TARGET.get(name)
-        met = (target is None or fast <= target * plain) and (least is None or share >= least)
-        rows.append(
-            {
-                "case": name,
-                "yardstick_seconds": plain,
-                "dwp_seconds": fast,
-                "ratio": fast / plain,
-                "target": target,
-                "gflop": flops / 1e9,
-                "share_of_peak": share,
-                "share_target": least,
-                "met": met,
-                "times": times,
-            }
-        )
-        print(
-            f"{name:40} {plain:9.4f}s {fast:8.4f}s {fast / plain:6.3f} "
-            f"{'' if target is None else format(target, '.3f'):>7} {share:8.0%} "
-            f"{'' if least is None else format(least, '.0%'):>7}{'' if met else '  not met'}",
-            flush=True,
-        )
-    print(
-        f"convolution peak: {peak:.0f} GFLOP/s in single precision, {arguments.threads} thread(s)"
-    )
     for name, sides in profiles.items():
         for side, shares in sides.items():
             parts = ", ".join(f"{op} {share:.0%}" for op, share in shares.items())
@@ -224,7 +265,8 @@ def main() -> None:
         arguments.output,
         {
             "machine": platform.processor() or platform.machine(),
-            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "cpu": capability,
+            **found,
             "torch": torch.__version__,
             "threads": arguments.threads,
             "peak_gflops": peak,

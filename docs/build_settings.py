@@ -57,13 +57,13 @@ def table(name: str) -> str:
     schema = getattr(settings, name).model_json_schema()
     rows = ["| setting | values | default | meaning |", "| --- | --- | --- | --- |"]
     for setting, part in schema["properties"].items():
-        if part.get("description", "").startswith("set by the domain"):
+        if part.get("description", "").startswith("Set by the domain"):
             continue
         default = "required" if setting in schema.get("required", []) else ""
         if "default" in part and part["default"] not in ({}, None):
             value = part["default"]
             default = "see below" if isinstance(value, dict) else f"`{json.dumps(value)}`"
-        cells = [f"`{setting}`", values(part, schema), default, part.get("description", "")]
+        cells = [f"`{setting}`", values(part, schema), default, " ".join(part.get("description", "").split())]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 

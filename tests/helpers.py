@@ -76,15 +76,15 @@ def run_program(name: str | Callable, **options: Any) -> None:
     """
     line = []
     for option, value in options.items():
-        values = [value]
-        if isinstance(value, Mapping) and all(isinstance(v, Path) for v in value.values()):
-            values = [f"{key}={path}" for key, path in value.items()]
-        elif isinstance(value, list) and all(isinstance(v, str | Path) for v in value):
+        values = [] if value is True else [value]
+        parts = [*value.values()] if isinstance(value, Mapping) else value
+        if parts and isinstance(value, Mapping) and isinstance(parts[0], Path):
+            values = [f"{name}={path}" for name, path in value.items()]
+        elif parts and isinstance(value, list) and isinstance(parts[0], str | Path):
             values = value
         elif isinstance(value, Mapping | list):
             values = [json.dumps(value)]
-        texts = [] if value is True else map(str, values)
-        line += [f"--{option.replace('_', '-')}", *texts]
+        line += [f"--{option.replace('_', '-')}", *map(str, values)]
     (script(name).main if isinstance(name, str) else name)(line)
 
 

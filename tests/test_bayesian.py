@@ -323,7 +323,7 @@ def lazy(kind=nn.LazyConv2d):
         (lambda: nn.Linear(2, 3), None, {}, r"contains a torch.nn.Conv2d"),
         (lambda: changed(id, size=(3, 5)), normal(3), {}, "its 3 x 5 kernels"),
         (lambda: changed(id, kind=Own), normal(3), {}, "itself, found Own"),
-        (patched, normal(3), {}, "'1': .* found one with a forward of its own"),
+        (patched, normal(3), {}, "'1': .* found Conv2d with a forward of its own"),
         (tied("weight"), normal(3), {}, "'0': shares its weight or bias with another layer"),
         (tied("bias"), normal(3), {}, "'0': shares its weight or bias with another layer"),
         (weight_normed, normal(3), {}, "'0': expected a weight of its own"),

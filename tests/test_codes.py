@@ -10,15 +10,16 @@ from torch.distributions import Normal
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
-from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, prediction
-from dwp.training.classification import build_classifier
+from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, kl, prediction
 from dwp.nn.predict import predict
+from dwp.nn.stack import stack
 from dwp.priors import Estimation, kl_divergence, kl_nature
 from dwp.priors.normal import StandardNormal
 from dwp.priors.posteriors import GaussianCodes
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.classification import train_classifiers
+from dwp.training.classification import build_classifier, train_classifiers
+from dwp.training.loop import OutOfTime
 
 SETTINGS = CLASSIFICATION | {
     "epochs": 6,
@@ -41,7 +42,7 @@ def make_layer(filters=4, log_variance=-3.0):
     """A layer of 5 x 5 kernels of three input channels with random codes."""
     layer = CodeConv2d(3, filters, 5, prior=make_vae(5), log_variance=log_variance)
     random = generator("layer", filters)
-    nn.init.normal_(layer.codes, generator=random)
+    nn.init.normal_(layer.weight, generator=random)
     nn.init.normal_(layer.bias, generator=random)
     return layer
 
@@ -92,59 +93,54 @@ def test_forward_is_the_convolution_with_decoded_codes():
     layer, inputs = make_layer(), images()
     layer.generator = generator("noise")
     found = layer(inputs)
-
-    def expected(codes):
-        kernels = layer.prior.decode(codes.flatten(0, 1))[0].view(4, 3, 5, 5)
-        return nn.functional.conv2d(inputs, kernels, layer.bias)
-
-    drawn = layer.posterior.sample(generator("noise"))
-    torch.testing.assert_close(found, expected(drawn))
+    codes = layer.posterior.sample(generator("noise"))
+    kernels = layer.prior.decode(codes.flatten(0, 1))[0].view(4, 3, 5, 5)
+    expected = nn.functional.conv2d(inputs, kernels, layer.bias)
+    torch.testing.assert_close(found, expected)
     assert not torch.allclose(layer(inputs), found)
     layer.sampling = False
-    torch.testing.assert_close(layer(inputs), expected(layer.codes))
+    kernels = layer.prior.decode(layer.weight.flatten(0, 1))[0].view(4, 3, 5, 5)
+    torch.testing.assert_close(layer(inputs), nn.functional.conv2d(inputs, kernels, layer.bias))
 
 
 def test_gradients_reach_codes_and_bias_and_not_the_prior():
     layer, inputs = make_layer(filters=1).double(), images(2).double()
-    trained = {name: p.detach().clone() for name, p in layer.named_parameters() if p.requires_grad}
-    assert set(trained) == {"codes", "log_variance", "bias"}
+    layer.prior.double()
+    values = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    names = [name for name, _ in layer.named_parameters()]
+    assert set(names) == {"weight", "log_variance", "bias"}
 
     def loss(*parameters):
         layer.generator = generator("noise")
-        state = dict(zip(trained, parameters, strict=True))
-        outputs = torch.func.functional_call(layer, state, (inputs,))
+        outputs = torch.func.functional_call(
+            layer, dict(zip(names, parameters, strict=True)), (inputs,)
+        )
         return outputs.square().mean() + outputs.mean()
 
-    assert torch.autograd.gradcheck(loss, [value.requires_grad_() for value in trained.values()])
+    assert torch.autograd.gradcheck(loss, values)
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_a_layer_starts_from_the_mean_codes_of_its_kernels(frozen):
-    net, vae = nn.Sequential(nn.Conv2d(3, 4, 5)).requires_grad_(not frozen), make_vae(5)
-    layer, weight, bias = net[0], net[0].weight, net[0].bias
+def test_a_layer_starts_from_the_mean_codes_of_its_kernels():
+    net, vae = nn.Sequential(nn.Conv2d(3, 4, 5)), make_vae(5)
+    plain = net[0]
     bayesianize(net, vae, posterior="codes", log_variance=-7.0)
-    assert net[0] is layer
+    layer = net[0]
     assert type(layer) is CodeConv2d
-    assert (layer.weight is weight, layer.bias is bias) == (True, True)
-    expected = vae.encode(weight.detach().flatten(0, 1))[0]
-    torch.testing.assert_close(layer.codes.flatten(0, 1), expected)
+    expected = vae.encode(plain.weight.detach().flatten(0, 1))[0]
+    torch.testing.assert_close(layer.weight.flatten(0, 1), expected)
+    assert torch.equal(layer.bias, plain.bias)
     assert (layer.log_variance == -7).all()
-    assert layer.codes.shape == layer.log_variance.shape == (4, 3, 2)
-    assert (layer.codes.requires_grad, weight.requires_grad) == (not frozen, False)
-    assert set(net.state_dict()) == {
-        f"0.{name}" for name in ("weight", "bias", "codes", "log_variance")
-    }
+    assert layer.weight.shape == layer.log_variance.shape == (4, 3, 2)
+    assert set(net.state_dict()) == {"0.weight", "0.bias", "0.log_variance"}
     with prediction(net, sampling=False):
-        reconstructed = vae.reconstruct(weight.detach().flatten(0, 1)).view(4, 3, 5, 5)
-        found = nn.functional.conv2d(images(), reconstructed, bias)
+        reconstructed = vae.reconstruct(plain.weight.detach().flatten(0, 1)).view(4, 3, 5, 5)
+        found = nn.functional.conv2d(images(), reconstructed, plain.bias)
         torch.testing.assert_close(net(images()), found)
 
 
-def test_codes_of_another_kind_or_size_are_refused():
+def test_codes_of_another_kind_are_refused():
     with pytest.raises(UserError, match="kind vae; found 'standard-normal'"):
         CodeConv2d(1, 2, 5, prior=StandardNormal(5))
-    with pytest.raises(UserError, match="expected kernels of 5 x 3, found 5 x 5"):
-        CodeConv2d(1, 2, (5, 3), prior=make_vae(5))
 
 
 def test_a_sample_has_one_draw_of_the_codes_for_all_batches():
@@ -153,34 +149,89 @@ def test_a_sample_has_one_draw_of_the_codes_for_all_batches():
     parts = predict(net, images(), samples=3, generator=generator("draws"), batch_size=2)
     torch.testing.assert_close(whole, parts)
     assert not torch.allclose(whole[0], whole[1])
-    with prediction(net, generator=generator("draws")) as draws:  # in which gradients may be taken
-        for _ in range(2):
-            draws.begin(0)
-            net(images()).sum().backward()
 
 
-def test_training_moves_codes_and_leaves_the_prior():
+def test_a_stack_draws_and_computes_what_its_nets_do():
+    nets = [nn.Sequential(make_layer(filters=2)) for _ in range(3)]
+    for run, net in enumerate(nets):
+        nn.init.normal_(net[0].weight, generator=generator("codes", run))
+    stacked, inputs = stack(nets), images(channels=9)
+    stacked[0].generator = [generator("noise", run) for run in range(3)]
+    found = stacked(inputs).chunk(3, 1)
+    together = kl(stacked)
+    for run, net in enumerate(nets):
+        net[0].generator = generator("noise", run)
+        torch.testing.assert_close(found[run], net(inputs.chunk(3, 1)[run]))
+        torch.testing.assert_close(together[run], kl(net))
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def data():
     random = generator("data")
     pictures = torch.randint(0, 256, (90, 1, 28, 28), generator=random).to(torch.uint8)
-    data = ImageTensors(pictures, torch.arange(90) % 3, pictures[:6], torch.arange(6) % 3)
+    targets = torch.arange(90) % 3
+    pictures[targets == 1, :, ::2] = 0
+    return ImageTensors(pictures, targets, pictures[:6], targets[:6])
+
+
+def train(data, runs=((0, 0),), **options):
     priors = {"conv1": make_vae(7), "conv2": make_vae(5)}
-    ((net, records),) = train_classifiers(
-        data, SETTINGS, [(0, 0)], n=12, priors=priors, init=priors
+    return train_classifiers(data, SETTINGS, runs, n=12, priors=priors, init=priors, **options)
+
+
+def same(first, second):
+    return first[1] == second[1] and all(
+        torch.equal(value, second[0].state_dict()[name])
+        for name, value in first[0].state_dict().items()
     )
+
+
+def test_training_moves_codes_and_leaves_the_prior(data):
+    ((net, records),) = train(data)
     layers = bayesian_layers(net)
-    for name, layer in layers.items():
-        assert type(layer) is CodeConv2d
-        assert not (layer.log_variance == -3).any()
-        fresh, used = priors[name].state_dict(), layer.prior.state_dict()
+    assert {name: type(layer) for name, layer in layers.items()} == {
+        "conv1": CodeConv2d,
+        "conv2": CodeConv2d,
+    }
+    assert not (layers["conv2"].log_variance == -3).any()
+    for name, size in (("conv1", 7), ("conv2", 5)):
+        fresh, used = make_vae(size).state_dict(), layers[name].prior.state_dict()
         assert all(torch.equal(fresh[key], used[key]) for key in fresh)
     last = [record for record in records if "loss" in record][-1]
     total = 12 * last["train_nll"] + last["kl_conv1"] + last["kl_conv2"]
     assert last["loss"] == pytest.approx(total, rel=1e-5)
     # its state is all there is to save
+    priors = {"conv1": make_vae(7), "conv2": make_vae(5)}
     again = build_classifier(SETTINGS, 3, priors)
     again.load_state_dict(net.state_dict())
-    seen = data.test_images.float() / 255
+    pictures = data.test_images.float() / 255
     first, second = (
-        predict(each, seen, samples=2, generator=generator("draws")) for each in (net, again)
+        predict(each, pictures, samples=2, generator=generator("draws")) for each in (net, again)
     )
     assert torch.equal(first, second)
+
+
+def test_training_together_is_training_alone(data):
+    places = [(0, 0), (1, 0), (0, 1)]
+    for place, (net, records) in zip(places, train(data, places), strict=True):
+        ((expected, history),) = train(data, [place])
+        for found, record in zip(records, history, strict=True):
+            assert found == pytest.approx(record, rel=1e-3)
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_resume_is_bit_for_bit(tmp_path, data):
+    (whole,) = train(data)
+    stops = 0
+    while True:
+        try:  # a deadline that has passed: one step each time
+            (resumed,) = train(data, deadline=-math.inf, checkpoint=tmp_path / "checkpoint")
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == 11
+    assert same(resumed, whole)

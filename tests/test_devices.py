@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dwp import devices
-from dwp.devices import choose_device, full_width, products
+from dwp.devices import choose_device, products
 from dwp.errors import UserError
 
 
@@ -21,9 +21,6 @@ def switches():
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-# The choice
-
-
 def test_without_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == choose_device("cpu") == "cpu"
@@ -32,21 +29,16 @@ def test_without_a_gpu(monkeypatch):
 
 
 @pytest.fixture
-def gpus(monkeypatch, tmp_path):
-    """Pretend that there are two GPUs, of which the second has more memory left."""
+def start(monkeypatch, tmp_path):
+    """Start a process that takes one of two GPUs and lives on; return it and the device.
+
+    The second GPU has more memory left.
+    """
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(devices, "_visible_devices", lambda: {"cuda:0": "A", "cuda:1": "B"})
     monkeypatch.setattr(devices, "_free_memory", {"cuda:0": 1, "cuda:1": 2}.get)
     monkeypatch.setattr(devices, "_taken", {})
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield
-    for file in devices._taken.values():
-        os.close(file)
-
-
-@pytest.fixture
-def start(gpus):
-    """Start a process that chooses a device and lives on; give it and what it chose."""
     context, processes = multiprocessing.get_context("fork"), []
 
     def live(pipe):
@@ -65,16 +57,13 @@ def start(gpus):
     for process in processes:
         process.kill()
         process.join()
+    for file in devices._taken.values():
+        os.close(file)
 
 
 def test_processes_take_different_gpus_and_then_share(start):
-    assert [start()[1] for _ in range(4)] == ["cuda:0", "cuda:1", "cuda:1", "cuda:1"]
-
-
-def test_a_killed_process_leaves_its_gpu(start):
     first, device = start()
-    assert device == "cuda:0"
-    assert start()[1] == "cuda:1"
+    assert [device, *(start()[1] for _ in range(3))] == ["cuda:0", "cuda:1", "cuda:1", "cuda:1"]
     first.kill()
     first.join()
     assert start()[1] == "cuda:0"
@@ -87,42 +76,27 @@ def test_other_numbers_of_the_same_gpus(start, monkeypatch):
     assert [start()[1] for _ in range(2)] == ["cuda:0", "cuda:1"]  # B; then the one to share
 
 
-def test_a_process_keeps_its_gpu(gpus):
+def test_a_process_keeps_its_gpu_which_multiplies_in_full(start):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     assert [choose_device(name) for name in ("auto", "cuda", "auto")] == ["cuda:0"] * 3
     assert choose_device("cpu") == "cpu"
-
-
-def test_a_gpu_multiplies_in_full_by_default(gpus):
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    choose_device("auto")
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-# The precision
-
-
 @pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize(
-    ("precision", "allowed"), [("float32", False), ("tfloat32", True), ("bfloat16", False)]
-)
-def test_tfloat32_only_when_asked_for(before, precision, allowed):
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = before
-    with products(precision, "cpu"):
-        assert torch.backends.cudnn.allow_tf32 is allowed
-        assert torch.backends.cuda.matmul.allow_tf32 is allowed
-    assert torch.backends.cudnn.allow_tf32 is before
-    assert torch.backends.cuda.matmul.allow_tf32 is before
-
-
 @pytest.mark.parametrize("able", [True, False])
 @pytest.mark.parametrize("precision", ["float32", "tfloat32", "bfloat16"])
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
-def test_products_on_a_cpu(device, precision, able, monkeypatch):
+def test_products(device, precision, able, before, monkeypatch):
     monkeypatch.setattr("dwp.devices.has_bfloat16", lambda: able)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = before
     factors = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
     with products(precision, device):
         product, total = factors[0] @ factors[1], factors[0] + factors[1]
+        assert torch.backends.cudnn.allow_tf32 is (precision == "tfloat32")
+        assert torch.backends.cuda.matmul.allow_tf32 is (precision == "tfloat32")
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is before
     half = precision == "bfloat16" and able
     assert product.dtype == (torch.bfloat16 if half else torch.float32)
     assert total.dtype == torch.float32
@@ -138,25 +112,3 @@ def test_weights_may_change_within_the_block():
         with torch.no_grad():
             weight.mul_(2)
         assert (torch.eye(4) @ weight).sum() == 32
-
-
-@pytest.mark.parametrize("amd", [True, False])
-def test_products_of_full_width_keep_their_precision(amd, monkeypatch):
-    monkeypatch.setattr("dwp.devices._is_amd", lambda: amd)
-    left, right = torch.rand(2, 20, 128, 128, generator=torch.Generator().manual_seed(0))
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    with full_width():
-        result = torch.bmm(left, right)
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
-    assert (result / torch.bmm(left.double(), right.double()) - 1).abs().max() < 1e-6
-
-
-@pytest.mark.parametrize(("amd", "units"), [(True, False), (True, True), (False, False)])
-def test_the_full_width_is_asked_for_where_it_keeps_the_precision(amd, units, monkeypatch):
-    monkeypatch.setattr("dwp.devices._is_amd", lambda: amd)
-    monkeypatch.setattr("dwp.devices.has_matrix_units", lambda: units)
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    with full_width():
-        found = torch.backends.mkldnn.matmul.fp32_precision
-    assert found == ("bf16" if amd and not units else before)
-    assert torch.backends.mkldnn.matmul.fp32_precision == before

@@ -2,21 +2,21 @@
 
 import itertools
 import logging
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CLASSIFICATION, striped_images
-from test_graphs import TRAININGS, classifiers, data, source_nets  # noqa: F401 (a fixture)
+from test_graphs import TRAININGS, data  # noqa: F401 (a fixture)
+from torch import nn
 
 from dwp.errors import OutOfTime
-from dwp.fast import graphs, loop
+from dwp.fast import faster, graphs
 from dwp.nn.bayesian import bayesianize, kl
 from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
-from dwp.priors.normal import StandardNormal
 from dwp.priors.vae import KernelVAE
-from dwp.training.classification import train_classifiers
+from dwp.training import loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -32,28 +32,26 @@ def whole_products():
 
 def assert_close(found, expected, rel=1e-3):
     for (net, records), (other, history) in zip(found, expected, strict=True):
-        for record, told in zip(records, history, strict=True):
-            assert record == pytest.approx(told, rel=rel, abs=1e-3)
+        for record, expected_record in zip(records, history, strict=True):
+            assert record == pytest.approx(expected_record, rel=rel, abs=1e-3)
         for name, value in other.state_dict().items():
             torch.testing.assert_close(
                 net.state_dict()[name].cpu(), value.cpu(), rtol=rel, atol=1e-3
             )
 
 
-@pytest.mark.parametrize(("train", "arguments"), TRAININGS)
-def test_recorded_steps_are_the_launched_ones(monkeypatch, caplog, data, train, arguments):  # noqa: F811
+@pytest.mark.parametrize("name", TRAININGS)
+def test_recorded_steps_are_the_launched_ones(monkeypatch, caplog, data, name):  # noqa: F811
     with caplog.at_level(logging.WARNING):
-        recorded = train(data, *arguments, device="cuda")
+        recorded = TRAININGS[name](data, device="cuda")
     assert "no CUDA graph" not in caplog.text
     monkeypatch.setattr(graphs, "supported", lambda device: False)
-    assert_close(recorded, train(data, *arguments, device="cuda"))
+    assert_close(recorded, TRAININGS[name](data, device="cuda"))
 
 
-@pytest.mark.parametrize(
-    ("train", "arguments"), [(source_nets, ()), (source_nets, ([0],)), (classifiers, (None,))]
-)
-def test_nets_without_noise_are_those_of_the_cpu(data, train, arguments):  # noqa: F811
-    assert_close(train(data, *arguments, device="cuda"), train(data, *arguments))
+@pytest.mark.parametrize("name", ["source nets", "a source net", "classifiers, None"])
+def test_nets_without_noise_are_those_of_the_cpu(data, name):  # noqa: F811
+    assert_close(TRAININGS[name](data, device="cuda"), TRAININGS[name](data))
 
 
 def test_the_bound_and_its_gradient_are_those_of_the_cpu():
@@ -84,43 +82,33 @@ def test_predictions_by_mean_weights_are_those_of_the_cpu():
     torch.testing.assert_close(predict(net.cuda(), images, samples=0), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["vae", "standard-normal"])
-def test_a_resumed_run_is_an_undisturbed_one(monkeypatch, tmp_path, kind):
-    images = striped_images()
-    size = {"conv1": 7, "conv2": 5}
-
-    def priors():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            made = {
-                n: KernelVAE(k, 4, 2) if kind == "vae" else StandardNormal(k)
-                for n, k in size.items()
-            }
-        return {name: prior.requires_grad_(False) for name, prior in made.items()}
-
-    settings = {**CLASSIFICATION, "epochs": 20}
-
-    def train(**options):
-        return train_classifiers(
-            images,
-            settings,
-            [(0, 0), (1, 0)],
-            n=12,
-            priors=priors(),
-            init=None,
-            device="cuda",
-            **options,
-        )
-
+@pytest.mark.parametrize("name", ["classifiers, vae", "classifiers, standard-normal"])
+def test_a_resumed_run_is_an_undisturbed_one(monkeypatch, tmp_path, data, name):  # noqa: F811
+    train, stops = partial(TRAININGS[name], data, device="cuda"), 0
     whole = train()
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    stops = 0
     while True:
         ticks = itertools.count()
         try:
-            resumed = train(checkpoint=tmp_path / "checkpoint", deadline=24.5, identity={"run": 1})
+            identity = {"checkpoint": tmp_path / "run", "identity": {"run": 1}}
+            resumed = train(options={"deadline": 9.5, **identity})
             break
         except OutOfTime:
             stops += 1
-    assert stops == 2
+    assert stops
     assert_close(resumed, whole)
+
+
+@pytest.mark.parametrize(("groups", "channels", "out"), [(1, 1, 4), (3, 2, 4), (1, 16, 8)])
+def test_faster_convolutions_are_cudnns(groups, channels, out):
+    images = torch.randn(5, groups * channels, 9, 9, device="cuda", requires_grad=True)
+    layer = nn.Conv2d(groups * channels, groups * out, 5, groups=groups, device="cuda")
+    results = []
+    for enabled in (False, True):
+        with faster(enabled):
+            outputs = layer(images)
+        results.append(
+            [outputs, *torch.autograd.grad(outputs.square().sum(), [images, layer.weight])]
+        )
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

@@ -2,18 +2,21 @@
 
 import itertools
 import math
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import CLASSIFICATION
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dwp.data.tensors import ImageTensors
-from dwp.fast import graphs, loop
+from dwp.fast import graphs
 from dwp.files import load_tensors
 from dwp.seeds import generator
+from dwp.training import loop
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime, optimise
 from dwp.training.prior import fit_prior
@@ -154,16 +157,14 @@ def assert_same(first, second):
         assert torch.equal(value, second.state[name]), name
 
 
-def test_replayed_steps_are_the_launched_ones(recorded, double):
+def test_replayed_steps_are_the_launched_ones_and_those_of_the_plain_loop(recorded, double, caplog):
     replayed = run()
     assert Recorder.records == 2  # one for each size of batch
     assert Recorder.replays == STEPS - 2 * 3  # the others warm up
     recorded.setattr(graphs, "Recorder", Refused)
-    assert_same(replayed, run())
-
-
-def test_replayed_steps_are_those_of_the_plain_loop(recorded, double):
-    replayed = run()
+    assert_same(replayed, run(label="a run"))
+    (line,) = caplog.messages
+    assert line == "a run: no CUDA graph (operation not permitted); its steps are launched"
     recorded.undo()
     torch.set_default_dtype(torch.double)
     plain = run()
@@ -193,13 +194,6 @@ def test_resume_of_replayed_steps_is_bit_for_bit(recorded, tmp_path, steps):
     assert tensors["adam/0/step"] == steps * stops
 
 
-def test_a_step_that_cannot_be_recorded_is_launched_and_says_so(recorded, caplog):
-    recorded.setattr(graphs, "Recorder", Refused)
-    run(label="a run")
-    (line,) = caplog.messages
-    assert line == "a run: no CUDA graph (operation not permitted); its steps are launched"
-
-
 def test_a_loss_that_waits_for_the_device_is_no_recorded_step(recorded):
     net = nn.Linear(1, 1)
 
@@ -226,103 +220,57 @@ def data():
 COMMON = {"network": "mnist", "filters": [2, 3], "learning_rate": 0.003, "l2": 0.01}
 
 
+FITTING = {"epochs": 6, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
+ARGUMENTS = {"vae": {"hidden": 2, "latent": 2}, "flow": {"transforms": 2, "hidden": 4}}
+
+
 def source_nets(data, seeds=(0, 1), device="cpu"):
-    settings = {
-        **COMMON,
-        "epochs": 6,
-        "batch_size": 40,
-        "precision": "float32",
-        "test_precision": "float32",
+    settings = {**COMMON, "epochs": 6, "batch_size": 40, "precision": "float32"}
+    settings |= {"test_precision": "float32"}
+    return [run[:2] for run in train_source_nets(data, settings, seeds, device=device)]
+
+
+def prior(data, kind, size=5, device="cpu", **training):
+    kernels = torch.randn(100, size, size, generator=generator(size))
+    own = ARGUMENTS.get(kind, {})
+    return [fit_prior(kind, size, kernels, own, FITTING | training, device=device)]
+
+
+def classifiers(data, kind, penalty=False, device="cpu", options=None, **more):
+    priors = kind and {
+        name: prior(data, kind, size, epochs=1, batch_size=50)[0][0]
+        for name, size in {"conv1": 7, "conv2": 5}.items()
     }
-    trained = train_source_nets(data, settings, seeds, device=device)
-    return [(net, records) for net, records, _ in trained]
+    settings = CLASSIFICATION | COMMON | {"epochs": 8, "batch_size": 8, "evaluate_every": 4, **more}
+    options = {"priors": priors, "init": None, "device": device, **(options or {})}
+    if penalty:
+        options |= {"priors": None, "penalty": priors}
+    return train_classifiers(data, settings, [(0, 0), (1, 0)], n=12, **options)
 
 
-def classifiers(data, kind, count=None, penalty=False, device="cpu", **more):
-    priors = None
-    if kind is not None:
-        kernels = {size: torch.randn(100, size, size, generator=generator(size)) for size in (7, 5)}
-        arguments = {
-            "vae": {"hidden": 2, "latent": 2},
-            "flow": {"transforms": 2, "hidden": 4},
-        }.get(kind, {})
-        training = {"epochs": 1, "batch_size": 50, "learning_rate": 0.01, "seed": 0}
-        priors = {
-            name: fit_prior(kind, size, kernels[size], arguments, training)[0]
-            for name, size in {"conv1": 7, "conv2": 5}.items()
-        }
-    settings = {
-        **COMMON,
-        "epochs": 8,
-        "batch_size": 8,
-        "log_variance": -4.0,
-        "kernels_per_step": count,
-        "precision": "float32",
-        "test_precision": "float32",
-        "samples": 2,
-        "validation": 12,
-        "evaluate_every": 4,
-        "kl_temperature": 1.0,
-        "kl_estimator": "exact",
-        "kl_bound": "elbo",
-        "latent_samples": 1,
-        **more,
-    }
-    kinds = {"priors": None, "penalty": priors} if penalty else {"priors": priors}
-    runs = [(0, 0), (1, 0)]
-    return train_classifiers(data, settings, runs, n=12, init=None, device=device, **kinds)
+TRAININGS = {
+    "source nets": source_nets,
+    "a source net": partial(source_nets, seeds=[0]),
+    **{f"prior, {kind}": partial(prior, kind=kind) for kind in ("vae", "flow")},
+    **{
+        f"classifiers, {kind}": partial(classifiers, kind=kind)
+        for kind in (None, "vae", "log-uniform", "standard-normal", "gaussian-full", "flow")
+    },
+    "subsampled": partial(classifiers, kind="vae", kernels_per_step=2),
+    "ensembles": partial(classifiers, kind="vae", penalty=True, members=2, dropout=0.5),
+    "codes": partial(classifiers, kind="vae", posterior="codes"),
+    "distorted": partial(classifiers, kind=None, shift=1.0, warp=0.1),
+}
 
 
-def ensembles(data, device="cpu"):
-    return classifiers(data, "vae", penalty=True, members=2, dropout=0.5, device=device)
-
-
-def codes(data, device="cpu"):
-    return classifiers(data, "vae", posterior="codes", device=device)
-
-
-def vae(data, device="cpu"):
-    kernels = torch.randn(100, 5, 5, generator=generator("kernels"))
-    training = {"epochs": 6, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
-    return [fit_prior("vae", 5, kernels, {"hidden": 2, "latent": 2}, training, device=device)]
-
-
-def distorted(data, device="cpu"):
-    return classifiers(data, None, shift=1.0, warp=0.1, device=device)
-
-
-def flow(data, device="cpu"):
-    kernels = torch.randn(100, 5, 5, generator=generator("kernels"))
-    training = {"epochs": 6, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
-    arguments = {"transforms": 2, "hidden": 4}
-    return [fit_prior("flow", 5, kernels, arguments, training, device=device)]
-
-
-TRAININGS = [
-    (source_nets, ()),
-    (source_nets, ([0],)),
-    (vae, ()),
-    (classifiers, (None,)),
-    (classifiers, ("vae",)),
-    (classifiers, ("vae", 2)),
-    (classifiers, ("log-uniform",)),
-    (classifiers, ("standard-normal",)),
-    (classifiers, ("gaussian-full",)),
-    (ensembles, ()),
-    (codes, ()),
-    (distorted, ()),
-    (flow, ()),
-    (classifiers, ("flow",)),
-]
-
-
-@pytest.mark.parametrize(("train", "arguments"), TRAININGS)
-def test_trainings_can_be_recorded(recorded, data, train, arguments):
-    replayed = train(data, *arguments)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_trainings_can_be_recorded(recorded, data, name):
+    replayed = TRAININGS[name](data)
     assert Recorder.replays > 4
     recorded.undo()
-    for (found, records), (net, history) in zip(replayed, train(data, *arguments), strict=True):
+    launched = TRAININGS[name](data)
+    for (found, records), (net, history) in zip(replayed, launched, strict=True):
         for record, expected in zip(records, history, strict=True):
             assert record == pytest.approx(expected, rel=1e-4)
-        for name, value in net.state_dict().items():
-            torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+        for key, value in net.state_dict().items():
+            torch.testing.assert_close(found.state_dict()[key], value, rtol=1e-3, atol=1e-4)

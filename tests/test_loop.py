@@ -14,7 +14,7 @@ from helpers import striped_images
 from torch import nn
 
 from dwp.data.tensors import to_unit
-from dwp.errors import UserError
+from dwp.errors import OutOfTime, UserError
 from dwp.files import load_tensors
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.mnist import MnistNet
@@ -159,21 +159,6 @@ def test_resume_is_bit_for_bit(tmp_path, whole, first):
     assert load_tensors(path, kind="checkpoint")[1]["done"] == STEPS - 1
 
 
-def test_resume_from_an_older_checkpoint(tmp_path, whole, monkeypatch):
-    assert_same(run(tmp_path / "none", every=3600.0), whole)
-    assert not (tmp_path / "none").exists()
-    # A clock that ticks once a reading: a checkpoint every third step, so that work is lost.
-    path, ticks = tmp_path / "checkpoint", iter(range(10**6))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    with pytest.raises(Interruption):
-        run(path, calls=9, every=2.5)
-    done = load_tensors(path, kind="checkpoint")[1]["done"]
-    assert done in (6, 7)
-    resumed = run(path)
-    assert resumed.calls == STEPS - done
-    assert_same(resumed, whole)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -234,6 +219,17 @@ def test_loss_that_is_not_finite_stops(value):
     with pytest.raises(UserError, match=f"^prior 7: {cause}; lower learning_rate$"):
         optimise(net, objective, **options, record_every=3, label="prior 7")
     assert len(calls) == 5
+
+
+def test_the_deadline(tmp_path, monkeypatch, whole):
+    ticks, path = itertools.count(), tmp_path / "checkpoint"  # a tick a reading of the clock
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 14 steps$"):
+        run(path, every=3600.0, deadline=3.5, label="a run")
+    # A run that ends with its last step is a whole one, however late.
+    resumed = run(path, every=3600.0, deadline=next(ticks) + STEPS - 4)
+    assert resumed.calls == STEPS - 4
+    assert_same(resumed, whole)
 
 
 # Progress

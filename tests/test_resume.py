@@ -106,7 +106,10 @@ def options_of(kind, inputs, folder, minutes):
         training = {"epochs": 7, "batch_size": 14, "learning_rate": 0.01, "seed": 0}
         settings |= {"kernel_size": 5, "training": training}
         settings |= {"hyperparameters": SIZES[settings["kind"]]}
-        files = {"kernels": [inputs / "kernels5.safetensors"], "prior": folder / "prior.safetensors"}
+        files = {
+            "kernels": [inputs / "kernels5.safetensors"],
+            "prior": folder / "prior.safetensors",
+        }
         return name, options | files | {"settings": settings}
     network = settings.get("network", "mnist")
     data = inputs / f"{network if network in SHAPES else 'mnist'}.safetensors"

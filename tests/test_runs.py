@@ -1,139 +1,264 @@
-"""A finished run is made once, and an error names its run."""
+"""A batch's runs are trained once, kept as they end, and written as one file of each kind."""
 
-import os
+import json
 
-import pandas as pd
 import pytest
+import torch
+from helpers import CLASSIFICATION, run_program, same_state, script, some_kernels, striped_images
 
-from dwp.errors import UserError
-from dwp.files import read_csv, write_csv, write_text
-from dwp.study.runs import CHECKPOINT, kept, naming
+from dwp.errors import OUT_OF_TIME, UserError
+from dwp.evaluation.run import evaluate_run
+from dwp.files import load_tensors, read_csv, save_tensors
+from dwp.nn.image_vae import ImageVAE
+from dwp.priors import prior_class
+from dwp.study.runs import KEPT, train_batch
+from dwp.training import classification
+from dwp.training.classification import train_classifiers
+from dwp.training.convergence import train_from
+from dwp.training.features import train_on_features, trained_state
+from dwp.training.source import train_source_nets
 
-NAMES = ["first", "second"]
-
-
-def make(folder, content="made", **identity):
-    """Make a run's files; return whether they had to be made."""
-    with kept(folder, NAMES, {"n": 50, **identity}) as place:
-        if place is None:
-            return False
-        for name in NAMES:
-            write_text(place / name, content)
-    return True
-
-
-def content(folder):
-    return [(folder / name).read_text() for name in NAMES]
-
-
-def test_a_run_is_made_once(tmp_path):
-    assert make(tmp_path / "run")
-    assert content(tmp_path / "run") == ["made", "made"]
-    assert not make(tmp_path / "run", "again")
-    assert content(tmp_path / "run") == ["made", "made"]
-    assert sorted(os.listdir(tmp_path / "run")) == [".kept", *NAMES]
+RUNS = [{"split": 0, "seed": 3}, {"split": 1, "seed": 3}]
+SIZES = {"conv1": 7, "conv2": 5}
+NET = {"network": "mnist", "filters": [2, 3], "batch_size": 16, "learning_rate": 0.01}
+SOURCE = NET | {"epochs": 1, "l2": 1e-3}
 
 
-def test_a_deleted_file_comes_back(tmp_path):
-    make(tmp_path)
-    inode = (tmp_path / "first").stat().st_ino
-    (tmp_path / "first").unlink()
-    assert not make(tmp_path, "again")
-    assert content(tmp_path) == ["made", "made"]
-    assert (tmp_path / "first").stat().st_ino == inode
+# The mechanism
 
 
-def test_the_checkpoint_goes_when_the_run_is_whole(tmp_path):
-    write_text(tmp_path / CHECKPOINT, "halfway")
-    with kept(tmp_path, NAMES, {"n": 50}) as place:
-        for name in NAMES:
-            assert (tmp_path / CHECKPOINT).exists()
-            write_text(place / name, "made")
-    assert not (tmp_path / CHECKPOINT).exists()
-    write_text(tmp_path / CHECKPOINT, "left by a kill after the last file")
-    assert not make(tmp_path)
-    assert not (tmp_path / CHECKPOINT).exists()
+@pytest.fixture
+def batch(tmp_path):
+    """Train a batch by a stand-in; return the groups that were trained, and the finished runs."""
+
+    def call(runs=RUNS, identity=("x",), fail=None, together=1):
+        groups = []
+
+        def train(group, *, checkpoint, label, **options):
+            groups.append([run["split"] for run in group])
+            for run in group:
+                save_tensors(checkpoint, {}, kind="checkpoint", settings={})
+                if run["split"] == fail:
+                    raise UserError(f"split {fail} failed")
+                state = {"weight": torch.full((2,), float(run["split"]))}
+                yield state, [{"step": 1, "loss": float("nan")}], {"b": 1.5, "a": None}
+
+        return groups, train_batch(tmp_path, runs, {"code": identity}, train, together=together)
+
+    return call
 
 
-def test_an_interrupted_run_keeps_its_checkpoint(tmp_path):
-    def stop():
-        with kept(tmp_path, NAMES, {}):
-            write_text(tmp_path / CHECKPOINT, "halfway")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stop()
-    assert (tmp_path / CHECKPOINT).exists()
-
-
-def test_another_run_is_made_anew(tmp_path):
-    make(tmp_path)
-    assert make(tmp_path, "other", n=100)
-    assert content(tmp_path) == ["other", "other"]
-    assert make(tmp_path, "first again")
+def test_a_run_is_trained_once(tmp_path, batch):
+    groups, finished = batch()
+    assert groups == [[0], [1]]
+    kept = {path.name for path in (tmp_path / KEPT).iterdir()}
+    assert kept == {"split0-seed3.safetensors", "split1-seed3.safetensors"}  # no checkpoint
+    groups, again = batch(list(reversed(RUNS)))
+    assert groups == []
+    for one, other in zip(finished, reversed(again), strict=True):
+        assert same_state(one.tensors, other.tensors)
+        assert (one.run, repr(one.records)) == (other.run, repr(other.records))
+        assert list(other.metrics.items()) == [("b", 1.5), ("a", None)]
+    more = [*RUNS, {"split": 2, "seed": 3}]  # of another batch
+    assert batch(more)[0] == [[2]]
 
 
-def test_another_version_of_torch_makes_anew(tmp_path, monkeypatch):
-    make(tmp_path)
-    monkeypatch.setattr("torch.__version__", "0.1")
-    assert make(tmp_path)
+@pytest.mark.parametrize("change", ["identity", "torch", "truncated", "missing"])
+def test_a_run_that_is_another_or_damaged_is_trained_again(tmp_path, batch, monkeypatch, change):
+    batch()
+    path, identity = tmp_path / KEPT / "split1-seed3.safetensors", ("x",)
+    if change == "identity":
+        identity = ("y",)
+    elif change == "torch":
+        monkeypatch.setattr(torch, "__version__", "0.1.0")
+    elif change == "truncated":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        path.unlink()
+    both = change in ("identity", "torch")
+    assert batch(identity=identity)[0] == ([[0], [1]] if both else [[1]])
+    assert batch(identity=identity)[0] == []
 
 
-@pytest.mark.parametrize("damage", ["identity.json", "second"])
-def test_what_is_not_whole_is_made_anew(tmp_path, damage):
-    make(tmp_path)
-    (tmp_path / ".kept" / damage).unlink()
-    assert make(tmp_path, "again")
-    assert content(tmp_path) == ["again", "again"]
+@pytest.mark.parametrize("together", [1, 2, None])
+def test_what_has_ended_is_kept_when_another_run_fails(tmp_path, batch, together):
+    with pytest.raises(UserError, match=r"split1-seed3.*: split 1 failed$|others: split 1 failed$"):
+        batch(fail=1, together=together)
+    assert list((tmp_path / KEPT).glob("*.checkpoint"))  # of the failed group
+    rest = [[1]] if together == 1 else [[0, 1]]
+    assert batch(together=together)[0] == rest
+    assert not list((tmp_path / KEPT).glob("*.checkpoint"))
 
 
-def test_a_damaged_file_is_made_anew_where_it_was_deleted(tmp_path):
-    make(tmp_path)
-    with open(tmp_path / "second", "r+") as file:  # in place: the kept one is the same file
-        file.write("M")
-    (tmp_path / "second").unlink()
-    assert make(tmp_path)
-    assert content(tmp_path) == ["made", "made"]
+# The programs
 
 
-def test_checksums_stand_beside_the_files(tmp_path):
-    with kept(tmp_path, ["history.csv"], {}) as place:
-        write_csv(place / "history.csv", pd.DataFrame({"step": [1]}))
-    (tmp_path / "history.csv").write_text("step\n2\n")
-    with pytest.raises(UserError, match="damaged"):
-        read_csv(tmp_path / "history.csv")
+@pytest.fixture(scope="module")
+def data():
+    return striped_images()
 
 
-def test_a_failure_with_other_settings_leaves_no_mixture(tmp_path):
-    make(tmp_path)
-
-    def fail():
-        with kept(tmp_path, NAMES, {"n": 100}) as place:
-            write_text(place / "first", "half of another run")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert content(tmp_path) == ["made", "made"]
-    assert make(tmp_path, "again")  # although the settings are those of the first time
-    assert content(tmp_path) == ["again", "again"]
+@pytest.fixture
+def files(tmp_path, data):
+    """A folder of two data sets and of priors of two kinds."""
+    data.save(tmp_path / "target.safetensors", {})
+    striped_images(30, 30, bright=90).save(tmp_path / "source.safetensors", {})
+    for kind in ("gaussian-full", "empirical"):
+        for layer, prior in priors_of(kind).items():
+            prior.save(tmp_path / kind / f"{layer}.safetensors")
+    return tmp_path
 
 
-def test_without_links_files_are_copied(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError("no links here")
-
-    monkeypatch.setattr("os.link", refuse)
-    make(tmp_path)
-    assert content(tmp_path) == ["made", "made"]
-    assert (tmp_path / "first").stat().st_nlink == 1
+def priors_of(kind, sizes=SIZES):
+    return {layer: prior_class(kind).fit(some_kernels(size)) for layer, size in sizes.items()}
 
 
-def test_errors_name_their_run():
-    with pytest.raises(UserError, match=r"^net 3: too few$"), naming("net 3"):
-        raise UserError("too few")
-    with pytest.raises(UserError, match=r"^net 3: the loss is nan$"), naming("net 3"):
-        raise UserError("net 3: the loss is nan")
-    with pytest.raises(KeyError) as caught, naming("net 3"):
-        raise KeyError("a bug")
-    assert caught.value.__notes__ == ["in the run net 3"]
+def layers(files, kind, like=None):
+    like = like or {layer: layer for layer in SIZES}
+    return {own: files / kind / f"{layer}.safetensors" for own, layer in like.items()}
+
+
+def batch_options(files, cell, **options):
+    outputs = {name: files / cell / f"batch0-{name}.csv" for name in ("metrics", "history")}
+    outputs["weights"] = files / cell / "batch0.safetensors"
+    return {"data": files / "target.safetensors", "code": "x", **outputs, **options}
+
+
+def states(path, kind):
+    """The states of the runs in a file of weights, by the run's name."""
+    found = {}
+    for name, tensor in load_tensors(path, kind=kind)[0].items():
+        run, _, rest = name.partition("/")
+        found.setdefault(run, {})[rest] = tensor
+    return found
+
+
+@pytest.mark.parametrize("role", ["priors", "penalty"])
+def test_classifiers_are_trained_and_tested(files, data, role, monkeypatch):
+    settings = CLASSIFICATION | {"l2": 0.0}
+    given = {"priors": None, "penalty": None} | {role: priors_of("gaussian-full")}
+    columns = {"domain": "demo", "prior": "p", "init": "i", "n": 12}
+    options = batch_options(files, "cell", columns=columns, runs=RUNS, settings=settings)
+    options |= {"source": files / "source.safetensors", "init": layers(files, "empirical")}
+    options[role] = layers(files, "gaussian-full")
+    run_program("train_classifiers", **options)
+    metrics, history = read_csv(options["metrics"]), read_csv(options["history"])
+    assert list(metrics) == [*columns, "split", "seed", "metric", "value"]
+    assert list(history) == [*columns, "split", "seed", "step", "metric", "value"]
+    found = states(options["weights"], "classifiers")
+    init, source = priors_of("empirical"), striped_images(30, 30, bright=90)
+    for run in RUNS:
+        place = run["split"], run["seed"]
+        ((net, records),) = train_classifiers(data, settings, [place], n=12, init=init, **given)
+        assert same_state(found[f"split{place[0]}-seed3"], net)
+        reported = {"settings": settings, "n": 12, "priors": given["priors"]}
+        tested = evaluate_run(net.state_dict(), place, data, source, **reported)
+        last = {k: v for row in records for k, v in row.items() if k.startswith("validation_")}
+        own = metrics[metrics["split"] == place[0]]
+        assert dict(zip(own["metric"], own["value"], strict=True)) == last | tested
+        steps = history[(history["split"] == place[0]) & (history["metric"] == "validation_nll")]
+        expected = [(r["step"], r["validation_nll"]) for r in records if "validation_nll" in r]
+        assert list(zip(steps["step"], steps["value"], strict=True)) == expected
+    # another test trains nothing again
+    program = script("train_classifiers")
+    monkeypatch.setattr(program, "train_classifiers", None)
+    test_settings = {"samples": 1, "precision": "float32"}
+    run_program(program.main, **options, test_settings=test_settings)
+    again = read_csv(options["metrics"])
+    changed = not again["value"].equals(metrics["value"])
+    assert changed is (role == "priors")
+
+
+def test_the_other_programs_do_what_the_library_does(files, data):
+    options = batch_options(files, "source", columns={"domain": "demo"})
+    run_program("train_source", settings=SOURCE, runs=[{"seed": 3}, {"seed": 5}], **options)
+    metrics = read_csv(options["metrics"])
+    assert list(metrics) == ["domain", "seed", "metric", "value"]
+    for seed in (3, 5):
+        ((net, _, expected),) = train_source_nets(data, SOURCE, [seed])
+        assert same_state(states(options["weights"], "source nets")[f"seed{seed}"], net)
+        assert metrics[metrics["seed"] == seed]["value"].tolist() == list(expected.values())
+
+    settings, init = NET | {"epochs": 2}, priors_of("empirical")
+    net, expected = train_on_features(data, settings, scale=0.5, seed=3, init=init)
+    columns = {"domain": "demo", "init": "e", "scale": 0.5}
+    options = batch_options(files, "features", columns=columns, init=layers(files, "empirical"))
+    run_program("train_features", settings=settings, runs=[{"seed": 3}], **options)
+    assert same_state(states(options["weights"], "features")["seed3"], trained_state(net))
+    assert read_csv(options["metrics"])["value"].tolist() == list(expected.values())
+
+    settings = {"kind": "image-vae", "filters": [2, 3], "latent": 2, "steps": 4, "batch_size": 16}
+    settings |= {"learning_rate": 0.01, "evaluate_every": 2, "sample_steps": [4]}
+    init = priors_of("empirical", ImageVAE.kernel_sizes)
+    net, records, drawn = train_from(data, settings, seed=3, init=init)
+    options = batch_options(files, "vae", columns={"domain": "demo", "init": "e"})
+    options["init"] = layers(files, "empirical", ImageVAE.kernels_of)
+    run_program("train_convergence", settings=settings, runs=[{"seed": 3}], **options)
+    found = states(options["weights"], "convergence")["seed3"]
+    assert same_state(found, net.state_dict() | {"drawn": drawn})
+    values = read_csv(options["history"])["value"].tolist()
+    assert values == [r["test_elbo"] for r in records]
+
+
+def test_a_kept_run_or_checkpoint_is_not_taken_for_one_of_other_settings_code_or_inputs(
+    files, capsys, caplog
+):
+    first = batch_options(files, "cell", columns={}, runs=[{"seed": 0}], settings=SOURCE)
+    for change in (
+        {"settings": SOURCE | {"l2": 0.1}},
+        {"code": "y"},
+        {"data": files / "source.safetensors"},
+    ):
+        run_program("train_source", **first)
+        capsys.readouterr()
+        for again in (False, True):
+            run_program("train_source", **first | change)
+            assert ("finished before" in capsys.readouterr().out) is again, change
+    with pytest.raises(SystemExit):
+        run_program("train_source", **first | {"minutes": 0})
+    run_program("train_source", **first | {"code": "z"})
+    assert "the checkpoint of a run with other settings" in caplog.text
+    # nor is one under another prior, a file that other settings name
+    options = batch_options(files, "other", columns={"n": 12}, runs=RUNS[:1])
+    options |= {"settings": CLASSIFICATION, "source": files / "source.safetensors"}
+    for number, kind in enumerate(("gaussian-full", "empirical", "empirical")):
+        run_program("train_classifiers", init=layers(files, kind), **options)
+        assert ("finished before" in capsys.readouterr().out) is (number == 2)
+
+
+def test_a_program_goes_on_from_its_time_limit(files):
+    def run(cell, minutes):
+        options = batch_options(files, cell, columns={"n": 12}, runs=RUNS)
+        options |= {"settings": CLASSIFICATION, "source": files / "source.safetensors"}
+        try:
+            run_program("train_classifiers", minutes=minutes, **options)
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    pieces = [run("pieces", 0)]
+    while pieces[-1] == OUT_OF_TIME and len(pieces) < 30:
+        pieces.append(run("pieces", 0))
+    # one step of the 12 a piece: that which takes the last step of a run begins the next one
+    assert pieces == [OUT_OF_TIME] * 22 + [0]
+    assert run("whole", 5) == 0
+    for name in ("batch0.safetensors", "batch0-metrics.csv", "batch0-history.csv"):
+        assert (files / "pieces" / name).read_bytes() == (files / "whole" / name).read_bytes()
+
+
+def test_a_tolerated_run_that_diverges_has_no_numbers(files, monkeypatch):
+    initialise, started = classification.initialise, []
+
+    def overflow(net, *start):
+        initialise(net, *start)
+        if not started:
+            net.get_submodule("conv1").weight.data.fill_(1e38)
+        started.append(net)
+
+    monkeypatch.setattr(classification, "initialise", overflow)
+    options = batch_options(files, "cell", columns={"n": 12}, runs=RUNS, settings=CLASSIFICATION)
+    run_program("train_classifiers", source=files / "source.safetensors", tolerant=True, **options)
+    metrics = read_csv(options["metrics"]).set_index(["metric", "split"])["value"].unstack()
+    assert metrics[0].isna().all()
+    assert metrics[1].notna().all()
+    assert json.dumps(sorted(metrics.index)).count("validation_") == 2

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from dwp.nn.stack import OneAfterAnother, stack, stacks_exactly, unstack
 from dwp.priors import KINDS, Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator, standard_normal
+from dwp.study.settings import SourceTraining
 from dwp.training import loop
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime, optimise
@@ -461,33 +463,24 @@ def test_training_together_is_training_alone(data, kind, count):
     assert (first - third).abs().max() > 0.01
 
 
-def same(first, second):
-    """Whether the runs of two stacks are the same to the bit."""
-    return all(
-        records == history and all(map(torch.equal, net.parameters(), other.parameters()))
-        for (net, records), (other, history) in zip(first, second, strict=True)
-    )
+def test_the_deadline(tmp_path, monkeypatch):
+    # The clock ticks with every reading.
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    net, path, steps = nn.Linear(1, 1), tmp_path / "checkpoint", []
 
+    def objective(batch):
+        steps.append(batch)
+        return net.weight.sum(), {}
 
-@pytest.mark.parametrize("kind", [None, "vae", "codes"])
-def test_a_stack_resumes_bit_for_bit(tmp_path, data, kind):
-    whole = train(data, kind, PLACES)
-    options = {"checkpoint": tmp_path / "checkpoint", "identity": {"runs": "abc"}}
-    resumed, stops = until_done(lambda: train(data, kind, PLACES, deadline=-math.inf, **options))
-    assert stops == 19
-    assert same(resumed, whole)
-    other = train(data, kind, PLACES[::-1], **options | {"identity": {"runs": "cba"}})
-    assert not same(other, whole)
-
-
-def until_done(train):
-    """Return what training gives that stops after every step, and how often it stopped."""
-    stops = 0
-    while True:
-        try:
-            return train(), stops
-        except OutOfTime:
-            stops += 1
+    options = {"n": 1, "batch_size": 1, "steps": 6, "learning_rate": 0.1, "seeds": [()]}
+    with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 6 steps$"):
+        optimise(net, objective, deadline=3.5, checkpoint=path, label="a run", **options)
+    assert path.exists()
+    assert len(steps) == 4
+    # A run that ends with its last step is a whole one, however late.
+    optimise(net, objective, deadline=5.5, checkpoint=path, **options | {"steps": 5})
+    assert len(steps) == 5
 
 
 def test_a_loss_that_is_not_finite_names_its_run(data):
@@ -539,7 +532,6 @@ SOURCE = {
     "learning_rate": 0.01,
     "l2": 1e-3,
     "precision": "float32",
-    "test_precision": "float32",
 }
 
 
@@ -557,19 +549,9 @@ def test_source_nets_together_are_source_nets_alone(data):
     assert (first - second).abs().max() > 0.01
 
 
-def test_source_nets_stop_at_their_deadline_and_resume_bit_for_bit(tmp_path, data):
-    whole = train_source_nets(data, SOURCE, [0, 1])
-    options = {"checkpoint": tmp_path / "checkpoint", "identity": {"nets": [0, 1]}}
-    options["deadline"] = -math.inf
-    resumed, stops = until_done(lambda: train_source_nets(data, SOURCE, [0, 1], **options))
-    assert stops == 8  # all but the last of 3 epochs of 3 steps
-    assert same([result[:2] for result in resumed], [result[:2] for result in whole])
-    assert [result[2] for result in resumed] == [result[2] for result in whole]
-
-
 def test_how_many_source_nets_go_together():
     def count(first, second, device="cuda:0"):
-        return nets_together({"filters": [first, second]}, device)
+        return nets_together(SourceTraining(network="mnist", filters=[first, second]), device)
 
     assert count(256, 512) == count(1024, 1024) == 1
     assert count(64, 64) == 16

@@ -60,7 +60,7 @@ def _pays(inputs: Tensor, weight: Tensor, padding: tuple[int, int], groups: int)
     share = share_of_products((len(weight) // groups, *weight.shape[1:]), *size)
     # of a kernel first, which has one mostly
     return share < (_HALF_SHARE if half else _SHARE) and any(
-        bool((part < 0).any()) for part in (weight[0, 0].detach(), weight.detach())
+        bool(part.min() < 0) for part in (weight[0, 0].detach(), weight.detach())
     )
 
 

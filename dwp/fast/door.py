@@ -16,7 +16,6 @@ from dwp.fast.convolve import conv2d, max_pool2d
 from dwp.fast.toom_cook import full_width
 
 _REPLACED = {torch.conv2d: conv2d, F.max_pool2d: max_pool2d}
-_thread = threading.local()
 
 
 class Door(TorchFunctionMode):
@@ -39,6 +38,13 @@ class Door(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
+class _Thread(threading.local):
+    door: Door | None = None
+
+
+_thread = _Thread()
+
+
 @contextlib.contextmanager
 def faster(enabled: bool = True) -> Iterator[None]:
     """Within the block, compute the same numbers, but for rounding, by faster algorithms.
@@ -58,15 +64,15 @@ def faster(enabled: bool = True) -> Iterator[None]:
     if torch.compiler.is_compiling():
         yield
         return
-    door: Door | None = getattr(_thread, "door", None)
-    if door is None:
-        with Door(enabled) as _thread.door, full_width() if enabled else contextlib.nullcontext():
-            try:
+    if _thread.door is None:
+        try:
+            with full_width(enabled), Door(enabled) as _thread.door:
                 yield
-            finally:
-                _thread.door = None
+        finally:
+            _thread.door = None
         return
-    before, door.open = door.open, door.open and enabled
+    door, before = _thread.door, _thread.door.open
+    door.open = before and enabled
     try:
         yield
     finally:
@@ -75,9 +81,7 @@ def faster(enabled: bool = True) -> Iterator[None]:
 
 def entered() -> Door | None:
     """Return the door through which this thread has gone; None: it takes the plain path."""
-    if torch.compiler.is_compiling():
-        return None
-    door = getattr(_thread, "door", None)
+    door = None if torch.compiler.is_compiling() else _thread.door
     return door if door and door.open else None
 
 

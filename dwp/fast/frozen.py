@@ -26,25 +26,6 @@ _BLOCK = 2**18  # bytes
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
 
 
-def differentiable_once(backward: Callable) -> Callable:
-    """Have the `backward` of a `torch.autograd.Function` refuse to be differentiated.
-
-    `torch.autograd.function.once_differentiable` does so only where the incoming gradient depends
-    on something; of a constant one, second derivatives would silently be without this part.
-    """
-
-    @functools.wraps(backward)
-    def once(ctx: Any, *gradients: Tensor) -> Any:
-        if torch.is_grad_enabled():  # as under create_graph=True alone
-            raise UserError(
-                "second derivatives: a frozen prior has none by its faster path; compute its "
-                "values within dwp.fast.faster(False), or call requires_grad_(True) on it"
-            )
-        return backward(ctx, *gradients)
-
-    return once
-
-
 def in_parts(plain: Callable[..., Tensor], rows: Tensor, noise: Tensor, *arguments: Any) -> Tensor:
     """Return values (n,) of rows (n, ...), given noise (n, S, ...) for each, part by part.
 
@@ -58,8 +39,8 @@ def in_parts(plain: Callable[..., Tensor], rows: Tensor, noise: Tensor, *argumen
     """
     # made first: what is kept of every part would lie between its maps and tear the heap
     values, gradients = rows.new_empty(len(rows)), torch.zeros_like(rows)
-    wanted, size = rows.requires_grad and torch.is_grad_enabled(), max(1, _at_once(rows))
-    parts = (t.split(max(1, size // noise.shape[1])) for t in (rows, noise, values, gradients))
+    wanted, size = rows.requires_grad and torch.is_grad_enabled(), _at_once(rows) // noise.shape[1]
+    parts = (tensor.split(max(1, size)) for tensor in (rows, noise, values, gradients))
     for part, draws, its_values, its_gradient in zip(*parts, strict=True):
         part = part.detach().requires_grad_(wanted)
         result = plain(part, draws, *arguments)
@@ -78,10 +59,20 @@ class _WithGradients(torch.autograd.Function):
         return values.clone()
 
     @staticmethod
-    @differentiable_once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        _refuse_second()
         (gradients,) = ctx.saved_tensors
         return gradients * gradient.view(-1, *[1] * (gradients.dim() - 1)), None, None
+
+
+def _refuse_second() -> None:
+    # torch's once_differentiable refuses only where the incoming gradient depends on something; of
+    # a constant one, second derivatives would silently be without this part
+    if torch.is_grad_enabled():  # as under create_graph=True alone
+        raise UserError(
+            "second derivatives: a frozen prior has none by its faster path; compute its values "
+            "within dwp.fast.faster(False), or call requires_grad_(True) on it"
+        )
 
 
 def run(
@@ -106,23 +97,18 @@ def _prepared(
     layers: nn.Sequential, heads: Sequence[nn.Conv2d], maps: Tensor
 ) -> Callable[[Tensor], Tensor] | None:
     """Return the frozen stack, one that the door keeps if its parameters are the same still."""
-    own = [parameter for module in (layers, *heads) for parameter in module.parameters()]
-    half_on_gpu = maps.is_cuda and (
-        torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
-    )
-    if half_on_gpu or not len(maps) or any(parameter.requires_grad for parameter in own):
+    own = [p for module in (layers, *heads) for p in module.parameters()]
+    reduced = torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
+    if any(p.requires_grad for p in own) or not len(maps) or (maps.is_cuda and reduced):
         return None
-    half = _half(maps)
-    key = half, maps.shape[-1], own[0].dtype, own[0].device
+    dtype, versions = torch.bfloat16 if _half(maps) else None, [p._version for p in own]
+    key = dtype, maps.shape[-1], own[0].dtype, own[0].device
     kept = entered().kept.setdefault(layers, {})
-    known, stack = kept.get(key, ([], None))
-    # the tensors are kept, so that no others can be at their addresses
-    if not known or not all(
-        parameter.is_set_to(tensor) and parameter._version == version
-        for parameter, (tensor, version) in zip(own, known, strict=True)
-    ):
-        stack = frozen_stack(layers, heads, maps.shape[-1], torch.bfloat16 if half else None)
-        kept[key] = [(parameter.detach(), parameter._version) for parameter in own], stack
+    known, tensors, stack = kept.get(key, (None, own, None))
+    # the tensors are kept, so that no others can come to be where they are
+    if versions != known or not all(map(Tensor.is_set_to, own, tensors)):
+        stack = frozen_stack(layers, heads, maps.shape[-1], dtype)
+        kept[key] = versions, [p.detach() for p in own], stack
     return stack
 
 
@@ -155,8 +141,8 @@ def frozen_stack(
     """Prepare a stack of layers whose weights stay as they are.
 
     Args:
-        layers: `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d` (square, stride 1, no groups, the
-            latter without padding), and `torch.nn.ELU` after any of them.
+        layers: `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d` of square kernels, the latter
+            without padding, and `torch.nn.ELU` after any of them.
         heads: 1 x 1 convolutions, each of what the layers give; their results are concatenated.
         size: height and width of the maps that go in.
         dtype: of the products and of the maps between them; None: that of the weights. In
@@ -205,8 +191,8 @@ class _Run(torch.autograd.Function):
         return maps
 
     @staticmethod
-    @differentiable_once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        _refuse_second()
         kept, gradient = list(ctx.saved_tensors), gradient.contiguous()
         for step in reversed(ctx.steps):
             if step.elu:
@@ -239,29 +225,30 @@ def _convolution(
     full = isinstance(layer, nn.ConvTranspose2d)
     if not (full or isinstance(layer, nn.Conv2d)) or layer.padding_mode != "zeros":
         return None
-    taps, padding = layer.kernel_size[0], layer.padding[0]
-    square = layer.kernel_size == (taps, taps) and layer.padding == (padding, padding)
-    ones = {*layer.stride, *layer.dilation, layer.groups}
-    if not square or ones != {1} or padding >= taps or (full and padding):
+    if {*layer.stride, *layer.dilation, layer.groups} != {1}:
         return None
+    taps, padding = layer.kernel_size[0], layer.padding[0]
     weight = layer.weight.detach()
+    weight = weight.permute(2, 3, 0, 1) if full else weight.permute(2, 3, 1, 0)  # (k, k, in, out)
     places = size + taps - 1 if full else size + 2 * padding
     result = places if full else places - taps + 1
     if taps == 1:
-        weight = weight[:, :, 0, 0]
-        return _pointwise(weight if full else weight.T, dtype), result
+        return _pointwise(weight[0, 0], dtype), result
     if by_rows or min(size, result, layer.in_channels) == 1:
-        # of every pixel and channel by itself: (size, size, in, size', size', out)
-        basis = torch.eye(layer.in_channels * size**2).to(weight)
-        convolve = F.conv_transpose2d if full else F.conv2d
-        dense = convolve(basis.view(-1, layer.in_channels, size, size), weight, padding=padding)
-        dense = dense.unflatten(0, (-1, size, size)).permute(1, 2, 0, 4, 5, 3).to(dtype)
-        return (_by_rows if by_rows else _all_at_once)(dense), result
+        # which pixels of a kernel lead from where to where: (size^2, k^2, size'^2)
+        pixels = torch.eye(size**2).to(weight).view(-1, 1, size, size)
+        leads = F.unfold(pixels, taps, padding=taps - 1 if full else padding).double()
+        leads = (leads.flip(1) if full else leads).transpose(1, 2)
+        dense = torch.tensordot(leads, weight.flatten(0, 1).double(), 1).transpose(1, 2)
+        dense = dense.to(weight).to(dtype)  # (size^2, in, size'^2, out)
+        if not by_rows:
+            return _all_at_once(dense), result
+        dense = dense.unflatten(2, (result, -1)).unflatten(0, (size, -1))
+        return _by_rows(dense.flatten(4).flatten(1, 2)), result
     if places not in POINTS:
         return None
     if places > (5 if full else 7):  # its maps are differences of larger numbers
         dtype = None
-    weight = weight.permute(2, 3, 0, 1) if full else weight.permute(2, 3, 1, 0)  # (k, k, in, out)
     return _toom_cook(weight, size, padding, full, dtype), result
 
 
@@ -275,7 +262,6 @@ def _all_at_once(dense: Tensor) -> tuple[Product, Product]:
     """A convolution as a dense product a pixel: for maps of one pixel or of one channel."""
 
     def product(matrix: Tensor) -> Product:
-        # matrix (pixels, channels, pixels after, channels after)
         matrices = matrix.permute(2, 0, 1, 3).flatten(1, 2).contiguous()
 
         def apply(maps: Tensor) -> Tensor:
@@ -286,15 +272,16 @@ def _all_at_once(dense: Tensor) -> tuple[Product, Product]:
 
         return apply
 
-    matrix = dense.flatten(3, 4).flatten(0, 1)
-    return product(matrix), product(matrix.permute(2, 3, 0, 1))
+    return product(dense), product(dense.permute(2, 3, 0, 1))
 
 
 def _by_rows(dense: Tensor) -> tuple[Product, Product]:
-    """A convolution as a dense product a row: of all rows that it reads."""
+    """A convolution as a dense product a row, of all rows that it reads.
+
+    The matrix is (rows, numbers in a row, rows after, numbers in a row after).
+    """
 
     def product(matrix: Tensor) -> Product:
-        # matrix (rows, numbers in a row, rows after, numbers in a row after)
         parts, (_, width, rows, after) = [], matrix.shape
         for row in matrix.unbind(2):
             read = row.flatten(1).any(1).nonzero()[:, 0].tolist() or [0]
@@ -310,8 +297,7 @@ def _by_rows(dense: Tensor) -> tuple[Product, Product]:
 
         return apply
 
-    matrix = dense.flatten(4).flatten(1, 2)
-    return product(matrix), product(matrix.permute(2, 3, 0, 1))
+    return product(dense), product(dense.permute(2, 3, 0, 1))
 
 
 def _toom_cook(

@@ -6,6 +6,7 @@ arithmetic. A graph launches them all at once, on the same tensors each time.
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,33 +55,29 @@ class Replayed:
     ) -> None:
         self._step, self._device, self._label = step, device, label
         self._recorder = Recorder(device, noise)
-        self._seen: dict[int, int] = {}
-        self._recorded: dict[int, tuple[Tensor, Callable[[], Any], Any]] = {}
+        self._seen: Counter[int] = Counter()
+        self._recorded: dict[int, tuple[Tensor, Callable[[], None], Any]] = {}
         self._failed = False
 
     def __call__(self, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Take the step on indices (R, batch); what it returns holds until the next step."""
         size = batch.shape[-1]
-        self._seen[size] = self._seen.get(size, 0) + 1
+        self._seen[size] += 1
         if self._seen[size] == _WARM_UPS + 1 and not self._failed:
-            self._record(batch)
+            static = batch.to(self._device, copy=True)
+            try:
+                recorded = self._recorder.record(lambda: self._step(static))
+                self._recorded[size] = static, *recorded
+            except RuntimeError as error:
+                self._failed = True
+                reason = str(error).partition("\n")[0]
+                _log.warning("%s: no CUDA graph (%s); its steps are launched", self._label, reason)
         if size not in self._recorded:
             return self._recorder.run(lambda: self._step(batch.to(self._device)))
         static, replay, results = self._recorded[size]
         static.copy_(batch)
         replay()
         return results
-
-    def _record(self, batch: Tensor) -> None:
-        static = batch.to(self._device, copy=True)
-        try:
-            replay, results = self._recorder.record(lambda: self._step(static))
-        except RuntimeError as error:
-            self._failed = True
-            reason = str(error).partition("\n")[0]
-            _log.warning("%s: no CUDA graph (%s); its steps are launched", self._label, reason)
-        else:
-            self._recorded[batch.shape[-1]] = static, replay, results
 
 
 class Recorder:
@@ -106,9 +103,7 @@ class Recorder:
         graph = torch.cuda.CUDAGraph()
         for generator in self._noise:
             graph.register_generator_state(generator)
-        with (
-            torch.cuda.device(self._device),
-            torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
-        ):
+        recording = torch.cuda.graph(graph, pool=self._pool, stream=self._stream)
+        with torch.cuda.device(self._device), recording:
             result = function()
         return graph.replay, result

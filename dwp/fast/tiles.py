@@ -53,10 +53,10 @@ def by_tiles(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 
             products = torch.bmm(values, kernels).view(places**2, -1)  # (p^2, G * n * tiles * o)
             result = out @ products
             result = result.view(step, step, groups, len(block), down, across, outputs)
-            result = result.permute(3, 4, 0, 5, 1, 2, 6).reshape(len(block), down * step, -1)
-            result = result.unflatten(2, (across * step, -1))[:, :height, :width]
-            results.append(result if bias is None else result.add_(bias))
-        return torch.cat(results).permute(0, 3, 1, 2)
+            results.append(result.permute(3, 4, 0, 5, 1, 2, 6))  # (n, down, s, across, s, G, o)
+        whole = torch.cat(results).view(-1, down * step, across * step, len(weight))
+        whole = whole[:, :height, :width].contiguous()
+        return (whole if bias is None else whole.add_(bias)).permute(0, 3, 1, 2)
 
 
 def share_of_products(layer_shape: tuple[int, ...], height: int, width: int) -> float:

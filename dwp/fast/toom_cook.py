@@ -49,7 +49,7 @@ def balanced(kernel: Tensor, into: Tensor, out: Tensor) -> tuple[Tensor, Tensor,
 
 
 @contextlib.contextmanager
-def full_width() -> Iterator[None]:
+def full_width(enabled: bool = True) -> Iterator[None]:
     """Have torch's products of float32 numbers use the whole width of AMD's processors too.
 
     Torch asks MKL for them, which on these uses half of it; oneDNN, asked if precision may be
@@ -57,7 +57,7 @@ def full_width() -> Iterator[None]:
     """
     settings = torch.backends.mkldnn.matmul
     before = settings.fp32_precision
-    if _is_amd() and not has_matrix_units():
+    if enabled and _is_amd() and not has_matrix_units():
         settings.fp32_precision = "bf16"
     try:
         yield

@@ -1,0 +1,1 @@
+"""Bayesian layers, networks, their initial weights, and predictions."""

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, get_args
+from numbers import Integral
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -104,9 +105,9 @@ class BayesianConv2d(nn.Conv2d):
             )
         super().register_buffer(name, *arguments, **options)
 
-    def _load_from_state_dict(self, *arguments: Any) -> None:
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._loading = True  # by assign=True the weight is another parameter, and so the variance
-        super()._load_from_state_dict(*arguments)
+        super()._load_from_state_dict(*arguments, **options)
         self._loading = False
 
     def __prepare_scriptable__(self) -> None:
@@ -132,11 +133,11 @@ class BayesianConv2d(nn.Conv2d):
             return MultiplicativeKernels(self.weight, F.logsigmoid(self.log_variance))
         return GaussianKernels(self.weight, self.log_variance)
 
-    def forward(self, input: Tensor) -> Tensor:  # the name is that of torch.nn.Conv2d
+    def forward(self, input: Any) -> Tensor:  # the name is that of torch.nn.Conv2d
         """Return a draw of the outputs (n, out, h', w'), or the output of the mean weights."""
         if isinstance(input, torch.fx.Proxy):  # a leaf to every tracer, as torch's own layers are
-            name = input.tracer.path_of_module(self)
-            return input.tracer.create_proxy("call_module", name, (input,), {})
+            tracer: Any = input.tracer
+            return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
         return self._conv_forward(input, self.weight, self.bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -144,7 +145,7 @@ class BayesianConv2d(nn.Conv2d):
         if input.dim() == 3:  # one image (in, h, w)
             return self._conv_forward(input[None], weight, bias)[0]
         if running():
-            return self._predict(input)
+            return self._predict(input)  # pyright: ignore
         return self._outputs(input, Draws(self.sampling, self.generator))
 
     @torch.compiler.disable
@@ -155,8 +156,7 @@ class BayesianConv2d(nn.Conv2d):
         if not draws.sampling:
             return self._convolution(inputs, self.weight, self.bias)
         call, (source, runs) = draws.call(self), source_of(self, draws.generator)
-        variances = draws.kept((call, "variances"), self._variances)
-        mean, deviation = draws.kept(call, lambda: self._moments(inputs, variances), inputs)
+        mean, deviation = draws.kept(call, lambda: self.moments(inputs), inputs)
         shape = mean.shape[1:]
         noise = draws.noise(
             (call, shape), lambda n: _noise((n, *shape), source, runs, mean), len(mean)
@@ -168,24 +168,17 @@ class BayesianConv2d(nn.Conv2d):
 
     def moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the outputs given inputs (n, in, h, w)."""
-        return self._moments(inputs, self._variances())
-
-    def _moments(self, inputs: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
         mean = self._convolution(inputs, self.weight, self.bias)
-        variance = self._convolution(inputs.square(), variances, None)
-        if variance.dtype == torch.float16:  # in which the least variance is 0
-            variance = variance.float()
-        return mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
-
-    def _variances(self) -> Tensor:
-        """Return the weights' variances, in the layout of the weights."""
         variances = self.posterior.variance
         if variances.stride() != self.weight.stride():
             # the outputs' layout follows the weights'; were it not that of the mean, all that
             # follows would be slow
             layout = self.weight.size(), self.weight.stride()
             variances = variances.new_empty_strided(*layout).copy_(variances)
-        return variances
+        variance = self._convolution(inputs.square(), variances, None)
+        if variance.dtype == torch.float16:  # in which the least variance is 0
+            variance = variance.float()
+        return mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
 
 
 def _noise(shape: Sequence[int], source: Source, runs: int, like: Tensor) -> Tensor:
@@ -224,14 +217,14 @@ class CodeConv2d(BayesianConv2d):
 
     @torch.no_grad()
     def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
-        _check_codes(self.kernel_size, prior)
-        self.prior, self.posterior_kind = prior, "codes"
+        vae: Any = _check_codes(self.kernel_size, prior)
+        self.prior, self.posterior_kind = vae, "codes"
         self._move_prior()
-        shape = *self.weight.shape[:2], self.prior.latent
+        shape = *self.weight.shape[:2], vae.latent
         if self.weight.is_meta:
             codes = self.weight.new_empty(shape)
         else:
-            codes = self.prior.encode(self.weight.flatten(0, 1))[0].view(shape)
+            codes = vae.encode(self.weight.flatten(0, 1))[0].view(shape)
         self.codes = nn.Parameter(codes, self.weight.requires_grad)
         self.log_variance = nn.Parameter(torch.full_like(codes, log_variance))
         self.weight.requires_grad_(False)
@@ -248,15 +241,15 @@ class CodeConv2d(BayesianConv2d):
                 "codes does not depend; parametrise its `codes`"
             )
         call, (source, _) = draws.call(self), source_of(self, draws.generator)
-        codes = self.codes
+        codes, vae = self.codes, cast(Any, self.prior)
 
         def kernels() -> Tensor:  # (out, in / groups, k, k)
             if not draws.sampling:
-                return self.prior.kernel_means(codes)
+                return vae.kernel_means(codes)
             noise = draws.noise(
                 call, lambda n: standard_normal((n, *codes.shape[1:]), source, codes), len(codes)
             )
-            return self.prior.kernel_means(self.posterior.at(noise))
+            return vae.kernel_means(self.posterior.at(noise))
 
         weight = draws.kept((call, draws.sample), kernels)
         return self._convolution(inputs, weight, self.bias)
@@ -271,7 +264,7 @@ def _posterior_kind(prior: KernelPrior | None, posterior: str | None) -> str:
     return posterior
 
 
-def _check_codes(kernel_size: tuple[int, ...], prior: KernelPrior | None) -> None:
+def _check_codes(kernel_size: tuple[int, ...], prior: KernelPrior | None) -> KernelPrior:
     if prior is None or prior.kind != "vae":
         found = getattr(prior, "kind", "none")
         raise UserError(f"posterior: codes are of priors of kind vae; found '{found}'")
@@ -279,6 +272,7 @@ def _check_codes(kernel_size: tuple[int, ...], prior: KernelPrior | None) -> Non
     if kernel_size != (size, size):
         wanted = " x ".join(map(str, kernel_size))
         raise UserError(f"prior: expected kernels of {wanted}, found {size} x {size}")
+    return prior
 
 
 def bayesianize(
@@ -350,9 +344,8 @@ def bayesianize(
 
 def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
     if type(layer) is not nn.Conv2d or "forward" in vars(layer):
-        found = (
-            "one with a forward of its own" if type(layer) is nn.Conv2d else type(layer).__name__
-        )
+        forward = " with a forward of its own" if "forward" in vars(layer) else ""
+        found = type(layer).__name__ + forward
         raise UserError(
             f"layer '{name}': expected a torch.nn.Conv2d itself, found {found}; name the layers "
             "that are meant by layers="
@@ -411,13 +404,14 @@ def kl(
         raise UserError(f"reduction: expected sum, layer or kernel; found '{reduction}'")
     if reduction == "kernel" and kernels_per_step is not None:
         raise UserError("kernels_per_step: expected none with reduction 'kernel'")
-    if kernels_per_step is not None and kernels_per_step < 1:
+    wanted = 1 if kernels_per_step is None else kernels_per_step
+    if not isinstance(wanted, Integral) or wanted < 1:
         raise UserError(f"kernels_per_step: expected at least 1 or none, found {kernels_per_step}")
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, layer in layers.items():
         if layer.prior is None:
             raise UserError(f"layer '{name}': expected a prior, found none; set its `prior`")
-        posterior, runs = layer.posterior, layer.runs
+        posterior, runs = cast(Any, layer.posterior), layer.runs
         if posterior.mean.dtype == torch.float16:
             raise UserError(
                 f"layer '{name}': expected weights of at least bfloat16's range, found float16; "
@@ -438,4 +432,4 @@ def kl(
             found[name] = values
         else:
             found[name] = scale * values.view(runs, -1).sum(1).squeeze(0)
-    return sum(found.values()) if reduction == "sum" else found
+    return torch.stack(list(found.values())).sum(0) if reduction == "sum" else found

@@ -1,6 +1,7 @@
 """Initial weights drawn from a prior over kernels, for any net: in place, like `torch.nn.init`."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from dwp.nn.bayesian import CodeConv2d
 from dwp.nn.matching import Priors, match_priors
 from dwp.nn.networks import initialise_xavier
+from dwp.priors.base import KernelPrior
 
 
 @torch.no_grad()
@@ -48,8 +50,8 @@ def from_prior_(
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
         and not isinstance(module, CodeConv2d)
     }
-    for name, of_layer in match_priors(convolutions, prior, layers).items():
-        weight = convolutions[name].weight
+    for name, matched in match_priors(convolutions, prior, layers).items():
+        weight, of_layer = convolutions[name].weight, cast(KernelPrior, matched)
         kernels = of_layer.initial(weight.shape[:2].numel(), generator)  # (out * in, k, k)
         weight.copy_(kernels.view(weight.shape))
     return net

@@ -1,19 +1,19 @@
 """Which prior goes with which convolution of a net."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 
-Priors = KernelPrior | Mapping[str | int, KernelPrior]
+Priors = KernelPrior | Mapping[Any, KernelPrior]
 """A prior for every convolution; or priors by the layer's name, or by the kernel size k."""
 
 
 def match_priors(
-    convolutions: Mapping[str, nn.Module], priors: Priors | None, layers: Iterable[str] | None
+    convolutions: Mapping[str, Any], priors: Priors | None, layers: Iterable[str] | None
 ) -> dict[str, KernelPrior | None]:
     """Return the prior of each chosen convolution, by the layer's name.
 
@@ -27,7 +27,9 @@ def match_priors(
         UserError: `priors` is empty, a name is not one of a convolution, or a chosen convolution
             has no prior over kernels of its size, no weight yet or one computed from others.
     """
-    by_key = priors if isinstance(priors, Mapping) else dict.fromkeys(convolutions, priors)
+    by_key: Mapping[Any, Any] = (
+        priors if isinstance(priors, Mapping) else dict.fromkeys(convolutions, priors)
+    )
     if not by_key and convolutions:
         raise UserError("prior: expected one, or one by layer or by kernel size; found none")
     if layers is None:

@@ -63,7 +63,7 @@ class OneAfterAnother(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (n, R * outputs) for inputs (n, R * c, h, w)."""
-        parts = {}
+        net, parts = self.__dict__["net"], {}
         for name, value in itertools.chain(self.named_parameters(), self.named_buffers()):
             # the batches that batch norm has seen: one number, which the first run counts
             alike = [value, *(value.clone() for _ in range(1, self.runs))]
@@ -72,10 +72,10 @@ class OneAfterAnother(nn.Module):
         def outputs(run: int) -> Tensor:
             own = {name: values[run] for name, values in parts.items()}
             with one_run(run):
-                return functional_call(self.net, own, (inputs.chunk(self.runs, 1)[run],))
+                return functional_call(net, own, (inputs.chunk(self.runs, 1)[run],))
 
         with _lock:
-            self.net.training = self.training
+            net.training = self.training
             first = outputs(0)
             seed = derive_seed(torch.get_rng_state().numpy().tobytes())
             with _seeded(seed, inputs.device):
@@ -140,6 +140,7 @@ def stacks_exactly(nets: Sequence[nn.Module], images: Tensor) -> bool:
 
 @torch.no_grad()
 def _outputs(net: nn.Module, inputs: Tensor, runs: Sequence[int]) -> Tensor:
+    layer: Any
     for layer in net.modules():
         if hasattr(layer, "generator"):
             layer.generator = [make_generator(run, device=str(inputs.device)) for run in runs]
@@ -163,6 +164,7 @@ def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
         side_by_side: whether its layers are to compute with all of them at once.
     """
     runs, merged = len(nets), copy.deepcopy(nets[0])
+    layer: Any
     for name, layer in list(merged.named_modules()):
         if hasattr(layer, "runs"):  # it draws noise
             layer.runs = runs

@@ -1,6 +1,5 @@
 """The Deep Weight Prior: a variational auto-encoder over kernels."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -52,12 +51,12 @@ class KernelVAE(KernelPrior):
             raise UserError(f"a vae prior has kernel size {sizes}; found {kernel_size}")
         self.latent = latent
         self.variance = variance
-        self.encoder, width = _ENCODERS[kernel_size](hidden)
-        self.latent_mean = nn.Conv2d(width, latent, 1)
-        self.latent_variance = nn.Conv2d(width, latent, 1)
-        self.decoder, width = _DECODERS[kernel_size](hidden, latent)
-        self.kernel_mean = nn.Conv2d(width, 1, 1)
-        self.kernel_variance = nn.Conv2d(width, 1, 1) if variance is None else None
+        self.encoder = _ENCODERS[kernel_size](hidden)
+        self.latent_mean = nn.Conv2d(2 * hidden, latent, 1)
+        self.latent_variance = nn.Conv2d(2 * hidden, latent, 1)
+        self.decoder = _DECODERS[kernel_size](hidden, latent)
+        self.kernel_mean = nn.Conv2d(hidden, 1, 1)
+        self.kernel_variance = nn.Conv2d(hidden, 1, 1) if variance is None else None
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -131,13 +130,6 @@ class KernelVAE(KernelPrior):
         with faster(self.frozen):  # the gradients of a trained one may need their own
             return _loss(kernels, noise, self, bound)
 
-    def _loss(self, kernels: Tensor, noise: Tensor, bound: str) -> Tensor:
-        if bound == "importance-weighted":
-            log_weights = self._log_weights(kernels, *self.encode(kernels), noise)  # (n, S)
-            return math.log(noise.shape[1]) - log_weights.logsumexp(1)
-        log_likelihood, kl = self._elbo_terms(kernels, noise)
-        return kl - log_likelihood
-
     def importance_log_prob(
         self, kernels: Tensor, samples: int, generator: torch.Generator
     ) -> Tensor:
@@ -194,7 +186,11 @@ def _run(layers: nn.Sequential, heads: Sequence[nn.Module], maps: Tensor) -> Ten
 @faster_by(frozen.in_parts)
 def _loss(kernels: Tensor, noise: Tensor, prior: KernelVAE, bound: str) -> Tensor:
     """Return `KernelVAE.loss` (n,) of kernels (n, k, k), given the noise (n, S, latent) of z."""
-    return prior._loss(kernels, noise, bound)
+    if bound == "importance-weighted":
+        log_weights = prior._log_weights(kernels, *prior.encode(kernels), noise)  # (n, S)
+        return math.log(noise.shape[1]) - log_weights.logsumexp(1)
+    log_likelihood, kl = prior._elbo_terms(kernels, noise)
+    return kl - log_likelihood
 
 
 @register_kl(GaussianKernels, KernelVAE, "upper bound")
@@ -234,62 +230,32 @@ def _stack(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*(part for layer in layers for part in (layer, nn.ELU())))
 
 
-def _encoder3(h: int) -> tuple[nn.Module, int]:
-    return _stack(nn.Conv2d(1, h, 3), nn.Conv2d(h, 2 * h, 1)), 2 * h
+def _down(before: int, after: int) -> nn.Module:
+    convolution = nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect")
+    return nn.Sequential(convolution, nn.MaxPool2d(2))
 
 
-def _decoder3(h: int, latent: int) -> tuple[nn.Module, int]:
-    return _stack(nn.Conv2d(latent, 2 * h, 1), nn.ConvTranspose2d(2 * h, h, 3)), h
-
-
-def _encoder7(h: int) -> tuple[nn.Module, int]:
-    stack = _stack(nn.Conv2d(1, h, 3), nn.Conv2d(h, 2 * h, 3), nn.Conv2d(2 * h, 2 * h, 3))
-    return stack, 2 * h
-
-
-def _decoder7(h: int, latent: int) -> tuple[nn.Module, int]:
-    up = nn.ConvTranspose2d
-    return _stack(up(latent, 2 * h, 3), up(2 * h, 2 * h, 3), up(2 * h, h, 3)), h
-
-
-def _encoder5(h: int) -> tuple[nn.Module, int]:
-    stack = _stack(
-        nn.Conv2d(1, h, 3, padding=1),
-        nn.Conv2d(h, h, 3, padding=1),
-        nn.Conv2d(h, 2 * h, 3),
-        nn.Conv2d(2 * h, 2 * h, 3),
-    )
-    return stack, 2 * h
-
-
-def _decoder5(h: int, latent: int) -> tuple[nn.Module, int]:
-    stack = _stack(
-        nn.Conv2d(latent, 2 * h, 1),
-        nn.ConvTranspose2d(2 * h, 2 * h, 3),
-        nn.ConvTranspose2d(2 * h, 2 * h, 3),
-        nn.Conv2d(2 * h, h, 1),
-    )
-    return stack, h
-
-
-def _encoder16(h: int) -> tuple[nn.Module, int]:
-    widths = (1, h, 2 * h, 2 * h, 2 * h)
-    blocks = [
-        nn.Sequential(
-            nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect"), nn.MaxPool2d(2)
-        )
-        for before, after in itertools.pairwise(widths)
-    ]
-    return _stack(*blocks), 2 * h
-
-
-def _decoder16(h: int, latent: int) -> tuple[nn.Module, int]:
-    up = nn.ConvTranspose2d
-    stack = _stack(
-        up(latent, 2 * h, 4, 2), up(2 * h, 2 * h, 4, 2, padding=1), up(2 * h, h, 4, 2, padding=1)
-    )
-    return stack, h
-
-
-_ENCODERS = {3: _encoder3, 5: _encoder5, 7: _encoder7, 16: _encoder16}
-_DECODERS = {3: _decoder3, 5: _decoder5, 7: _decoder7, 16: _decoder16}
+_conv, _up = nn.Conv2d, nn.ConvTranspose2d
+# by the kernel size, from the width h; encoders give 2 h maps of one pixel
+_ENCODERS = {
+    3: lambda h: _stack(_conv(1, h, 3), _conv(h, 2 * h, 1)),
+    5: lambda h: _stack(
+        _conv(1, h, 3, padding=1),
+        _conv(h, h, 3, padding=1),
+        _conv(h, 2 * h, 3),
+        _conv(2 * h, 2 * h, 3),
+    ),
+    7: lambda h: _stack(_conv(1, h, 3), _conv(h, 2 * h, 3), _conv(2 * h, 2 * h, 3)),
+    16: lambda h: _stack(*map(_down, (1, h, 2 * h, 2 * h), (h, 2 * h, 2 * h, 2 * h))),
+}
+# from codes of d numbers; decoders give h maps
+_DECODERS = {
+    3: lambda h, d: _stack(_conv(d, 2 * h, 1), _up(2 * h, h, 3)),
+    5: lambda h, d: _stack(
+        _conv(d, 2 * h, 1), _up(2 * h, 2 * h, 3), _up(2 * h, 2 * h, 3), _conv(2 * h, h, 1)
+    ),
+    7: lambda h, d: _stack(_up(d, 2 * h, 3), _up(2 * h, 2 * h, 3), _up(2 * h, h, 3)),
+    16: lambda h, d: _stack(
+        _up(d, 2 * h, 4, 2), _up(2 * h, 2 * h, 4, 2, padding=1), _up(2 * h, h, 4, 2, padding=1)
+    ),
+}

@@ -85,7 +85,9 @@ Range = tuple[Seed, Seed]
 class Settings(BaseModel):
     """A closed group of settings: an unknown name is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def dump(self) -> dict[str, Any]:
         """Return the settings that differ from their defaults, as JSON can hold them."""
@@ -106,36 +108,35 @@ def as_json(settings: Any) -> str:
 class DataFolder(Settings):
     """Where the data sets' files lie."""
 
-    folder: Folder = Field(
-        None, description="folder of the data sets' files; null: `DWP_DATA`, else `data`"
-    )
-    download: bool = Field(False, description="fetch files that are missing")
+    folder: Folder = None
+    """Folder of the data sets' files; null: `DWP_DATA`, else `data`."""
+
+    download: bool = False
+    """Fetch files that are missing."""
 
 
 class DataChoice(Settings):
     """A data set, or a part of one."""
 
-    dataset: Class = Field(
-        description="its name, or `FILE.py:CLASS`, a class of your own as in "
-        "[examples/new_data_set.py](../examples/new_data_set.py)"
-    )
-    classes: Annotated[list[Seed], Different, Field(min_length=2)] | None = Field(
-        None, description="only these classes; the first becomes 0, and so on"
-    )
-    train: Range | None = Field(
-        None, description="`[first, end]`: only these of the training images"
-    )
-    test: Range | None = Field(
-        None,
-        description="`[first, end]`: test on these of the *training* images; needs `train`",
-    )
-    enlarge: Count | None = Field(
-        None,
-        description="add fixed shifted and warped copies of training images up to this number",
-    )
-    label_noise: ShareOrNone = Field(
-        0.0, description="fixed share of the training labels that are redrawn at random"
-    )
+    dataset: Class
+    """Its name, or `FILE.py:CLASS`, a class of your own as in
+    [examples/new_data_set.py](../examples/new_data_set.py).
+    """
+
+    classes: Annotated[list[Seed], Different, Field(min_length=2)] | None = None
+    """Only these classes; the first becomes 0, and so on."""
+
+    train: Range | None = None
+    """`[first, end]`: only these of the training images."""
+
+    test: Range | None = None
+    """`[first, end]`: test on these of the *training* images; needs `train`."""
+
+    enlarge: Count | None = None
+    """Add fixed shifted and warped copies of training images up to this number."""
+
+    label_noise: ShareOrNone = 0.0
+    """Fixed share of the training labels that are redrawn at random."""
 
 
 def _listed(value: Any) -> Any:
@@ -152,31 +153,43 @@ Choice = Annotated[DataChoice, BeforeValidator(_choice)]
 class Data(Settings):
     """The two data sets of a domain."""
 
-    source: Choice = Field(description="kernels are learned from nets trained on this")
-    target: Choice = Field(description="and used for nets trained on a few images of this")
+    source: Choice
+    """Kernels are learned from nets trained on this."""
+
+    target: Choice
+    """And used for nets trained on a few images of this."""
 
 
 class SourceNets(Settings):
     """The nets whose kernels the priors are fitted to."""
 
-    count: Annotated[int, Field(ge=1, le=100_000), NotBool] = Field(
-        100, description="number of nets, one seed each"
-    )
-    runs_per_job: Count = Field(1, description="nets that one job trains")
-    filters: Filters = Field(description="filters of each convolution. Paper: 256, 512 for MNIST")
-    epochs: Count = Field(100, description="passes over the training images")
-    batch_size: Count = Field(256, description="images a step")
-    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
-    l2: NotNegative = Field(
-        0.001,
-        description="times the sum of squares of all convolution weights and biases, added to the "
-        "mean cross-entropy",
-    )
-    precision: Precision = Field(
-        "float32",
-        description="of products: `float32`; `tfloat32` (GPUs); `bfloat16` (CPUs with AVX512-BF16 "
-        "or AMX; elsewhere `float32` is used)",
-    )
+    count: Annotated[int, Field(ge=1, le=100_000), NotBool] = 100
+    """Number of nets, one seed each."""
+
+    runs_per_job: Count = 1
+    """Nets that one job trains."""
+
+    filters: Filters
+    """Filters of each convolution. Paper: 256, 512 for MNIST."""
+
+    epochs: Count = 100
+    """Passes over the training images."""
+
+    batch_size: Count = 256
+    """Images a step."""
+
+    learning_rate: Positive = 0.001
+    """Of Adam, decays linearly to 0."""
+
+    l2: NotNegative = 0.001
+    """Times the sum of squares of all convolution weights and biases, added to the mean
+    cross-entropy.
+    """
+
+    precision: Precision = "float32"
+    """Of products: `float32`; `tfloat32` (GPUs); `bfloat16` (CPUs with AVX512-BF16 or AMX;
+    elsewhere `float32` is used).
+    """
 
 
 class SourceTraining(SourceNets):
@@ -193,15 +206,14 @@ class SourceTraining(SourceNets):
 class LayerKernels(Settings):
     """Which kernels of a layer are kept."""
 
-    threshold: NotNegative | None = Field(
-        None, description="pruning threshold: drop kernels of a smaller Euclidean norm"
-    )
-    quantile: ShareOrNone | None = Field(
-        None, description="or: drop this fraction of the kernels, the smallest"
-    )
-    released: Released | None = Field(
-        None, description="or: take the kernels of this folder of the authors' release"
-    )
+    threshold: NotNegative | None = None
+    """Pruning threshold: drop kernels of a smaller Euclidean norm."""
+
+    quantile: ShareOrNone | None = None
+    """Or: drop this fraction of the kernels, the smallest."""
+
+    released: Released | None = None
+    """Or: take the kernels of this folder of the authors' release."""
 
     @property
     def known(self) -> bool:
@@ -224,11 +236,13 @@ class LayerKernels(Settings):
 class Kernels(Settings):
     """Pruning and splitting of the collected kernels."""
 
-    test_fraction: Share = Field(0.2, description="share of the kept kernels held out for scores")
-    layers: Annotated[dict[Layer, LayerKernels], Field(min_length=1)] = Field(
-        description="by layer: a pruning `threshold`, a `quantile` or a `released` folder; `{}`: "
-        "the layer has no kernels"
-    )
+    test_fraction: Share = 0.2
+    """Share of the kept kernels held out for scores."""
+
+    layers: Annotated[dict[Layer, LayerKernels], Field(min_length=1)]
+    """By layer: a pruning `threshold`, a `quantile` or a `released` folder; `{}`: the layer has
+    no kernels.
+    """
 
 
 class CollectedKernels(LayerKernels):
@@ -240,12 +254,23 @@ class CollectedKernels(LayerKernels):
 class FitTraining(Settings):
     """How a prior that is trained by gradient steps is fitted."""
 
-    epochs: Count = Field(300, description="passes over the kernels")
-    batch_size: Count = Field(128, description="kernels a step")
-    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
-    seed: Seed = Field(0, description="of weights, batches and noise")
-    kernels: Count | None = Field(None, description="fit only this many, drawn at random")
-    precision: Precision = Field("float32", description="of products, as for source nets")
+    epochs: Count = 300
+    """Passes over the kernels."""
+
+    batch_size: Count = 128
+    """Kernels a step."""
+
+    learning_rate: Positive = 0.001
+    """Of Adam, decays linearly to 0."""
+
+    seed: Seed = 0
+    """Of weights, batches and noise."""
+
+    kernels: Count | None = None
+    """Fit only this many, drawn at random."""
+
+    precision: Precision = "float32"
+    """Of products, as for source nets."""
 
 
 Hyperparameter = Number | bool | str
@@ -258,36 +283,34 @@ class PriorSettings(Settings):
         description=f"`{DETERMINISTIC}` (a point estimate), or a kind of prior: "
         + ", ".join(f"`{kind}`" for kind in KINDS)
     )
-    layers: dict[Layer, dict[str, Int | Number]] = Field(
-        {}, description="by layer: the kind's hyperparameters (table below)"
-    )
-    training: dict[Layer, FitTraining] = Field(
-        {}, description="by layer: how a `vae` or a `flow` is trained"
-    )
-    released: dict[Layer, Released] = Field(
-        {}, description="by layer: of a `vae`, take this folder of the authors' release instead"
-    )
-    pretrained: dict[Layer, Name] = Field(
-        {}, description="by layer: take this prior that comes with the package instead"
-    )
-    reconstructed_by: Name | None = Field(
-        None,
-        description="of an `empirical`: a `vae`, whose reconstructions of the kernels are taken",
-    )
-    members: Count = Field(
-        1, description="nets of an ensemble, which differ in initial weights, batches and noise"
-    )
-    l2: NotNegative | None = Field(
-        None, description="of a `deterministic` net: penalty as for the source nets"
-    )
-    penalty: Name | None = Field(
-        None,
-        description="of a `deterministic` net: a prior; 1/n times -log p of all kernels (of a "
-        "`vae` minus its ELBO), in nats, is added to the mean cross-entropy",
-    )
-    dropout: Share | None = Field(
-        None, description="of a `deterministic` net: rate of dropout before the classifier"
-    )
+    layers: dict[Layer, dict[str, Int | Number]] = {}
+    """By layer: the kind's hyperparameters (table below)."""
+
+    training: dict[Layer, FitTraining] = {}
+    """By layer: how a `vae` or a `flow` is trained."""
+
+    released: dict[Layer, Released] = {}
+    """By layer: of a `vae`, take this folder of the authors' release instead."""
+
+    pretrained: dict[Layer, Name] = {}
+    """By layer: take this prior that comes with the package instead."""
+
+    reconstructed_by: Name | None = None
+    """Of an `empirical`: a `vae`, whose reconstructions of the kernels are taken."""
+
+    members: Count = 1
+    """Nets of an ensemble, which differ in initial weights, batches and noise."""
+
+    l2: NotNegative | None = None
+    """Of a `deterministic` net: penalty as for the source nets."""
+
+    penalty: Name | None = None
+    """Of a `deterministic` net: a prior; 1/n times -log p of all kernels (of a `vae` minus its
+    ELBO), in nats, is added to the mean cross-entropy.
+    """
+
+    dropout: Share | None = None
+    """Of a `deterministic` net: rate of dropout before the classifier."""
 
     @property
     def deterministic(self) -> bool:
@@ -316,57 +339,69 @@ class PriorFit(Settings):
 class NetSettings(Settings):
     """How one target net is trained and tested."""
 
-    filters: Filters = Field(description="filters of each convolution. Paper: 32, 128 for MNIST")
-    bayesian_layers: Annotated[list[Layer], Different, Field(min_length=1)] | None = Field(
-        None, description="layers with a posterior; null: all. The others are point estimates"
-    )
-    posterior: Literal["weights", "codes"] = Field(
-        "weights",
-        description="`weights`, or `codes`: Gaussian over a latent code of every kernel (VAE "
-        "priors only)",
-    )
-    epochs: Count = Field(10_000, description="one step each while n is at most `batch_size`")
-    batch_size: Count = Field(256, description="images a step")
-    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
-    shift: NotNegative = Field(
-        0.0, description="random shifts of training images: standard deviation in pixels"
-    )
-    warp: NotNegative = Field(
-        0.0, description="random linear maps of training images: standard deviation of entries"
-    )
-    log_variance: Number = Field(
-        -10.0, description="start of the posterior's log-variance, or of the logit of alpha"
-    )
-    kernels_per_step: Annotated[Count | None, BeforeValidator(_null)] = Field(
-        None,
-        description="kernels of a layer that a step's KL is estimated from, without bias; null: "
-        "all",
-    )
-    precision: Precision = Field("float32", description="of the products in a VAE prior's KL")
-    kl_temperature: Positive = Field(
-        1.0, description="factor of the KL in the loss; reported KLs and ELBOs are those at 1"
-    )
-    kl_estimator: Literal["exact", "monte-carlo"] = Field(
-        "exact", description="of a KL with a closed form, in training"
-    )
-    kl_bound: Literal["elbo", "importance-weighted"] = Field(
-        "elbo", description="of the KL from a `vae`"
-    )
-    latent_samples: Count = Field(1, description="draws of z in that bound")
-    test_precision: Precision = Field("float32", description="of the products of predictions")
-    samples: Count = Field(10, description="weight samples of the ensemble")
-    validation: Count = Field(
-        1000, description="training images that no subset contains. Paper: unknown"
-    )
-    evaluate_every: Count = Field(
-        100, description="epochs from one evaluation on the validation images to the next"
-    )
+    filters: Filters
+    """Filters of each convolution. Paper: 32, 128 for MNIST."""
+
+    bayesian_layers: Annotated[list[Layer], Different, Field(min_length=1)] | None = None
+    """Layers with a posterior; null: all. The others are point estimates."""
+
+    posterior: Literal["weights", "codes"] = "weights"
+    """`weights`, or `codes`: Gaussian over a latent code of every kernel (VAE priors only)."""
+
+    epochs: Count = 10_000
+    """One step each while n is at most `batch_size`."""
+
+    batch_size: Count = 256
+    """Images a step."""
+
+    learning_rate: Positive = 0.001
+    """Of Adam, decays linearly to 0."""
+
+    shift: NotNegative = 0.0
+    """Random shifts of training images: standard deviation in pixels."""
+
+    warp: NotNegative = 0.0
+    """Random linear maps of training images: standard deviation of entries."""
+
+    log_variance: Number = -10.0
+    """Start of the posterior's log-variance, or of the logit of alpha."""
+
+    kernels_per_step: Annotated[Count | None, BeforeValidator(_null)] = None
+    """Kernels of a layer that a step's KL is estimated from, without bias; null: all."""
+
+    precision: Precision = "float32"
+    """Of the products in a VAE prior's KL."""
+
+    kl_temperature: Positive = 1.0
+    """Factor of the KL in the loss; reported KLs and ELBOs are those at 1."""
+
+    kl_estimator: Literal["exact", "monte-carlo"] = "exact"
+    """Of a KL with a closed form, in training."""
+
+    kl_bound: Literal["elbo", "importance-weighted"] = "elbo"
+    """Of the KL from a `vae`."""
+
+    latent_samples: Count = 1
+    """Draws of z in that bound."""
+
+    test_precision: Precision = "float32"
+    """Of the products of predictions."""
+
+    samples: Count = 10
+    """Weight samples of the ensemble."""
+
+    validation: Count = 1000
+    """Training images that no subset contains. Paper: unknown."""
+
+    evaluate_every: Count = 100
+    """Epochs from one evaluation on the validation images to the next."""
 
 
 class RunSettings(NetSettings):
     """Settings of one run: those of the net, its network and those of its prior's section."""
 
     network: Class
+    samples: Seed = 10
     l2: NotNegative = 0.0
     members: Count = 1
     dropout: Share | None = None
@@ -385,25 +420,30 @@ class TestSettings(Settings):
 class Classification(NetSettings):
     """Few-shot classification: every prior with every initialisation, size, split and seed."""
 
-    runs_per_job: Count = Field(
-        1, description="splits and seeds of one cell (prior, init, variant, n) that one job trains"
-    )
-    priors: Names = Field(description="the first is the one the others are tested against")
+    runs_per_job: Count = 1
+    """Splits and seeds of one cell (prior, init, variant, n) that one job trains."""
+
+    priors: Names
+    """The first is the one the others are tested against."""
+
     inits: Names = Field(description=f"priors to draw the first weights from, or `{XAVIER}`")
-    train_sizes: Counts = Field(
-        description="training examples, stratified; smaller subsets are part of larger ones"
-    )
-    splits: Seeds = Field(description="seeds of the subsets. Paper: 0 to 9")
-    seeds: Seeds = Field([0], description="seeds of weights, batches and noise")
-    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        {}, description="values of settings to compare, by the setting's name (see below)"
-    )
-    tune: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        {}, description="values of settings to choose among, by the setting's name (see below)"
-    )
-    tune_by: Literal["validation_nll", "validation_accuracy"] = Field(
-        "validation_nll", description="metric by which tuned settings are chosen"
-    )
+    train_sizes: Counts
+    """Training examples, stratified; smaller subsets are part of larger ones."""
+
+    splits: Seeds
+    """Seeds of the subsets. Paper: 0 to 9."""
+
+    seeds: Seeds = [0]
+    """Seeds of weights, batches and noise."""
+
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """Values of settings to compare, by the setting's name (see below)."""
+
+    tune: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """Values of settings to choose among, by the setting's name (see below)."""
+
+    tune_by: Literal["validation_nll", "validation_accuracy"] = "validation_nll"
+    """Metric by which tuned settings are chosen."""
 
     @property
     def listed(self) -> dict[str, list[Any]]:
@@ -435,16 +475,29 @@ class Classification(NetSettings):
 class Features(Settings):
     """Random features: convolutions stay as initialised, the classifier is trained."""
 
-    runs_per_job: Count = Field(1, description="seeds of one init and scale that one job trains")
-    filters: Filters = Field(description="at scale 1. Paper: those of the source nets")
-    scales: Annotated[list[Scale], Different, Field(min_length=1)] = Field(
-        description="factors of the numbers of filters, as fractions or numbers. Paper: 1/16 to 1"
-    )
-    inits: Names = Field(description="as for the classification")
-    seeds: Seeds = Field(description="of weights and batches")
-    epochs: Count = Field(description="passes over the target training set. Paper: unknown")
-    batch_size: Count = Field(256, description="images a step. Paper: unknown")
-    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
+    runs_per_job: Count = 1
+    """Seeds of one init and scale that one job trains."""
+
+    filters: Filters
+    """At scale 1. Paper: those of the source nets."""
+
+    scales: Annotated[list[Scale], Different, Field(min_length=1)]
+    """Factors of the numbers of filters, as fractions or numbers. Paper: 1/16 to 1."""
+
+    inits: Names
+    """As for the classification."""
+
+    seeds: Seeds
+    """Of weights and batches."""
+
+    epochs: Count
+    """Passes over the target training set. Paper: unknown."""
+
+    batch_size: Count = 256
+    """Images a step. Paper: unknown."""
+
+    learning_rate: Positive = 0.001
+    """Of Adam, decays linearly to 0."""
 
 
 class FeatureTraining(Settings):
@@ -460,84 +513,116 @@ class FeatureTraining(Settings):
 class ConvergenceTraining(Settings):
     """How one net of a convergence experiment is trained."""
 
-    kind: Literal["classifier", "image-vae"] = Field(
-        description="`classifier`: the domain's network, test accuracy; `image-vae`: a VAE of "
-        "28 x 28 grey images, its variational lower bound in nats an image"
-    )
-    filters: Filters = Field(description="of the convolutions; of an image VAE's encoder")
-    latent: Count | None = Field(None, description="of an image VAE: dimensions of its code")
-    steps: Count = Field(description="of training. Paper: 300 and 1000")
-    batch_size: Count = Field(256, description="images a step. Paper: unknown")
-    learning_rate: Positive = Field(0.001, description="of Adam, decays linearly to 0")
-    evaluate_every: Count = Field(description="steps from one test evaluation to the next")
-    sample_steps: list[Seed] | None = Field(
-        None, description="of an image VAE: evaluation steps at which images are decoded"
-    )
-    network: Class | None = Field(None, description="set by the domain; leave it out")
+    kind: Literal["classifier", "image-vae"]
+    """`classifier`: the domain's network, test accuracy; `image-vae`: a VAE of 28 x 28 grey
+    images, its variational lower bound in nats an image.
+    """
+
+    filters: Filters
+    """Of the convolutions; of an image VAE's encoder."""
+
+    latent: Count | None = None
+    """Of an image VAE: dimensions of its code."""
+
+    steps: Count
+    """Of training. Paper: 300 and 1000."""
+
+    batch_size: Count = 256
+    """Images a step. Paper: unknown."""
+
+    learning_rate: Positive = 0.001
+    """Of Adam, decays linearly to 0."""
+
+    evaluate_every: Count
+    """Steps from one test evaluation to the next."""
+
+    sample_steps: list[Seed] | None = None
+    """Of an image VAE: evaluation steps at which images are decoded."""
+
+    network: Class | None = None
+    """Set by the domain; leave it out."""
 
 
 class Convergence(ConvergenceTraining):
     """One convergence experiment: whole nets trained from each initialisation."""
 
-    runs_per_job: Count = Field(1, description="seeds of one init that one job trains")
-    inits: Names = Field(description="as for the classification")
-    seeds: Seeds = Field(description="of weights, batches and noise")
-    levels: Annotated[list[Number], Different, Field(min_length=1)] = Field(
-        description="accuracies or bounds: the table has the steps at which they are first reached"
-    )
+    runs_per_job: Count = 1
+    """Seeds of one init that one job trains."""
+
+    inits: Names
+    """As for the classification."""
+
+    seeds: Seeds
+    """Of weights, batches and noise."""
+
+    levels: Annotated[list[Number], Different, Field(min_length=1)]
+    """Accuracies or bounds: the table has the steps at which they are first reached."""
 
 
 class Domain(Settings):
     """One source, one target and the experiments on them."""
 
-    data: Data = Field(description="source and target")
+    data: Data
+    """Source and target."""
+
     network: Class = Field(
         description="architecture of source and target nets: "
         + ", ".join(f"`{name}`" for name in NETWORKS)
         + ", or `FILE.py:CLASS` as in [examples/new_network.py](../examples/new_network.py)"
     )
-    source_nets: SourceNets | None = Field(None, description="absent: no source nets of our own")
-    kernels: Kernels = Field(description="pruning and splitting of the collected kernels")
-    priors: Annotated[dict[Name, PriorSettings], Field(min_length=1)] = Field(
-        description="priors by name"
-    )
-    importance_samples: Count = Field(1000, description="draws of z for a VAE's log p(w)")
-    classification: Classification = Field(description="few-shot classification")
-    features: Features | None = Field(None, description="random features; absent: not run")
-    convergence: dict[Name, Convergence] = Field({}, description="convergence experiments by name")
+    source_nets: SourceNets | None = None
+    """Absent: no source nets of our own."""
+
+    kernels: Kernels
+    """Pruning and splitting of the collected kernels."""
+
+    priors: Annotated[dict[Name, PriorSettings], Field(min_length=1)]
+    """Priors by name."""
+
+    importance_samples: Count = 1000
+    """Draws of z for a VAE's log p(w)."""
+
+    classification: Classification
+    """Few-shot classification."""
+
+    features: Features | None = None
+    """Random features; absent: not run."""
+
+    convergence: dict[Name, Convergence] = {}
+    """Convergence experiments by name."""
 
 
 class Config(Settings):
     """A study."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)] = Field(
-        description="results go to `results/<name>/`, logs to `logs/<name>/`"
-    )
-    release: Folder = Field(
-        None,
-        description="folder of the authors' release (`data/fconv` of "
-        "github.com/SamsungLabs/deep-weight-prior); null: `DWP_RELEASE`",
-    )
-    data: DataFolder = Field(DataFolder(), description="where the data sets' files lie")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "cpu", description="where nets are trained; see [docs/gpu.md](../docs/gpu.md)"
-    )
-    checkpoint_minutes: NotNegative = Field(
-        5.0, description="time from one checkpoint of a training to the next"
-    )
-    longest_job_minutes: Count = Field(
-        1440, description="the most time that a job asks a cluster for"
-    )
-    tensorboard: bool = Field(
-        False,
-        description="write event files to `logs/<name>/tensorboard/` as well; needs the package",
-    )
-    only: Annotated[Names | None, BeforeValidator(_listed)] = Field(
-        None, description="run only these domains, a list or a single name"
-    )
-    domains: Annotated[dict[Name, Domain], Field(min_length=1)] = Field(
-        description="studies by name, each with the sections below"
-    )
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
+    """Results go to `results/<name>/`, logs to `logs/<name>/`."""
+
+    release: Folder = None
+    """Folder of the authors' release (`data/fconv` of
+    github.com/SamsungLabs/deep-weight-prior); null: `DWP_RELEASE`.
+    """
+
+    data: DataFolder = DataFolder()
+    """Where the data sets' files lie."""
+
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """Where nets are trained; see [docs/gpu.md](../docs/gpu.md)."""
+
+    checkpoint_minutes: NotNegative = 5.0
+    """Time from one checkpoint of a training to the next."""
+
+    longest_job_minutes: Count = 1440
+    """The most time that a job asks a cluster for."""
+
+    tensorboard: bool = False
+    """Write event files to `logs/<name>/tensorboard/` as well; needs the package."""
+
+    only: Annotated[Names | None, BeforeValidator(_listed)] = None
+    """Run only these domains, a list or a single name."""
+
+    domains: Annotated[dict[Name, Domain], Field(min_length=1)]
+    """Studies by name, each with the sections below."""
 
 
 def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:

@@ -1,6 +1,6 @@
 """Training a net on few examples under a prior over its kernels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -50,12 +50,14 @@ def _build_member(
     settings: RunSettings,
     classes: int,
     priors: Mapping[str, KernelPrior] | None,
-    initialise: Callable[[nn.Module], object] = lambda net: None,
+    init: Mapping[str, KernelPrior] | None = None,
+    start: torch.Generator | None = None,
 ) -> nn.Module:
     net = build_network(settings.network, filters=settings.filters, classes=classes)
     if settings.dropout is not None:
         net.classifier = nn.Sequential(Dropout(settings.dropout), net.classifier)
-    initialise(net)
+    if start is not None:
+        initialise(net, init, start)
     if priors is not None:
         codes = "codes" if settings.posterior == "codes" else None
         layers = settings.bayesian_layers  # None: those that have priors
@@ -182,9 +184,7 @@ def train_classifiers(
     for place in places:
         start = generator("classification", "initial", *place)
         seed_globally("classification", *place)
-        net = _build_member(
-            settings, target.classes, priors, lambda net, start=start: initialise(net, init, start)
-        )
+        net = _build_member(settings, target.classes, priors, init, start)
         nets.append(net.to(device, memory_format=torch.channels_last))
         chosen, held_out = few_shot_subset(target.train_targets, n, place[0], settings.validation)
         images.append(to_unit(target.train_images[chosen]))
@@ -207,16 +207,17 @@ def train_classifiers(
     for layer in stacked.modules():
         if isinstance(layer, (BayesianConv2d, Dropout)):
             layer.generator = noise
-    net_numbers = torch.arange(len(nets), device=device)[:, None]
+    numbers = torch.arange(len(nets), device=device)[:, None]
+    shift, warp = settings.shift, settings.warp
+    how = {"kernels_per_step": settings.kernels_per_step, "precision": settings.precision}
+    how["estimation"] = estimation_of(settings)
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = net_numbers, batch
+        chosen = numbers, batch
         seen = images[chosen]  # (R, batch, c, h, w)
-        if settings.shift or settings.warp:
-            widths = {"shift": settings.shift, "warp": settings.warp}
-            seen = distort(seen.flatten(0, 1), noise, **widths).view_as(seen)
-        seen = seen[..., :height, :width]
-        inputs = seen.transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
+        if shift or warp:
+            seen = distort(seen.flatten(0, 1), noise, shift=shift, warp=warp).view_as(seen)
+        inputs = seen[..., :height, :width].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
         logits = stacked(inputs.to(memory_format=torch.channels_last))
         logits = logits.unflatten(1, (len(nets), -1)).transpose(0, 1)  # (R, batch, classes)
         if priors is None:
@@ -227,14 +228,7 @@ def train_classifiers(
             minus_log = prior_penalty(stacked, penalty, noise, settings.precision, len(nets))
             scalars = {"train_nll": data.detach(), "penalty": minus_log.detach()}
             return loss + minus_log / n, scalars
-        terms = kl(
-            stacked,
-            noise,
-            reduction="layer",
-            kernels_per_step=settings.kernels_per_step,
-            precision=settings.precision,
-            estimation=estimation_of(settings),
-        )
+        terms = kl(stacked, noise, reduction="layer", **how)
         temperature = settings.kl_temperature
         loss, data = bayesian_objective(logits, targets[chosen], n, terms, temperature)
         scalars = {f"kl_{name}": value.detach() for name, value in terms.items()}
@@ -254,14 +248,12 @@ def train_classifiers(
             members=members,
             precision=settings.test_precision,
         ).mean(0)
-        return [
-            {
-                "validation_accuracy": float((probabilities.argmax(1) == truth).float().mean()),
-                "validation_nll": float(F.nll_loss(probabilities.clamp_min(_FLOOR).log(), truth)),
-            }
-            for probabilities in predictions.chunk(len(runs), 1)
-            for _ in range(members)
-        ]
+        found = []
+        for one in predictions.chunk(len(runs), 1):
+            values = {"validation_accuracy": float((one.argmax(1) == truth).float().mean())}
+            values["validation_nll"] = float(F.nll_loss(one.clamp_min(_FLOOR).log(), truth))
+            found += members * [values]
+        return found
 
     schedule = by_epochs(settings, n, settings.evaluate_every)
     whole = "float32" if settings.precision == "float32" else "tfloat32"

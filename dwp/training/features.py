@@ -21,14 +21,6 @@ from dwp.training.loop import by_epochs, optimise
 _MOST_FEATURES = 2**32  # bytes of features to keep; more are computed again at every step
 
 
-def freeze_convolutions(net: nn.Module) -> nn.Module:
-    """Exclude weights and biases of all convolutions from training, in place; return the net."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            module.requires_grad_(False)
-    return net
-
-
 def trained_state(net: nn.Module) -> dict[str, Tensor]:
     """Return the state of a net but for its frozen parameters."""
     frozen = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
@@ -73,7 +65,9 @@ def train_on_features(
     seed_globally("features", seed)
     net = build_network(settings.network, filters=filters, classes=data.classes)
     initialise(net, init, generator("features", "initial", seed))
-    freeze_convolutions(net).to(device, memory_format=torch.channels_last)
+    for layer in [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]:
+        layer.requires_grad_(False)
+    net.to(device, memory_format=torch.channels_last)
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     images = visible(net, images)
     tests = tests[..., : images.shape[2], : images.shape[3]]

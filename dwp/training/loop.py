@@ -151,19 +151,15 @@ def optimise(
     identity = {"run": identity, "torch": torch.__version__, "device": device.type}
     first, records = 0, [[] for _ in seeds]
     if checkpoint is not None and Path(checkpoint).exists():
-        first, records = _resume(checkpoint, identity, label, model, optimiser, noise) or (
-            first,
-            records,
-        )
+        found = _resume(checkpoint, identity, label, model, optimiser, noise)
+        first, records = found or (first, records)
     failed = {run for run, own in enumerate(records) if has_failed(own)}
     saved = time.monotonic()
     indices = (batches(n, batch_size, steps, *seed, start=first) for seed in seeds)
     watched = Watched(zip(*indices, strict=True), label, first, steps, names)
 
     def keep(done: int, found: Sequence[Mapping[str, float]]) -> None:
-        found = [
-            dict.fromkeys(one, math.nan) if run in failed else one for run, one in enumerate(found)
-        ]
+        found = [dict.fromkeys(x, math.nan) if r in failed else x for r, x in enumerate(found)]
         for own, one in zip(records, found, strict=True):
             own.append({"step": done, **one})
         watched.record(done, found)
@@ -193,23 +189,24 @@ def optimise(
                     fail(run, done, loss, scalars)
         if record:
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
-            runs = range(len(records))
-            keep(done, [{name: of[run] for name, of in values.items()} for run in runs])
+            keep(done, [{k: own[run] for k, own in values.items()} for run in range(len(seeds))])
         evaluated = evaluate_every and (done % evaluate_every == 0 or done == steps)
         if evaluate is not None and evaluated:
             seed_globally(*seeds[0], "evaluation", step)
             keep(done, evaluate(done))
         if len(failed) == len(seeds) and (evaluated or evaluate is None):
             break
+        if done == steps:
+            continue
         now = time.monotonic()
         late = deadline is not None and now > deadline
-        if checkpoint is not None and (late or now - saved > checkpoint_seconds) and done < steps:
+        if checkpoint is not None and (late or now - saved > checkpoint_seconds):
             # as text, because settings are saved with sorted keys: columns would change order
             settings = {"identity": identity, "done": done, "records": json.dumps(records)}
             tensors = _state(model, optimiser, noise)
             save_tensors(checkpoint, tensors, kind="checkpoint", settings=settings)
             saved = time.monotonic()
-        if late and done < steps:
+        if late:
             raise OutOfTime(f"{label}: stopped at its deadline after {done} of {steps} steps")
     return records
 
