@@ -65,12 +65,12 @@ rule classifiers:
             "train_classifiers", *study.run_classes(w.domain, w.prior, w.init)
         ),
     shell:
-        RUN + "/train_classifiers.py --data {input.target} --source {input.source}"
+        '"$DWP_RUN" train_classifiers --data {input.target} --source {input.source}'
         " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
         " --settings {params.settings:q} --code {params.code}"
         " --columns {params.columns:q} --runs {params.runs:q} {params.tolerant}"
         " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
-        " " + TRAINING + " 2>&1 | tee {log}"
+        " $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule classification_tables:
@@ -86,7 +86,7 @@ rule classification_tables:
         variants=lambda w: as_json(study.rows(w.domain)),
         code=study.code("tabulate_runs"),
     shell:
-        RUN + "/tabulate_runs.py --metrics {input.metrics} --history {input.history}"
+        '"$DWP_RUN" tabulate_runs --metrics {input.metrics} --history {input.history}'
         " --variants {params.variants:q} --outputs {output} 2>&1 | tee {log}"
 
 
@@ -112,13 +112,13 @@ rule classification_summary:
         tune_by=lambda w: study.domains[w.domain].classification.tune_by,
         code=study.code("summarise_runs"),
     shell:
-        RUN + "/summarise_runs.py --runs {input}"
+        '"$DWP_RUN" summarise_runs --runs {input}'
         " --domain {wildcards.domain} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text[0]}"
-        + PAPERS
-        + " 2>&1 | tee {log}"
+        ' --paper "$DWP_PAPER"/paper_classification.csv "$DWP_PAPER"/paper_shapes.csv'
+        " 2>&1 | tee {log}"
 
 
 rule factorial:
@@ -151,7 +151,7 @@ rule factorial:
         tune_by=lambda w: study.domains[w.domain].classification.tune_by,
         code=study.code("summarise_factorial"),
     shell:
-        RUN + "/summarise_factorial.py --runs {input}"
+        '"$DWP_RUN" summarise_factorial --runs {input}'
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --full {params.full:q} --reference {params.reference:q}"
         " --cells {output.cells} --parts {output.effects}"
@@ -173,11 +173,11 @@ rule fewshot_figures:
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
-        RUN + "/plot_runs.py --summary {input}"
+        '"$DWP_RUN" plot_runs --summary {input}'
         " --domain {wildcards.domain} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output}"
-        + PAPERS
-        + " 2>&1 | tee {log}"
+        ' --paper "$DWP_PAPER"/paper_classification.csv "$DWP_PAPER"/paper_shapes.csv'
+        " 2>&1 | tee {log}"
 
 
 rule steps_figures:
@@ -196,5 +196,5 @@ rule steps_figures:
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
-        RUN + "/plot_runs.py --summary {input.summary} --history {input.history}"
+        '"$DWP_RUN" plot_runs --summary {input.summary} --history {input.history}'
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output} 2>&1 | tee {log}"
