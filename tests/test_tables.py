@@ -84,8 +84,9 @@ def study(tmp_path_factory):
             )
             batches[write(f"{path}.csv", f"{columns} metric value", metrics)] = None
             histories[write(f"{path}-h.csv", f"{columns} step metric value", history)] = None
-    run("tabulate_runs", runs=[*batches], variants=variants, output=folder / "runs.csv")
-    run("tabulate_runs", runs=[*histories], variants=variants, output=folder / "history.csv")
+    outputs = [folder / "runs.csv", folder / "history.csv"]
+    batches = {"metrics": [*batches], "history": [*histories]}
+    run("tabulate_runs", **batches, variants=variants, outputs=outputs)
     run(
         "summarise_runs",
         runs=folder / "runs.csv",
@@ -273,14 +274,14 @@ def test_a_layer_and_its_priors(tmp_path):
 
 def test_the_table_of_scores(tmp_path):
     number = {"mean": 1.0, "standard_error": 0.1}
+    quantiles = {"median": 0.5, "decile": 0.25}
     for prior, log_prob in (("flow", 2.0), ("dwp", 3.0)):
         score = dict.fromkeys(("elbo", "log_likelihood", "kl"), number) | {"n": 15}
         score["log_prob"] = {"mean": log_prob, "standard_error": 0.1, "estimator": "exact"}
         score |= {"at_zero": 0.0, "at_initial": 1.0}
-        quantiles = {"median": 0.5, "decile": 0.25}
         score |= {"nearest_sample": quantiles, "nearest_test": quantiles}
-        write_json(tmp_path / prior / "conv1.json", score)
-    scores = [tmp_path / prior / "conv1.json" for prior in ("flow", "dwp")]
+        write_json(tmp_path / f"{prior}.json", {"conv1": score})
+    scores = [f"{prior}={tmp_path / prior}.json" for prior in ("flow", "dwp")]
     run("tabulate_priors", scores=scores, domain="demo", output=tmp_path / "priors.csv")
     table = read_csv(tmp_path / "priors.csv")
     columns = "layer prior n log_prob log_prob_error nearest_sample_decile"
