@@ -173,8 +173,7 @@ rule fewshot_figures:
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
-        RUN + "/plot_runs.py --summary {input}"
-        " --domain {wildcards.domain} --dataset {params.dataset}"
+        RUN + "/plot_runs.py --summary {input} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output}"
         + PAPERS
         + " 2>&1 | tee {log}"
