@@ -18,9 +18,8 @@ from PIL import Image
 from dwp.errors import UserError
 from dwp.evaluation.factorial import METRICS
 from dwp.plots import kernels as tiles
-from dwp.plots.curves import against_steps, curves, kl_against_width
+from dwp.plots.curves import curves, fewshot, kl_against_width
 from dwp.plots.factorial import factorial_figure
-from dwp.plots.fewshot import fewshot
 from dwp.plots.style import DOUBLE_COLUMN, SINGLE_COLUMN, in_order, look, metric_label, save
 
 PRIORS = ["dwp", "log-uniform", "standard-normal", "deterministic", "deep-ensemble", "flow"]
@@ -59,6 +58,22 @@ def history(splits=(0, 1)):
     return table("prior init n split seed step metric value", rows)
 
 
+def against_steps(table):
+    return curves(table, ["validation_nll"], "step", "prior", over="split", panels=["init"])
+
+
+def rotated():
+    """Priors at test images that are rotated: the accuracy falls, NLL and ECE rise."""
+    rows = [
+        ("mnist", prior, "dwp", 50, split, 0, angle, metric, start + slope * angle + 0.02 * split)
+        for (k, prior), split, angle in product(enumerate(PRIORS), (0, 1), range(0, 91, 15))
+        for metric, start, slope in zip(
+            METRICS, (0.9, 0.5, 0.1), (-0.008 + 0.001 * k, 0.03, 0.004), strict=True
+        )
+    ]
+    return table("domain prior init n split seed angle metric value", rows)
+
+
 def varied(own):
     """The table once for each of six variants, each a tenth above the one before."""
     parts = [
@@ -86,7 +101,7 @@ def paper(**columns):
     return pd.DataFrame({"dataset": "mnist", "prior": "dwp", "num_examples": 50, **columns})
 
 
-PAPER = paper(dataset=["mnist"] * 2 + ["x"], num_examples=[50, 500, 50], accuracy=[0.8, 0.9, 0.2])
+PAPER = paper(num_examples=[50, 500], accuracy=[0.8, 0.9])
 
 
 def random(*shape):
@@ -104,19 +119,20 @@ def kl_table():
 
 
 def figures():
-    scales = from_inits("scale", SCALES), "test_accuracy", "scale", authors("scale", SCALES)
+    theirs = authors("scale", SCALES)
     kernels, grid, codes = random(40, 5, 5) - 0.5, random(3, 3, 5, 5), 4 * random(9, 3) - 2
     return {
         "fewshot": fewshot(summary(), "ensemble_accuracy", PAPER),
         "two": fewshot(summary(INITS), "ensemble_accuracy"),
         "varied": fewshot(varied(summary()), "ensemble_accuracy", PAPER, VARIED),
         "factorial": factorial_figure(cells()),
-        "history": against_steps(history(), "validation_nll"),
-        "steps": curves(from_inits("step", STEPS), "test_accuracy", "step"),
-        "scales": curves(*scales),
+        "history": against_steps(history()),
+        "steps": curves(from_inits("step", STEPS), ["test_accuracy"], "step"),
+        "scales": curves(from_inits("scale", SCALES), ["test_accuracy"], "scale", paper=theirs),
+        "angles": curves(rotated(), METRICS, "angle", "prior", over="split"),
         "images": tiles.images_by_step(dict.fromkeys(INITS, random(3, 8, 28, 28)), [0, 20, 1000]),
         "kernels": tiles.kernels_and_samples(kernels, {"dwp": kernels}),
-        "latent": tiles.latent_space(grid, 2, codes[:, :2]),
+        "latent": tiles.latent_space(grid, (-2, 0, 2), codes[:, :2]),
         "traversal": tiles.latent_traversal(grid, (-2, 0, 2), codes),
         "reconstructions": tiles.reconstruction_pairs(kernels, kernels, 0.08811, 0.2114),
         "kl": kl_against_width(kl_table()),
@@ -269,7 +285,7 @@ def test_fewshot_shifts_priors_apart_but_not_across(drawn):
 
 def test_variants_have_their_own_panels_in_the_order_of_the_config(drawn):
     panels = drawn["varied"].axes
-    assert [panel.get_title().splitlines()[1:] for panel in panels] == LABELS
+    assert [panel.get_title().splitlines()[:-1] for panel in panels] == LABELS
     means = [panel.containers[0].lines[0].get_ydata()[0] for panel in panels]
     np.testing.assert_allclose(means, 0.8 * (1 + np.arange(6) / 10))
     assert [panel.get_ylabel() != "" for panel in panels] == [True, False, False] * 2
@@ -280,7 +296,7 @@ def test_fewshot_draws_the_authors_numbers_in_the_panels_that_they_hold_for(draw
         hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
         return [value for line in hollow for value in line.get_ydata()]
 
-    assert theirs(drawn["fewshot"].axes[0]) == [0.8]  # neither n = 500 nor the other data set
+    assert theirs(drawn["fewshot"].axes[0]) == [0.8]  # without n = 500
     precision, init = ["bfloat16", "float32"] * 2, ["dwp", "dwp", "xavier", "xavier"]
     numbers = paper(precision=precision, init=init, accuracy=[0.1, 0.2, 0.3, 0.4])
     figure = fewshot(varied(summary(INITS)), "ensemble_accuracy", numbers, VARIED)
@@ -310,7 +326,7 @@ def test_figures_refuse_to_mix_up():
     with pytest.raises(UserError, match="domain"):
         fewshot(both, "ensemble_accuracy")
     with pytest.raises(UserError, match="'n'"):
-        against_steps(pd.concat([history(), history().assign(n=100)]), "validation_nll")
+        against_steps(pd.concat([history(), history().assign(n=100)]))
 
 
 def test_the_crossed_study_is_one_row_of_panels_a_line_for_each_prior_and_init(drawn):
@@ -335,7 +351,7 @@ def test_history_is_the_mean_with_a_band(drawn):
     np.testing.assert_allclose(panel.lines[0].get_ydata(), 2 / (1 + np.array(STEPS)) + 0.05)
     assert top(panel.collections[0]) == pytest.approx(2.05 + 0.1 / np.sqrt(2))
     assert look("dwp").colour in colours(panel.lines)
-    figure = against_steps(history(splits=(0,)), "validation_nll")
+    figure = against_steps(history(splits=(0,)))
     assert not any(band.get_paths() for band in figure.axes[0].collections)
 
 
@@ -368,8 +384,8 @@ def test_kl_curves_are_in_order_of_the_deviation_in_both_panels(drawn):
 def test_mosaic_lays_out_and_scales_tiles():
     grid = np.zeros((1, 2, 2, 2))
     grid[0, 0, 0, 1], grid[0, 1, 0, 0] = -2.0, 4.0
-    for scale, expected in (("tile", -1.0), ("block", -0.5)):
-        left, right = np.split(tiles.mosaic(grid, scale), 2, axis=1)
+    for largest, expected in ((None, -1.0), (4.0, -0.5)):
+        left, right = np.split(tiles.mosaic(grid, largest), 2, axis=1)
         half = len(left) // 2
         assert np.nanmin(left[:half, half:]) == expected
         assert np.nanmax(right[:half, :half]) == 1.0
@@ -399,7 +415,7 @@ def test_images_have_rows_of_inits_and_absolute_greys(drawn):
 def test_latent_tiles_are_centred_on_their_codes():
     grid = torch.zeros(3, 3, 2, 2)
     grid[0, 2] = 1.0  # first coordinate high, second low
-    panel = tiles.latent_space(grid, 2).axes[0]
+    panel = tiles.latent_space(grid, (-2, 0, 2)).axes[0]
     assert tuple(panel.images[0].get_extent()) == (-3, 3, -3, 3)
     rows, columns = np.nonzero(pixels(panel) == 1.0)
     height, width = pixels(panel).shape
@@ -415,8 +431,9 @@ def test_traversal_has_a_row_for_each_coordinate_in_one_scale():
     assert ticks(panel, "x") == ["-2", "0", "2"]
     assert ticks(panel, "y") == ["$z_{1}$ (sd 0.00)", "$z_{2}$ (sd 1.00)"]
     for (row, column), value in (((0, 2), 1.0), ((1, 0), -0.25), ((1, 2), 0.0)):
-        x, y = panel.get_xticks()[column], panel.get_yticks()[row]
-        assert pixels(panel)[round(y), round(x)] == value
+        x, y = panel.get_xticks()[column] / 3, panel.get_yticks()[row] / 2
+        height, width = pixels(panel).shape
+        assert pixels(panel)[round(y * height), round(x * width)] == value
 
 
 def test_reconstructions_are_right_of_their_kernels_in_the_same_scale():

@@ -9,14 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dwp.evaluation.factorial import EFFECTS, METRICS
+from dwp.evaluation.tables import with_interval
 from dwp.plots import style
 
 _LEVEL = 0.05  # of the corrected tests that a table marks
 _MARKS = {"prior": "*", "init": "†"}
 _LINE = 0.085  # inches from one initialisation to the next
-_AROUND = 0.25  # inches of a row of panels around its lines
 _LIGHTEST = 0.2  # depth of colour that the smallest n is just above
-_MARKERS = {"markeredgewidth": 0, "linestyle": "none"}
 
 
 @style.styled
@@ -33,42 +32,30 @@ def factorial_figure(table: pd.DataFrame, vary: Sequence[str] = ()) -> Figure:
     Raises:
         UserError: several domains, or a metric without rows.
     """
-    for metric in METRICS:
-        style.rows_of_metric(table, metric, alone=["domain"])
-    parts = list(table.groupby(list(vary), observed=True)) if vary else [((), table)]
-    priors, inits = style.in_order(table["prior"]), style.in_order(table["init"])
-    counts = sorted(set(table["n"]))
+    rows = style.rows_of(table, METRICS, alone=["domain"])
+    priors, inits = style.in_order(rows["prior"]), style.in_order(rows["init"])
+    counts = sorted(set(rows["n"]))
     depth = dict(zip(counts, np.linspace(_LIGHTEST, 1, len(counts) + 1)[1:], strict=True))
-    height = (_AROUND + _LINE * len(priors) * (len(inits) + 1)) * len(parts) + _AROUND
-    size = style.DOUBLE_COLUMN, height, len(parts), len(METRICS)
-    figure, panels = style.canvas(*size, sharex="col", sharey=True)
+    height = 0.4 + _LINE * len(priors) * (len(inits) + 1)
+    figure, drawn = style.panels(rows, vary, height, axis="x")
     middle = np.arange(len(priors))
-    shift = (np.arange(len(inits)) - (len(inits) - 1) / 2) / (len(inits) + 1)
-    for row, (values, part) in zip(panels, parts, strict=True):
-        for panel, metric in zip(row, METRICS, strict=True):
-            for init, aside in zip(inits, shift, strict=True):
-                own = part[(part["metric"] == metric) & (part["init"] == init)]
-                for n, cells in own.groupby("n"):
-                    cells = cells.set_index("prior").reindex(priors)
-                    panel.errorbar(
-                        cells["mean"],
-                        middle + aside,
-                        xerr=cells["interval"].fillna(0.0),
-                        color=_paler(style.look(init).colour, depth[n]),
-                        marker=style.look(init).marker,
-                        elinewidth=0.8,
-                        **_MARKERS,
-                    )
-            panel.grid(axis="y", visible=False)
-        row[0].set_ylabel("\n".join(map(style.setting_label, vary, values)))
-    for panel, metric in zip(panels[-1], METRICS, strict=True):
-        panel.set_xlabel(style.metric_label(metric))
-        style.limit_fractions(panel, metric, axis="x")
-    panels[0, 0].set_yticks(middle, [style.look(prior).label for prior in priors])
-    panels[0, 0].set_ylim(len(priors) - 0.5, -0.5)
-    greys = {f"n = {n:,}": _paler("#444444", depth[n]) for n in counts}
-    marks = [Line2D([], [], color=c, marker="o", label=n, **_MARKERS) for n, c in greys.items()]
-    style.legend_below(figure, inits, marks, **_MARKERS)
+    for axes, part in drawn:
+        for (init, n), cells in part.groupby(["init", "n"]):
+            cells = cells.set_index("prior").reindex(priors)
+            aside = (inits.index(init) + 1) / (len(inits) + 1) - 0.5
+            line = style.line(init, linestyle="none", elinewidth=0.8)
+            line["color"] = _paler(line["color"], depth[n])
+            axes.errorbar(cells["mean"], middle + aside, xerr=cells["interval"].fillna(0), **line)
+        axes.grid(axis="y", visible=False)
+        axes.set_yticks(middle, [style.look(prior).label for prior in priors])
+        axes.set_ylim(len(priors) - 0.5, -0.5)
+    style.limit_fractions(drawn, axis="x")
+    marks = {"marker": "o", "markeredgewidth": 0, "linestyle": "none"}
+    greys = [
+        Line2D([], [], color=_paler("#444444", depth[n]), label=f"n = {n:,}", **marks)
+        for n in counts
+    ]
+    style.legend_below(figure, inits, greys, linestyle="none")
     return figure
 
 
@@ -87,7 +74,7 @@ def factorial_text(table: pd.DataFrame, by: Sequence[str] = ("n",)) -> pd.DataFr
         table: from `dwp.evaluation.factorial.factorial`, of one domain.
         by: columns that distinguish rows besides the prior.
     """
-    cells = _with_interval(table)
+    cells = with_interval(table)
     for which, mark in _MARKS.items():
         cells += np.where(table[f"{which}_p_holm"] < _LEVEL, f" {mark}", "")
     priors, inits = style.in_order(table["prior"]), style.in_order(table["init"])
@@ -106,7 +93,7 @@ def effects_text(table: pd.DataFrame, by: Sequence[str] = ("n",)) -> pd.DataFram
         by: columns that distinguish rows besides the metric.
     """
     metric = pd.Categorical(table["metric"], METRICS, ordered=True)
-    shown = table.assign(cell=_with_interval(table), metric=metric)
+    shown = table.assign(cell=with_interval(table), metric=metric)
     wide = shown.pivot(index=[*by, "metric"], columns="effect", values="cell")
     wide = wide.sort_index()[list(EFFECTS)].reset_index()
     return wide.assign(metric=[_short(name) for name in wide["metric"]])
@@ -114,9 +101,3 @@ def effects_text(table: pd.DataFrame, by: Sequence[str] = ("n",)) -> pd.DataFram
 
 def _short(metric: str) -> str:
     return style.metric_label(metric.removeprefix("ensemble_"))
-
-
-def _with_interval(table: pd.DataFrame) -> pd.Series:
-    texts = table["mean"].map("{:.3f}".format) + table["interval"].map(" ± {:.3f}".format)
-    texts = texts.mask(table["interval"].isna(), table["mean"].map("{:.3f}".format))
-    return texts.mask(table["mean"].isna(), "–")

@@ -173,8 +173,7 @@ rule fewshot_figures:
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
-        '"$DWP_RUN" plot_runs --summary {input}'
-        " --domain {wildcards.domain} --dataset {params.dataset}"
+        '"$DWP_RUN" plot_runs --summary {input} --dataset {params.dataset}'
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output}"
         ' --paper "$DWP_PAPER"/paper_classification.csv "$DWP_PAPER"/paper_shapes.csv'
         " 2>&1 | tee {log}"

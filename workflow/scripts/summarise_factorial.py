@@ -15,8 +15,8 @@ Args:
 from pathlib import Path
 
 from dwp.evaluation.factorial import METRICS, effects, factorial
-from dwp.evaluation.statistics import read_chosen
-from dwp.evaluation.tables import write_readable
+from dwp.evaluation.statistics import keep_chosen
+from dwp.evaluation.tables import read_runs, write_readable
 from dwp.files import write_csv
 from dwp.plots.factorial import effects_text, factorial_figure, factorial_text
 from dwp.plots.style import save
@@ -36,11 +36,12 @@ def main(
     parts: Path,
     figures: list[Path],
 ) -> None:
-    chosen = read_chosen(runs, vary, tune, tune_by)
+    chosen = keep_chosen(read_runs(runs, {**vary, **tune}), list(tune), tune_by)
     chosen = chosen[chosen["metric"].isin(METRICS)]
     by = [*vary, "n", *["chosen_by"] * bool(tune)]
-    crossed = factorial(chosen, reference, ["domain", *by, "metric"])
-    gains = effects(chosen, full, reference, ["domain", *by, "metric"])
+    compared = ["domain", *by, "metric"]
+    crossed = factorial(chosen, reference, compared)
+    gains = effects(chosen, full, reference, compared)
     write_csv(cells, crossed)
     write_readable(factorial_text(crossed, by), cells)
     write_csv(parts, gains)
