@@ -158,9 +158,9 @@ def copy(finished, tmp_path) -> Project:
 
 TABLES = {"classification_tables", "classification_summary", "fewshot_figures", "steps_figures"}
 FEATURES = {"features", "feature_tables"}
+OF_KERNELS = {"samples_figure", "latent_figure", "reconstruction_figure", "kl_by_width"}
 AFTER_PRIORS = {
-    *("prior_score", "prior_table", "classifiers", *TABLES, *FEATURES, "kl_by_width"),
-    *("samples_figure", "latent_figure", "reconstruction_figure"),
+    *("prior_score", "prior_table", "classifiers", *TABLES, *FEATURES, *OF_KERNELS),
     *("convergence_nets", "convergence_tables", "images_figure"),
 }
 RESULTS = "results/tiny/demo"
@@ -397,7 +397,10 @@ CODE = {
         ("dwp/evaluation/metrics.py", "ECE_BINS = 15", "ECE_BINS = 10"),
         {"classifiers": 3} | dict.fromkeys(TABLES),
     ),
-    "a figure": (("dwp/plots/norms.py", "_BARS = 60", "_BARS = 50"), {"norms_figure": 2}),
+    "tiles of kernels": (
+        ("dwp/plots/kernels.py", "_BARS = 60", "_BARS = 50"),
+        {"norms_figure": 2, "images_figure": 1} | dict.fromkeys(OF_KERNELS),
+    ),
     "a new name in a registry": (
         ("dwp/registry.py", '"shapes": ', '"mine": "dwp.nn.networks.mine:Mine",\n    "shapes": '),
         {},
