@@ -197,3 +197,51 @@ rule steps_figures:
     shell:
         '"$DWP_RUN" plot_runs --summary {input.summary} --history {input.history}'
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output} 2>&1 | tee {log}"
+
+
+def shift_files(w):
+    """The weights of the nets that are tested under shift."""
+    batches = study.run_batches(w.domain)
+    return [
+        file
+        for cell in study.shift_cells(w.domain)
+        for file in batch_files(CELL, ".safetensors", batches, domain=w.domain, **cell)
+    ]
+
+
+def shift_priors(w):
+    """The prior of each Bayesian layer of these nets, by PRIOR/LAYER."""
+    return {
+        f"{cell['prior']}/{layer}": prior_file(w.domain, cell["prior"], layer)
+        for cell in study.shift_cells(w.domain)
+        for layer in study.prior_layers(w.domain, cell["prior"], cell["variant"])
+    }
+
+
+rule shift:
+    input:
+        data=TARGET,
+        weights=shift_files,
+        priors=lambda w: shift_priors(w).values(),
+    output:
+        **figure("shift", "shift", CLASSIFICATION, "Rotated test images"),
+        runs=f"{TABLES}/shift.csv",
+        text=table("shift_means", "shift", "Rotated test images"),
+    log:
+        f"{LOG}/tables/shift.log",
+    resources:
+        gpu=GPU,
+        runtime=lambda w, attempt: study.minutes("shift", w, attempt),
+    params:
+        priors=lambda w: pairs(shift_priors(w)),
+        angles=lambda w: study.domains[w.domain].classification.rotations,
+        code=lambda w: study.code(
+            "evaluate_shift",
+            study.network_class(w.domain),
+            *study.prior_classes(w.domain, *study.kinds(w.domain)),
+        ),
+    shell:
+        '"$DWP_RUN" evaluate_shift --data {input.data} --weights {input.weights}'
+        " --priors {params.priors} --angles {params.angles}"
+        " --output {output.runs} --table {output.text[0]}"
+        " --figures {output.svg} {output.png} {output.pdf} $DWP_TRAINING 2>&1 | tee {log}"
