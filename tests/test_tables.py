@@ -242,7 +242,7 @@ def test_images_are_of_the_first_seed(tmp_path, monkeypatch):
     save_tensors(path, images, kind="convergence", settings=settings)
     run("plot_images", weights=f"dwp={path}", outputs=tmp_path / "images.png")
     (figure,) = drawn
-    assert [panel.get_title() for panel in figure.axes] == ["step 0", "step 20"]
+    assert [panel.get_title() for panel in figure.axes] == ["DWP, step 0", "DWP, step 20"]
     assert figure.axes[0].images[0].get_array().max() == pytest.approx(0.5)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,17 +14,12 @@ from dwp.evaluation.paper import authors_at
 from dwp.evaluation.statistics import summarise
 from dwp.plots import style
 
-_AUTHORS: dict[str, Any] = {
-    "linestyle": (0, (3, 2)),
-    "linewidth": 0.8,
-    "alpha": 0.6,
-    "markerfacecolor": "white",
-    "markeredgewidth": 0.8,
-    "zorder": 1,
-}
+_AUTHORS = {"linestyle": "--", "alpha": 0.6, "markerfacecolor": "white", "markeredgewidth": 0.8}
 _AXES = {
     "step": "optimisation step",
     "scale": "filters, as a share of the whole net's",
+    "n": "training examples",
+    "deviation": "standard deviation of every weight",
     "angle": "angle (degrees)",
 }
 _BELOW = 0.1  # share of the points that a figure may leave out below
@@ -66,34 +60,13 @@ def curves(
     own = [name for name in ("domain", "prior", "init", "n") if name not in (by, x, *panels)]
     rows = style.rows_of(runs, metrics, alone=own)
     table = summarise(rows, ["metric", *panels, by, x], over)
-    names = style.in_order(table[by])
-    if paper is None:
-        paper = pd.DataFrame(columns=[by, x, "value"])
-    paper = paper[paper[by].isin(names)].sort_values(x)
-    line = {"marker": ""} if x == "step" else {}
-    figure, drawn = style.panels(table, panels)
-    for axes, part in drawn:
-        for name, theirs in paper.groupby(by):
-            axes.plot(theirs[x], theirs["value"], color=style.look(name).colour, **_AUTHORS)
-        _lines(axes, part, by, x, "std", **line)
-        axes.set_xlabel(_AXES.get(x, x.replace("_", " ")))
-        if x == "scale":
-            scales = sorted(set(part[x]))
-            texts = [str(Fraction(scale).limit_denominator(1000)) for scale in scales]
-            _log_axis(axes, scales, texts)
-        elif x == "step":
-            axes.margins(x=0.01)
-            axes.xaxis.set_major_formatter("{x:,.0f}")
-            axes.xaxis.get_major_locator().set_params(nbins=5, integer=True)
+    figure, drawn = _draw(table, by, x, "std", panels, paper)
     if x == "step":
         for axes, part in drawn:
             means = table.loc[table["metric"] == part["metric"].iloc[0], "mean"]
             low, high = means.quantile(_BELOW), means.max()
             if low - means.min() > high - low:  # they would differ in a line at the top
                 axes.set_ylim(bottom=low - _BELOW * (high - low))
-    style.limit_fractions(drawn)
-    authors = [Line2D([], [], color="0.4", label="authors", **_AUTHORS)]
-    style.legend_below(figure, names, [] if paper.empty else authors, **line)
     return figure
 
 
@@ -122,31 +95,10 @@ def fewshot(
         UserError: no row has the metric, or several domains.
     """
     rows = style.rows_of(summary, [metric], alone=["domain"])
-    priors, counts = style.in_order(rows["prior"]), sorted(set(rows["n"]))
-    gap = np.diff(np.log(counts)).min() if len(counts) > 1 else np.log(2)
-    shifts = (np.arange(len(priors)) - (len(priors) - 1) / 2) * _SPREAD * gap / len(priors)
-    if paper is None or not metric.endswith("accuracy"):
-        paper = pd.DataFrame(columns=["prior", "num_examples", "accuracy"])
-    paper = paper[paper["prior"].isin(priors) & paper["num_examples"].isin(counts)]
-    figure, drawn = style.panels(rows, [*vary, "init"])
-    with_authors = False
-    for axes, part in drawn:
-        held = authors_at(paper, part.iloc[0])
-        with_authors |= not held.empty
-        for prior, factor in zip(priors, np.exp(shifts), strict=True):
-            theirs = held[held["prior"] == prior].sort_values("num_examples")
-            x = theirs["num_examples"] * factor
-            axes.plot(x, theirs["accuracy"], **style.line(prior, **_AUTHORS))
-            ours = part[part["prior"] == prior].sort_values("n")
-            bars = {"yerr": ours["interval"].fillna(0.0), "elinewidth": 0.8}
-            axes.errorbar(ours["n"] * factor, ours["mean"], **bars, **style.line(prior))
-        _log_axis(axes, counts, [f"{count:,}" for count in counts])
-        axes.set_xlim(counts[0] * np.exp(-gap / 2), counts[-1] * np.exp(gap / 2))
-        axes.set_xlabel("training examples")
-    style.limit_fractions(drawn)
-    authors = [Line2D([], [], color="0.4", marker="o", label="authors", **_AUTHORS)]
-    style.legend_below(figure, priors, authors * with_authors)
-    return figure
+    if paper is not None:
+        paper = paper.rename(columns={"num_examples": "n", "accuracy": "value"})
+        paper = paper if metric.endswith("accuracy") else None
+    return _draw(rows, "prior", "n", "interval", [*vary, "init"], paper)[0]
 
 
 @style.styled
@@ -159,27 +111,75 @@ def kl_against_width(table: pd.DataFrame) -> Figure:
     Args:
         table: as `dwp.evaluation.study.kl_by_width` returns it.
     """
-    figure, drawn = style.panels(table.assign(metric="kl"), ["w"])
+    kl = table.assign(metric="kl")
+    figure, drawn = _draw(kl, "prior", "deviation", "standard_error", ["w"])
     for axes, part in drawn:
-        _lines(axes, part, "prior", "deviation", "standard_error")
         axes.set(xscale="log", yscale="log", title=_TITLES[part["w"].iloc[0]])
-        axes.set_xlabel("standard deviation of every weight")
     drawn[0][0].set_ylabel("KL (nats per kernel)")
-    style.legend_below(figure, style.in_order(table["prior"]))
     return figure
 
 
-def _lines(axes: Axes, table: pd.DataFrame, by: str, x: str, half: str, **line: Any) -> None:
-    """Draw the means of each value of `by`, with a band of `half` to either side unless NaN."""
-    for name in style.in_order(table[by]):
-        curve = table[table[by] == name].sort_values(x)
-        y, around = curve["mean"], curve[half]
-        axes.plot(curve[x], y, **style.line(name, **line))
-        colour = style.look(name).colour
-        axes.fill_between(curve[x], y - around, y + around, color=colour, alpha=0.18, linewidth=0)
+def _draw(
+    table: pd.DataFrame,
+    by: str,
+    x: str,
+    half: str,
+    panels: Sequence[str],
+    paper: pd.DataFrame | None = None,
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """Draw the column `mean` against `x`, with bands, or bars where `x` is n.
 
+    Args:
+        table: the columns `metric`, `mean`, `by`, `x`, `half` and `panels`.
+        by: the column that has a line for each value.
+        x: a column of numbers.
+        half: the half width of bands and bars; NaN for none.
+        panels: columns.
+        paper: the authors' numbers: `by`, `x`, `value`, and columns of settings.
 
-def _log_axis(axes: Axes, values: Sequence[float], labels: Sequence[str]) -> None:
-    axes.set_xscale("log")
-    axes.set_xticks(values, labels)
-    axes.xaxis.set_minor_locator(NullLocator())
+    Returns:
+        The figure, and each panel with its rows.
+    """
+    names, values = style.in_order(table[by]), sorted(set(table[x]))
+    line = {"marker": ""} if x == "step" else {}
+    shifts = np.zeros(len(names))
+    if x == "n":
+        gap = np.diff(np.log(values)).min() if len(values) > 1 else np.log(2)
+        shifts = (np.arange(len(names)) - (len(names) - 1) / 2) * _SPREAD * gap / len(names)
+    factors = dict(zip(names, np.exp(shifts), strict=True))
+    if paper is None:
+        paper = pd.DataFrame(columns=[by, x, "value"])
+    paper = paper[paper[by].isin(names) & (paper[x].isin(values) | (x == "step"))]
+    figure, drawn = style.panels(table, panels)
+    with_authors = False
+    for axes, part in drawn:
+        held = authors_at(paper.drop(columns=[by, x, "value"]), part.iloc[0]).index
+        with_authors |= not held.empty
+        for name, theirs in paper.loc[held].sort_values(x).groupby(by):
+            look = style.look(name, **_AUTHORS, **line)
+            axes.plot(theirs[x] * factors[name], theirs["value"], **look)
+        for name in names:
+            ours, look = part[part[by] == name].sort_values(x), style.look(name, **line)
+            mean, around = ours["mean"], ours[half]
+            if x == "n":
+                bars = {"yerr": around.fillna(0.0), "elinewidth": 0.8}
+                axes.errorbar(ours[x] * factors[name], mean, **bars, **look)
+            else:
+                axes.plot(ours[x], mean, **look)
+                band = {"color": look["color"], "alpha": 0.18, "linewidth": 0}
+                axes.fill_between(ours[x], mean - around, mean + around, **band)
+        axes.set_xlabel(_AXES.get(x, x.replace("_", " ")))
+        if x == "step":
+            axes.margins(x=0.01)
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.xaxis.get_major_locator().set_params(nbins=5, integer=True)
+        elif x in ("n", "scale"):
+            shares = [str(Fraction(value).limit_denominator(1000)) for value in values]
+            axes.set_xscale("log")
+            axes.set_xticks(values, [f"{n:,}" for n in values] if x == "n" else shares)
+            axes.xaxis.set_minor_locator(NullLocator())
+    style.limit_fractions(drawn)
+    grey = style.look("authors", **_AUTHORS) | {"color": "0.4", "marker": "o"} | line
+    authors = [Line2D([], [], **grey)] * with_authors
+    style.legend_below(figure, names, authors, **line)
+    return figure, drawn

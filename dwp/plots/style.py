@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -23,7 +23,6 @@ PNG_DPI = 200
 
 RC: dict[str, Any] = {
     "font.size": 7,
-    "axes.labelsize": 8,
     "axes.titlesize": 8,
     "legend.frameon": False,
     "axes.spines.top": False,
@@ -31,7 +30,6 @@ RC: dict[str, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "0.9",
-    "grid.linewidth": 0.5,
     "lines.linewidth": 1.1,
     "lines.markersize": 3.6,
     "pdf.fonttype": 42,  # journals refuse Type 3 fonts
@@ -47,32 +45,24 @@ matplotlib's settings are as before.
 """
 
 
-class Look(NamedTuple):
-    """Colour, marker and label of a prior or an initialisation."""
-
-    colour: str
-    marker: str
-    label: str
-
-
-_LOOKS = {  # colours that differ for colour-blind readers too (Okabe and Ito)
-    "dwp": Look("#d55e00", "o", "DWP"),
-    "log-uniform": Look("#0072b2", "s", "log-uniform"),
-    "standard-normal": Look("#009e73", "^", "standard normal"),
-    "gaussian-diagonal": Look("#e69f00", "D", "Gaussian, diagonal"),
-    "gaussian-full": Look("#cc79a7", "v", "Gaussian, full"),
-    "deterministic": Look("#000000", "P", "deterministic"),
-    "deterministic-l2": Look("#777777", "<", "deterministic, L2"),
-    "deterministic-dropout": Look("#a0522d", ">", "deterministic, dropout"),
-    "deterministic-dwp": Look("#e7298a", "*", "deterministic, DWP penalty"),
-    "deep-ensemble": Look("#808000", "d", "deep ensemble"),
-    "flow": Look("#56b4e9", "X", "flow"),
-    "gaussian-mixture": Look("#7b3294", "p", "Gaussian mixture"),
-    "student-t": Look("#5c5c00", "*", "Student t"),
+_LOOKS = {  # colour (for colour-blind readers too: Okabe and Ito), marker, label
+    "dwp": ("#d55e00", "o", "DWP"),
+    "log-uniform": ("#0072b2", "s", "log-uniform"),
+    "standard-normal": ("#009e73", "^", "standard normal"),
+    "gaussian-diagonal": ("#e69f00", "D", "Gaussian, diagonal"),
+    "gaussian-full": ("#cc79a7", "v", "Gaussian, full"),
+    "deterministic": ("#000000", "P", "deterministic"),
+    "deterministic-l2": ("#777777", "<", "deterministic, L2"),
+    "deterministic-dropout": ("#a0522d", ">", "deterministic, dropout"),
+    "deterministic-dwp": ("#e7298a", "*", "deterministic, DWP penalty"),
+    "deep-ensemble": ("#808000", "d", "deep ensemble"),
+    "flow": ("#56b4e9", "X", "flow"),
+    "gaussian-mixture": ("#7b3294", "p", "Gaussian mixture"),
+    "student-t": ("#5c5c00", "*", "Student t"),
     # inits that are no priors; each has the look of a prior that is no init
-    "xavier": Look("#0072b2", "s", "Xavier"),
-    "reconstructed-kernels": Look("#777777", "<", "reconstructed kernels"),
-    "source-kernels": Look("#000000", "P", "source kernels"),
+    "xavier": ("#0072b2", "s", "Xavier"),
+    "reconstructed-kernels": ("#777777", "<", "reconstructed kernels"),
+    "source-kernels": ("#000000", "P", "source kernels"),
 }
 _SPARE_COLOURS = ("#6a3d9a", "#b2df8a", "#8c1d40", "#17becf", "#bcbd22", "#1b2a6b", "#f781bf")
 _SPARE_MARKERS = ("p", "h", "*", "d", "8")
@@ -83,18 +73,16 @@ _PANELS_A_ROW = 3
 _FRACTIONS = ("accuracy", "ece", "auroc")
 
 
-def look(name: str) -> Look:
-    """Return the look of a prior or init; an unknown one's depends on its name only."""
-    if name in _LOOKS:
-        return _LOOKS[name]
-    marker, colour = divmod(zlib.crc32(name.encode()), len(_SPARE_COLOURS))
-    return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker % len(_SPARE_MARKERS)], name)
+def look(name: str, **options: Any) -> dict[str, Any]:
+    """Return matplotlib's options of the line of a prior or init, and others.
 
-
-def line(name: str, **options: Any) -> dict[str, Any]:
-    """Return the options of matplotlib for the line of a prior or init, and others."""
-    colour, marker, _ = look(name)
-    return {"color": colour, "marker": marker, "markeredgewidth": 0} | options
+    Those of an unknown one depend on its name only.
+    """
+    number = zlib.crc32(name.encode())
+    marker = _SPARE_MARKERS[number // len(_SPARE_COLOURS) % len(_SPARE_MARKERS)]
+    spare = _SPARE_COLOURS[number % len(_SPARE_COLOURS)], marker, name
+    colour, marker, label = _LOOKS.get(name, spare)
+    return {"color": colour, "marker": marker, "markeredgewidth": 0, "label": label, **options}
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -113,7 +101,7 @@ def metric_label(metric: str) -> str:
 def setting_label(name: str, value: str) -> str:
     """Return the label of a setting's value, such as "kernels per step 512", or of an init."""
     if name == "init":
-        return f"{look(value).label} initialisation"
+        return f"{look(value)['label']} initialisation"
     return f"{name.replace('_', ' ')} {value}"
 
 
@@ -181,7 +169,7 @@ def panels(
     return figure, drawn
 
 
-def limit_fractions(drawn: Iterable[tuple[Axes, pd.DataFrame]], axis: str = "y") -> None:
+def limit_fractions(drawn: list[tuple[Axes, pd.DataFrame]], axis: str = "y") -> None:
     """Keep the axes of fractions inside [0, 1], where wide error bars may reach out."""
     for axes, part in drawn:
         if part["metric"].iloc[0].endswith(_FRACTIONS):
@@ -198,9 +186,9 @@ def legend_below(
         figure: with its panels.
         names: priors or inits.
         more: further entries.
-        **options: of the lines of `names`; see `line`.
+        **options: of the lines of `names`; see `look`.
     """
-    entries = [Line2D([], [], label=look(name).label, **line(name, **options)) for name in names]
+    entries = [Line2D([], [], **look(name, **options)) for name in names]
     legend = {"loc": "outside lower center", "columnspacing": 1.2, "handletextpad": 0.5}
     for columns in (4, 3, 2, 1):
         drawn = figure.legend(handles=[*entries, *more], ncols=columns, **legend)
