@@ -53,7 +53,7 @@ rule classifiers:
         columns=lambda w: as_json(
             {k: w[k] for k in ("domain", "prior", "init", "variant")} | {"n": int(w.n)}
         ),
-        runs=lambda w: as_json(study.run_batches(w.domain)[int(w.batch)]),
+        runs=lambda w: json.dumps(study.run_batches(w.domain)[int(w.batch)]),
         settings=lambda w: study.run_settings(w.domain, w.prior, w.variant).text(),
         tolerant=lambda w: "--tolerant" if study.listed(w.domain, "tune") else "",
         code=lambda w: study.code(

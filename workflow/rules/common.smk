@@ -1,5 +1,6 @@
 # Names that all rules share: the study, its files and wildcards, how programs are started, and how
 # files are shown in the HTML report.
+import json
 import shlex
 import sys
 from pathlib import Path

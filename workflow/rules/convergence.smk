@@ -37,7 +37,7 @@ rule convergence_nets:
     params:
         init=lambda w: pairs(init_files(w)),
         columns=lambda w: as_json({"domain": w.domain, "init": w.init}),
-        runs=lambda w: as_json(
+        runs=lambda w: json.dumps(
             study.convergence_batches(w.domain, w.experiment)[int(w.batch)]
         ),
         settings=lambda w: study.convergence_training(w.domain, w.experiment).text(),

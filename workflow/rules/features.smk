@@ -33,7 +33,7 @@ rule features:
         columns=lambda w: as_json(
             {"domain": w.domain, "init": w.init, "scale": float(w.scale)}
         ),
-        runs=lambda w: as_json(study.feature_batches(w.domain)[int(w.batch)]),
+        runs=lambda w: json.dumps(study.feature_batches(w.domain)[int(w.batch)]),
         settings=lambda w: study.feature_training(w.domain).text(),
         code=lambda w: study.code(
             "train_features",

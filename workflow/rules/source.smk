@@ -16,7 +16,7 @@ rule source_nets:
         operations=lambda w: study.operations("source_nets", w),
     params:
         columns=lambda w: as_json({"domain": w.domain}),
-        runs=lambda w: as_json(study.source_batches(w.domain)[int(w.batch)]),
+        runs=lambda w: json.dumps(study.source_batches(w.domain)[int(w.batch)]),
         settings=lambda w: study.source_training(w.domain).text(),
         code=lambda w: study.code("train_source", study.network_class(w.domain)),
     shell:
