@@ -107,12 +107,11 @@ def train_from(
         learning_rate=settings.learning_rate,
         seeds=[("convergence", seed)],
         noise=[noise],
-        record_every=settings.evaluate_every,  # nothing but whether the loss is finite
+        record_every=settings.evaluate_every,
         evaluate=evaluate,
-        evaluate_every=settings.evaluate_every,
-        **{"label": "convergence", **options},
+        **options,
     )
     drawn = net.drawn.cpu() if drawing else None
     if drawing:
         del net.drawn
-    return net, [start, *(record for record in records if len(record) > 1)], drawn
+    return net, [start, *records], drawn

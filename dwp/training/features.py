@@ -94,7 +94,7 @@ def train_on_features(
         objective,
         seeds=[("features", seed)],
         **by_epochs(settings, len(images)),
-        **{"label": "features", **options},
+        **options,
     )
     net.eval()
     metrics = {}

@@ -84,6 +84,6 @@ def fit_prior(
             seeds=[("prior", seed)],
             noise=[noise],
             **by_epochs(training, len(kernels)),
-            **{"label": "prior", **options},
+            **options,
         )
     return prior.requires_grad_(False), records
