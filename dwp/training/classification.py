@@ -1,6 +1,7 @@
 """Training a net on few examples under a prior over its kernels."""
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,11 @@ from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import Source, generator
 from dwp.study.settings import RunSettings, validated
-from dwp.training.loop import Records, by_epochs, has_failed, one_by_one, optimise
+from dwp.training.loop import Records, by_epochs, has_diverged, one_by_one, optimise
 from dwp.training.source import cross_entropy, l2_penalty, logits_of_runs
+
+Priors = Mapping[str, KernelPrior] | None
+"""Priors by the name of the layer."""
 
 # Of a probability whose log is taken: that of `dwp.evaluation.metrics`, which is not imported, for
 # a change of a metric would train every net again
@@ -32,9 +36,7 @@ _FLOOR = torch.finfo(torch.float32).tiny
 
 
 def build_classifier(
-    settings: RunSettings | Mapping[str, Any],
-    classes: int,
-    priors: Mapping[str, KernelPrior] | None,
+    settings: RunSettings | Mapping[str, Any], classes: int, priors: Priors
 ) -> nn.Module:
     """Return the untrained net of a run, or its ensemble of `members`, to load a state into.
 
@@ -48,11 +50,7 @@ def build_classifier(
 
 
 def _build_member(
-    settings: RunSettings,
-    classes: int,
-    priors: Mapping[str, KernelPrior] | None,
-    init: Mapping[str, KernelPrior] | None = None,
-    seeds: tuple[int, ...] = (),
+    settings: RunSettings, classes: int, priors: Priors, init: Priors = None, seeds: tuple = ()
 ) -> nn.Module:
     """Return one net of a run; with seeds its weights are drawn."""
     if seeds:
@@ -80,11 +78,7 @@ def estimation_of(settings: RunSettings) -> Estimation:
 
 
 def bayesian_objective(
-    logits: Tensor,
-    targets: Tensor,
-    n: int,
-    kl: Mapping[str, Tensor],
-    temperature: float = 1.0,
+    logits: Tensor, targets: Tensor, n: int, kl: Mapping[str, Tensor], temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Return the loss N/B * (summed cross-entropy) + T * (sum of the KLs), and its first term.
 
@@ -136,9 +130,9 @@ def train_classifiers(
     runs: Sequence[tuple[int, int]],
     *,
     n: int,
-    priors: Mapping[str, KernelPrior] | None,
-    init: Mapping[str, KernelPrior] | None,
-    penalty: Mapping[str, KernelPrior] | None = None,
+    priors: Priors,
+    init: Priors,
+    penalty: Priors = None,
     device: str = "cpu",
     tolerant: bool = False,
     **options: Any,
@@ -182,14 +176,11 @@ def train_classifiers(
         OutOfTime: the deadline has passed.
     """
     settings = validated(RunSettings, settings)
-    members, classes = settings.members, target.classes
+    members = settings.members
     seeds = [own for run in runs for own in member_seeds(run, members)]
-    nets = [
-        _build_member(settings, classes, priors, init, own).to(
-            device, memory_format=torch.channels_last
-        )
-        for own in seeds
-    ]
+    nets = [_build_member(settings, target.classes, priors, init, own) for own in seeds]
+    for net in nets:
+        net.to(device, memory_format=torch.channels_last)
     stacked = stack(nets)
     if len(runs) > 1 and isinstance(stacked, OneAfterAnother):
         own = {"n": n, "priors": priors, "init": init, "penalty": penalty, "tolerant": tolerant}
@@ -266,10 +257,12 @@ def train_classifiers(
     for net, state in zip(nets, unstack(stacked, len(nets)), strict=True):
         net.load_state_dict(state)
     results = []
-    for first in range(0, len(nets), members):
+    for run, first in zip(runs, range(0, len(nets), members), strict=True):
         ensemble, own = stack(nets[first : first + members]), records[first : first + members]
-        failed = list(filter(has_failed, own))
-        for parameter in ensemble.parameters() if failed else ():
-            parameter.data.fill_(torch.nan)
-        results.append((ensemble, [*failed, own[0]][0]))
+        diverged = list(filter(has_diverged, own))
+        if diverged:
+            print(f"split {run[0]}, seed {run[1]}: diverged; lower learning_rate", file=sys.stderr)
+            for parameter in ensemble.parameters():
+                parameter.data.fill_(torch.nan)
+        results.append((ensemble, [*diverged, own[0]][0]))
     return results

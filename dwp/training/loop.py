@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -118,8 +117,8 @@ def optimise(
             one, is not used: training starts from the beginning and says so.
         label: name shown with the progress (see `dwp.training.watch`).
         names: of the runs, for messages; None: the label is enough.
-        tolerant: a loss that is not finite is reported, not raised; all records of its run from
-            then on are NaN, and training ends when no other run is left.
+        tolerant: a loss that is not finite does not stop training: the record of its run is NaN.
+            Training ends at a record for which no run has a finite loss.
 
     Returns:
         The records of each run: dictionaries with `step` and the recorded scalars.
@@ -149,7 +148,6 @@ def optimise(
     if checkpoint is not None and Path(checkpoint).exists():
         found = _resume(checkpoint, identity, label, model, optimiser, noise)
         first, records = found or (first, records)
-    failed = {run for run, own in enumerate(records) if has_failed(own)}
     saved = time.monotonic()
     indices = (batches(n, batch_size, steps, *seed, start=first) for seed in seeds)
     watched = Watched(zip(*indices, strict=True), label, first, steps, names)
@@ -162,18 +160,16 @@ def optimise(
         losses, scalars = take_step(torch.stack(batch))
         record = record_every and (done % record_every == 0 or done == steps)
         if record or device.type == "cpu":  # others would have to be waited for at every step
-            for run, loss in enumerate(losses.flatten().tolist()):
-                if run in failed or math.isfinite(loss):
-                    continue
-                failed.add(run)
+            finite = losses.flatten().isfinite().tolist()
+            if not (tolerant or all(finite)):
+                run = finite.index(False)
                 terms = {name: value.flatten()[run].item() for name, value in scalars.items()}
                 terms = ", ".join(f"{k} {v}" for k, v in terms.items() if not math.isfinite(v))
-                failure = f"{label}, {names[run]}" if names else label
-                failure += f": the loss is {loss} at step {done}" + f" ({terms})" * bool(terms)
-                failure += "; lower learning_rate"
-                if not tolerant:
-                    raise UserError(failure)
-                print(failure, file=sys.stderr)
+                cause = f"{losses.flatten()[run].item()} at step {done}" + f" ({terms})" * bool(
+                    terms
+                )
+                which = f"{label}, {names[run]}" if names else label
+                raise UserError(f"{which}: the loss is {cause}; lower learning_rate")
         if record:
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
             found = [{name: own[run] for name, own in values.items()} for run in range(len(seeds))]
@@ -181,11 +177,11 @@ def optimise(
                 seed_globally(*seeds[0], "evaluation", done - 1)
                 found = [one | more for one, more in zip(found, evaluate(done), strict=True)]
             for run, own in enumerate(records):
-                if run in failed:
+                if not finite[run]:
                     found[run] = dict.fromkeys(found[run], math.nan)
                 own.append({"step": done, **found[run]})
             watched.record(done, found)
-            if len(failed) == len(seeds):
+            if not any(finite):
                 break
         if done == steps:
             continue
@@ -202,9 +198,9 @@ def optimise(
     return records
 
 
-def has_failed(records: Sequence[Mapping[str, float]]) -> bool:
-    """Return whether a run of a tolerant training has failed, by its records."""
-    return bool(records) and any(math.isnan(value) for value in records[-1].values())
+def has_diverged(records: Sequence[Mapping[str, float]]) -> bool:
+    """Return whether a run of a tolerant training has diverged, by its records."""
+    return any(math.isnan(value) for value in records[-1].values())
 
 
 def one_by_one(

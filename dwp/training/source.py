@@ -119,13 +119,10 @@ def train_source_nets(
         return data + settings.l2 * penalty, scalars
 
     with products(settings.precision, device):
+        batch_seeds = [("source", seed) for seed in seeds]
+        names, schedule = [f"seed {seed}" for seed in seeds], by_epochs(settings, len(images))
         records = optimise(
-            stacked,
-            objective,
-            seeds=[("source", seed) for seed in seeds],
-            names=[f"seed {seed}" for seed in seeds],
-            **by_epochs(settings, len(images)),
-            **options,
+            stacked, objective, seeds=batch_seeds, names=names, **schedule, **options
         )
     tests = to_unit(data.test_images)[..., : images.shape[2], : images.shape[3]]
     results = []
