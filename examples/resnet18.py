@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import dwp
 import dwp.data.images
 from dwp.data import data_folder, load_dataset, registered
-from dwp.data.subsets import stratified_subset
+from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import to_unit
 from dwp.evaluation.metrics import classification_metrics
 from dwp.kernels import collect, norms
@@ -61,7 +61,7 @@ def main(
         of_size = {size: fit(net, size, 1 + steps // 10) for size in (3, 7)}
 
     images, targets, classes = load(data, train=True)
-    chosen = stratified_subset(targets, n, 0)
+    chosen, _ = few_shot_subset(targets, n, split=0, validation=0)
     net = make_net(classes)
     layers = [name for name, layer in convolutions(net).items() if layer.kernel_size != (1, 1)]
     dwp.init.from_prior_(net, of_size, dwp.generator("resnet", "start"), layers=layers)
