@@ -62,7 +62,7 @@ def registered(name: str) -> Registered:
         return DATASETS[name]
     from dwp.data.images import own_class
 
-    own = own_class(name, DATASETS)
+    own = own_class(name)
     return Registered(name, own.image_shape, len(own.classes))
 
 

@@ -4,7 +4,7 @@ A class in a file of one's own need not be derived from it.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from dwp.data import DATASETS
 from dwp.errors import UserError, reading
 from dwp.registry import find_class, in_one_line
 
@@ -152,17 +153,13 @@ def _labels(targets: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     return targets.astype(np.int64)
 
 
-def own_class(name: str, known: Iterable[str] = ()) -> type:
+def own_class(name: str) -> type:
     """Return the class of a data set that `FILE.py:CLASS` names.
-
-    Args:
-        name: the path of a file, and a class in it.
-        known: names of the package's data sets, for messages.
 
     Raises:
         UserError: no such class, or its `image_shape` or `classes` are not what they must be.
     """
-    found = find_class("data set", name, dict.fromkeys(known, ""), ("image_shape", "classes"))
+    found = find_class("data set", name, dict.fromkeys(DATASETS, ""), ("image_shape", "classes"))
     shape, classes = found.image_shape, found.classes
     if not isinstance(shape, tuple | list) or [type(n) for n in shape] != [int, int, int]:
         raise _refusal(name, f"image_shape (channels, height, width), found {shape!r}")
