@@ -69,14 +69,3 @@ def test_a_data_set_of_ones_own_is_found_in_its_file():
     upright, level = (train.images[train.targets == target].float() for target in (0, 2))
     assert upright.var(3).mean() > 1.5 * upright.var(2).mean()  # it changes from left to right
     assert level.var(2).mean() > 1.5 * level.var(3).mean()
-
-
-def test_files_that_hold_no_data_set_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"none\.py: no such file"):
-        registered(f"{tmp_path}/none.py:Own")
-    file = tmp_path / "own.py"
-    file.write_text("class Own:\n    classes = ('a', 'b')\n")
-    with pytest.raises(UserError, match=r"own\.py: expected a class Own with image_shape"):
-        registered(f"{file}:Own")
-    with pytest.raises(UserError, match="expected a class Other"):
-        registered(f"{file}:Other")
