@@ -13,9 +13,9 @@ trained for long, and posteriors thousands of steps.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import resnet18
 
 import dwp
-import dwp.data.images
 from dwp.data import data_folder, load_dataset, registered
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import to_unit
@@ -25,9 +25,6 @@ from dwp.nn.bayesian import bayesian_layers
 from dwp.priors import KernelPrior
 from dwp.study.program import program
 from dwp.training.prior import fit_prior
-
-# isort: split
-from torchvision.models import resnet18  # after dwp.data.images: then any build of torch will do
 
 _BATCH = 32
 
