@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwp.errors import UserError
+from dwp.errors import UserError, reading
 from dwp.kernels import check_kernels
 from dwp.priors.vae import KernelVAE
 
@@ -51,13 +51,8 @@ def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
         UserError: the file is missing, unreadable, or not a VAE of the release.
     """
     path = Path(folder) / "vae_params.torch"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a folder of the authors' release")
-    try:
+    with reading(path, "a state dict of the authors' release"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can make its reader raise almost anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{path}: not a readable state dict ({reason}); fetch it again") from None
     try:
         tensors = {_rename(name): value for name, value in state.items()}
         hidden = tensors["encoder.0.weight"].shape[0]  # (hidden, 1, 3, 3)
@@ -94,12 +89,9 @@ def load_kernel_array(path: str | os.PathLike) -> Tensor:
     Raises:
         UserError: the file is missing, unreadable, or holds something else.
     """
+    with reading(path, "an array of kernels in .npy"):
+        array = np.load(path, allow_pickle=False)
     try:
-        return check_kernels(np.load(path, allow_pickle=False))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        return check_kernels(array)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # a damaged header can make its reader raise almost anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: expected an array of kernels in .npy, found {reason}") from None
