@@ -15,7 +15,7 @@ from dwp.nn.predict import predict
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
 from dwp.study.settings import RunSettings
-from dwp.training.classification import build_classifier, member_places
+from dwp.training.classification import build_classifier, member_seeds
 
 METRICS = ("accuracy", "nll", "ece", "entropy")
 """Of the ensemble of weight samples: fractions, and nats an image (`nll`, mean `entropy`)."""
@@ -57,7 +57,7 @@ def metrics_by_angle(
     net.to(device, memory_format=torch.channels_last)
     found = []
     for angle in angles:
-        places = member_places(run, settings.members)
+        places = member_seeds(run, settings.members)
         with products("float32", device):
             drawn = predict(
                 net,
