@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -48,18 +48,14 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         UserError: the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+        temporary.touch()
     except OSError as error:
         raise _not_written(path, error) from None
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno not in _FULL:
@@ -103,10 +99,7 @@ def _sha256(content: bytes) -> str:
 
 def digest(paths: Iterable[str | os.PathLike]) -> str:
     """Return the SHA-256, in hex, of the content of files in order; raises `OSError`."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return total.hexdigest()
+    return _sha256(b"".join(hashlib.sha256(Path(path).read_bytes()).digest() for path in paths))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -182,12 +175,8 @@ def save_tensors(
     import torch
     from safetensors.torch import save
 
-    header = {
-        "format": FORMAT_VERSION,
-        "kind": kind,
-        "settings": settings,
-        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
-    }
+    versions = {name: version(name) for name in ("torch", "numpy", "safetensors")}
+    header = {"format": FORMAT_VERSION, "kind": kind, "settings": settings, "versions": versions}
     header = json.loads(json.dumps(header))  # as it will be read
     content = {  # copies: those that share memory are refused by safetensors
         name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()

@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -126,9 +125,7 @@ def in_one_line(name: str, expected: str) -> Iterator[None]:
 
 @functools.cache
 def _imported(file: str) -> ModuleType:
-    loader = SourceFileLoader(file, file)
-    spec = spec_from_loader(file, loader)
-    assert spec is not None
-    module = sys.modules[file] = module_from_spec(spec)
-    loader.exec_module(module)
+    module = sys.modules[file] = ModuleType(file)
+    module.__file__ = file
+    SourceFileLoader(file, file).exec_module(module)
     return module

@@ -160,7 +160,7 @@ CASES = [
     (whole, PREPARE, "MNIST not found, missing train-images"),
     (whole, PREPARE.replace("mnist", "../x"), "found '../x'"),
     (whole, PREPARE.replace('"mnist"', '{"classes":[1]}'), "expected dataset, found only classes"),
-    (whole, PREPARE.replace('"mnist"', "[1]"), "--choice.str: expected a valid string"),
+    (whole, PREPARE.replace('"mnist"', "[1]"), "error: --choice."),
     (whole, PREPARE.replace("download", "upload"), "--location.upload: expected no setting of"),
     (whole, SHAPES, "four-shapes-16x16.npz: no such file; put it there"),
     (holds("four-shapes/four-shapes-16x16.npz", HARM), SHAPES, "expected an npz file with train_"),

@@ -116,7 +116,7 @@ def test_what_cannot_be_written_is_one_line_and_leaves_the_old_file(
     if full:
         monkeypatch.setattr("os.replace", refuse)
     else:
-        monkeypatch.setattr("tempfile.mkstemp", refuse)
+        monkeypatch.setattr("pathlib.Path.touch", refuse)
     content = {write_text: "new", write_csv: pd.DataFrame()}.get(write, {})
     settings = {"kind": "x", "settings": {}} if write is save_tensors else {}
     remedy = "make room" if full else "make its folder writable"
