@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dwp.errors import UserError, reading
 from dwp.kernels import check_kernels
-from dwp.priors.vae import KernelVAE
+from dwp.priors import KernelPrior, prior_class
 
 _NAMES = (
     (r"^encoder\.features\.", "encoder."),
@@ -41,7 +41,7 @@ def release_folder(configured: str | None) -> Path:
     return Path(folder).expanduser()
 
 
-def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
+def load_released_vae(folder: str | os.PathLike) -> KernelPrior:
     """Read a released VAE as a frozen `KernelVAE`.
 
     Args:
@@ -57,7 +57,8 @@ def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
         tensors = {_rename(name): value for name, value in state.items()}
         hidden = tensors["encoder.0.weight"].shape[0]  # (hidden, 1, 3, 3)
         latent = tensors["latent_mean.weight"].shape[0]  # (latent, width, 1, 1)
-        vae = KernelVAE(5 if "encoder.6.weight" in tensors else 7, hidden=hidden, latent=latent)
+        size = 5 if "encoder.6.weight" in tensors else 7
+        vae = prior_class("vae")(size, hidden=hidden, latent=latent)
         vae.load_state_dict(tensors)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         names = list(state)[:3] if isinstance(state, dict) else type(state).__name__

@@ -25,6 +25,7 @@ from dwp.variants import as_text
 ROOT = Path(__file__).parent.parent
 DWP = {"prior": "dwp"}
 BY = ["domain", "prior", "init", "n", "metric"]
+MATCH = ["domain", "init", "n", "metric"]
 
 
 def runs(values, n=50, metric="ensemble_accuracy", seeds=False, **settings):
@@ -69,13 +70,13 @@ def test_a_failed_run_shows_in_its_mean_and_in_its_test():
     table = runs({"dwp": [[0.8, math.nan], [0.9]]}, seeds=True)
     assert math.isnan(summarise(table, BY)["mean"].item())
     table = runs({"dwp": [0.5] * 3, "normal": [0.6, 0.8, math.nan]})
-    (row,) = paired_tests(table, DWP).to_dict("records")
+    (row,) = paired_tests(table, DWP, MATCH).to_dict("records")
     assert all(math.isnan(row[name]) for name in ("difference", "interval", "p"))
 
 
 def test_paired_test_of_known_sample():
     table = runs({"dwp": [0.1, 0.5, 0.3, 9.0], "normal": [0.2, 0.7, 0.6]})  # a split without pair
-    (row,) = paired_tests(table, DWP).to_dict("records")
+    (row,) = paired_tests(table, DWP, MATCH).to_dict("records")
     assert (row["prior"], row["compared"], row["reference"]) == ("normal", "prior", "dwp")
     assert row["splits"] == 3
     assert row["difference"] == pytest.approx(0.2)
@@ -84,16 +85,18 @@ def test_paired_test_of_known_sample():
     assert row["p"] == pytest.approx(1 - t / math.sqrt(2 + t**2))
     assert row["interval"] == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
     other = runs({"dwp": [0.9], "normal": [0.8]}, n=100)
-    both = paired_tests(pd.concat([table, other, runs({"normal": [0.1]}, init="xavier")]), DWP)
+    both = paired_tests(
+        pd.concat([table, other, runs({"normal": [0.1]}, init="xavier")]), DWP, MATCH
+    )
     assert both["difference"].tolist() == pytest.approx([0.2, -0.1])  # init xavier has no reference
     assert both["p"].isna().tolist() == [False, True]  # one split
     with pytest.raises(UserError, match="'flow'"):
-        paired_tests(table, {"prior": "flow"})
+        paired_tests(table, {"prior": "flow"}, MATCH)
 
 
 def test_a_difference_that_is_the_same_in_all_splits_is_no_evidence():
     table = runs({"dwp": [0.90, 0.86, 0.92], "normal": [0.88, 0.84, 0.90]})
-    (row,) = paired_tests(table, DWP).to_dict("records")
+    (row,) = paired_tests(table, DWP, MATCH).to_dict("records")
     assert row["difference"] == pytest.approx(-0.02)
     assert math.isnan(row["p"])
     assert math.isnan(row["interval"])
@@ -164,7 +167,7 @@ def test_runs_are_chosen_by_validation_and_by_test_images():
             tuned("ensemble_nll", {"0.1": [5.0, 6.0], "0.01": [3.0, 4.0]}),
         ]
     )
-    kept = keep_chosen(table, BY[:-1], ["learning_rate"], "validation_nll")
+    kept = keep_chosen(table, ["learning_rate"], "validation_nll")
     nll = kept[kept["metric"] == "ensemble_nll"]
     assert nll[["chosen_by", "learning_rate", "split", "value"]].to_numpy().tolist() == [
         ["validation", "0.1", 0, 5.0],
@@ -329,7 +332,10 @@ def test_reading_the_paper(tmp_path):
     SHAPES.to_csv(path, index=False)
     assert read_authors([path], columns, ["filters"])["filters"].tolist()[0] == "20"
     PAPER.drop(columns=["accuracy", "prior"]).to_csv(path, index=False)
-    with pytest.raises(UserError, match=r"paper\.csv.*missing prior, accuracy"):
+    with pytest.raises(
+        UserError,
+        match=r"paper\.csv: expected columns prior, accuracy, found dataset, num_examples; add",
+    ):
         read_authors([path], columns)
 
 

@@ -74,13 +74,13 @@ def effects(
     Raises:
         UserError: one of the four cells has no runs.
     """
-    means = unit_means(runs, [*by, "prior", "init"]).set_index([*by, "split"])
+    means = unit_means(runs, [*by, "prior", "init"])
+    cells = means.pivot(index=[*by, "split"], columns=["prior", "init"], values="value")
 
     def cell(prior: str, init: str) -> pd.Series:
-        chosen = means[(means["prior"] == prior) & (means["init"] == init)]
-        if chosen.empty:
+        if (prior, init) not in cells:
             raise UserError(f"no run has the prior '{prior}' and the init '{init}'")
-        return chosen["value"]
+        return cells[prior, init].rename("value")
 
     both, neither = cell(**full), cell(**reference)
     of_init = cell(reference["prior"], full["init"])

@@ -47,9 +47,10 @@ def authors_at(paper: pd.DataFrame, run: Mapping[str, Any]) -> pd.DataFrame:
         run: the init and the values of settings, as text. A row with a value of a setting that is
             not among them is left out: it is unknown whether it is ours.
     """
-    given = [name for name in paper if name not in _NOT_SETTINGS]
-    holds = [paper[name].isna() | (paper[name] == str(run.get(name))) for name in given]
-    return paper[np.logical_and.reduce(holds)] if holds else paper
+    holds = pd.Series(True, paper.index)
+    for name in paper.columns.difference(_NOT_SETTINGS):
+        holds &= paper[name].isna() | (paper[name] == str(run.get(name)))
+    return paper[holds]
 
 
 def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -74,13 +75,12 @@ def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFra
     """
     keys = ["dataset", "prior", "num_examples"]
     ours = summary.rename(columns={"domain": "dataset", "n": "num_examples", "mean": "ours"})
-    theirs = paper.filter([*keys, "accuracy", "std"])
-    theirs = theirs.rename(columns={"accuracy": "authors", "std": "authors_std"})
+    theirs = paper.rename(columns={"accuracy": "authors", "std": "authors_std"})
+    theirs = theirs.filter([*keys, "authors", "authors_std"])
     table = theirs.merge(ours[[*keys, "ours", "interval"]], on=keys, validate="many_to_one")
-    table["low"] = table["ours"] - table["interval"]
-    table["high"] = table["ours"] + table["interval"]
-    table["difference"] = table["ours"] - table["authors"]
-    inside = table["authors"].between(table["low"], table["high"])
+    low, high = table["ours"] - table["interval"], table["ours"] + table["interval"]
+    table = table.assign(low=low, high=high, difference=table["ours"] - table["authors"])
+    inside = table["authors"].between(low, high)
     table["agree"] = np.select([table["interval"].isna(), inside], ["unknown", "yes"], "no")
     columns = ["ours", "low", "high", "authors", "authors_std", "difference", "agree"]
     return table.filter([*keys, *columns])
