@@ -113,30 +113,13 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     _write_checked(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-class Record(dict):
-    """A mapping read from `origin`, whose missing keys are the user's errors."""
-
-    def __init__(self, content: Mapping, origin: str | os.PathLike) -> None:
-        super().__init__(content)
-        self.origin = origin
-
-    def __missing__(self, key: str) -> None:
-        found = ", ".join(map(str, self)) or "nothing"
-        raise UserError(f"{self.origin}: expected {key}, found only {found}")
-
-
-def _parse(text: str | bytes, origin: str | os.PathLike) -> Record:
-    """Return a JSON object, it and those in it as `Record`."""
-    with reading(origin, "a JSON object", "make it again"):
-        content = json.loads(text, object_hook=lambda content: Record(content, origin))
-        if not isinstance(content, Record):
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a JSON file; raise `UserError` if it is missing, damaged or holds no JSON object."""
+    with reading(path, "a JSON object", "make it again"):
+        content = json.loads(_read_checked(path))
+        if not isinstance(content, dict):
             raise ValueError(type(content).__name__)
         return content
-
-
-def read_json(path: str | os.PathLike) -> Record:
-    """Read a JSON file; raise `UserError` if it is missing, damaged or holds no JSON object."""
-    return _parse(_read_checked(path), path)
 
 
 def write_csv(path: str | os.PathLike, frame: "pd.DataFrame") -> None:
@@ -201,10 +184,9 @@ def load_tensors(
     """
     with reading(path, "a safetensors file", _REMEDY), safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        text = (file.metadata() or {}).get(_HEADER)
-    if text is None:
+        header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
+    if header is None:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
-    header = _parse(text, f"{path}: header")
     if header["format"] > FORMAT_VERSION:
         raise UserError(
             f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
@@ -213,7 +195,7 @@ def load_tensors(
         raise UserError(f"{path}: damaged, not what its checksum says; {_REMEDY}")
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
-    return Record(tensors, path), header["settings"]
+    return tensors, header["settings"]
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, "torch.Tensor"]) -> str:

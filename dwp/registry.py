@@ -52,7 +52,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
         raise UserError(f"{file}: no such file; expected one with the {what} {attribute}")
     with in_one_line(name, f"a file with the {what} {attribute}"):
         found = getattr(_imported(file), attribute, None)
-    if not all(hasattr(found, each) for each in needed):
+    if found is None or not all(hasattr(found, each) for each in needed):
         raise UserError(
             f"{file}: expected a class {attribute} with {', '.join(needed)}; found none"
         )
