@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from dwp.errors import UserError
-from dwp.evaluation.factorial import EFFECTS, METRICS, effects, factorial
+from dwp.evaluation.factorial import METRICS, effects, factorial
 from dwp.evaluation.paper import authors_at, compare_with_paper, read_authors
 from dwp.evaluation.statistics import (
-    choose,
     holm,
     keep_chosen,
     paired_tests,
@@ -155,9 +154,9 @@ def tuned(metric, values, prior="dwp"):
 def test_the_best_mean_over_splits_is_chosen(metric, values, expected):
     other = {rate: [-9 * v for v in of_splits] for rate, of_splits in values.items()}
     table = pd.concat([tuned(metric, values), tuned(metric, other, prior="other")])
-    chosen = choose(table, BY[:-1], ["learning_rate"], metric)  # each prior has its own
-    assert chosen["prior"].tolist() == ["dwp", "other"]
-    assert chosen["learning_rate"].tolist()[0] == expected
+    kept = keep_chosen(table, ["learning_rate"], metric)  # each prior has its own
+    assert set(kept["prior"]) == {"dwp", "other"}
+    assert set(kept[kept["prior"] == "dwp"]["learning_rate"]) == {expected}
 
 
 def test_runs_are_chosen_by_validation_and_by_test_images():
@@ -225,7 +224,7 @@ def crossed(noise=0.0):
 
 def test_parts_of_a_difference_by_hand():
     table = effects(crossed(), FULL, REFERENCE)
-    assert list(table["effect"].astype(str)) == list(EFFECTS) * 6
+    assert list(table["effect"].astype(str)) == ["both", "init", "prior", "interaction"] * 6
     accuracy = table[(table["n"] == 50) & (table["metric"] == METRICS[0])]
     # each gives its own gain and half of the gain of both together
     expected = [0.06 + 0.03 + 0.02, 0.06 + 0.01, 0.03 + 0.01, 0.02]
@@ -295,10 +294,6 @@ def test_agreement_with_the_paper():
         ("flow", 50, 0.5, 0.1),
     )
     table = compare_with_paper(ours, PAPER)
-    assert list(table) == [
-        *("dataset", "prior", "num_examples", "ours", "low", "high"),
-        *("authors", "difference", "agree"),
-    ]
     assert list(table["agree"]) == ["yes", "unknown", "no"]
     assert list(table["prior"]) == ["dwp", "dwp", "log-uniform"]
     first = table.iloc[0][["low", "high", "difference"]]

@@ -311,7 +311,7 @@ def test_a_concatenation_does_not_depend_on_the_batches(tmp_path):
     [
         ("", "expected CSV"),
         ("prior,metric\ndwp,nll\n", "columns value, found prior, metric; add"),
-        ("prior,metric,value\ndwp,nll,many\n", "numbers in the column value, found many"),
+        ("prior,metric,value\ndwp,nll,many\n", "value: expected numbers, found many"),
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path, content, match):
@@ -344,7 +344,7 @@ def test_readable_tables(tmp_path):
     )
     page = (tmp_path / "table.html").read_text(encoding="utf-8")
     assert [text.split("<")[0] for text in re.split("<t[hd]>", page)[1:]] == [
-        *("prior", "n", "mean nll", "p", "kl"),
+        *("prior", "n", "mean_nll", "p", "kl"),
         *("&lt;dwp&gt;", "50", "0.867", "4.0e-05", "12346"),
         *("a|b", "1000", "–", "0.500", "1"),
     ]
