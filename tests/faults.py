@@ -384,12 +384,6 @@ CASES: dict[str, Callable[[Lab], dict]] = {
 }
 
 
-def figures(outcome: dict) -> str:
-    """The numbers of an outcome in one line."""
-    numbers = {name: value for name, value in outcome.items() if isinstance(value, int)}
-    return ", ".join(f"{name} {value}" for name, value in numbers.items())
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="how often to kill")
@@ -419,11 +413,6 @@ def main() -> int:
     settings = {"kills": arguments.kills, "seed": arguments.seed, "cores": arguments.cores}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps({**settings, **outcomes}, indent=2) + "\n")
-    print(f"\n{'fault':<18}{'result':<10}{'seconds':>8}  figures")
-    for name in arguments.only:
-        outcome = outcomes[name]
-        result = outcome["result"].partition(":")[0]
-        print(f"{name:<18}{result:<10}{outcome['seconds']:>8.0f}  {figures(outcome)}")
     if arguments.folder is None:
         shutil.rmtree(folder)
     return any(outcome["result"].startswith("BROKEN") for outcome in outcomes.values())
