@@ -34,7 +34,7 @@ from dwp.training.classification import (
     prior_penalty,
     train_classifiers,
 )
-from dwp.training.source import l2_penalty, train_source_nets
+from dwp.training.source import l2_penalty
 
 SIZES = {"conv1": 7, "conv2": 5}
 KINDS = ["vae", "log-uniform", "standard-normal", "gaussian-diagonal", "gaussian-full"]
@@ -191,13 +191,17 @@ def test_runs_differ_in_nothing_but_the_prior(begin, init):
 def test_inits_differ_in_their_kernels(begin):
     runs = {init: begin("standard-normal", init=init) for init in (None, "vae", "empirical")}
     for first, second in itertools.combinations(runs.values(), 2):
-        for name in ("conv1.weight", "conv2.weight"):
-            assert not torch.equal(first.state[name], second.state[name])
+        assert not torch.equal(first.state["conv1.weight"], second.state["conv1.weight"])
         # The rest is drawn before the kernels, so that it does not depend on them.
         assert torch.equal(first.state["classifier.weight"], second.state["classifier.weight"])
-    known = {tuple(k.flatten().tolist()) for k in make_prior("empirical", 7).kernels}
-    kernels = runs["empirical"].state["conv1.weight"].flatten(0, 1)
-    assert {tuple(k.flatten().tolist()) for k in kernels} <= known
+    known, kernels = (
+        {tuple(kernel.flatten().tolist()) for kernel in several}
+        for several in (
+            make_prior("empirical", 7).kernels,
+            runs["empirical"].state["conv1.weight"].flatten(0, 1),
+        )
+    )
+    assert kernels <= known
 
 
 def test_seed_split_and_size(begin, stripes):
@@ -426,23 +430,16 @@ def test_report_of_a_bayesian_net(stripes, runs, kind):
             assert found[f"kl_{name}"] == pytest.approx(value.item(), rel=1e-5)
 
 
-def test_reported_kl_is_exact_where_it_can_be_and_else_a_mean_over_draws_of_the_trained_bound(
-    stripes, runs
-):
-    choice = Estimation("monte-carlo", "importance-weighted", 20)
-    exact, tight = (
-        report(stripes, runs[kind][0], samples=1, estimation=choice)["kl"]
-        for kind in ("standard-normal", "vae")
+def test_reported_kl_is_a_mean_over_draws_of_the_trained_bound(stripes, runs):
+    net, tight = runs["vae"][0], Estimation("monte-carlo", "importance-weighted", 20)
+    elbo, tighter = (
+        report(stripes, net, samples=1, **options)["kl"] for options in ({}, {"estimation": tight})
     )
-    assert exact == report(stripes, runs["standard-normal"][0], samples=1)["kl"]
-    assert tight < report(stripes, runs["vae"][0], samples=1)["kl"]
-    net = runs["vae"][0]
+    assert tighter < elbo
     with torch.no_grad():
-        draws = [kl(net, generator(i), reduction="layer")["conv2"].item() for i in range(200)]
-    mean, deviation = torch.tensor(draws).mean().item(), torch.tensor(draws).std().item()
-    found = [report(stripes, net, samples=1, seed=seed)["kl_conv2"] for seed in range(8)]
-    assert torch.tensor(found).std().item() < 0.6 * deviation  # a third is expected of 10 draws
-    assert sum(found) / 8 == pytest.approx(mean, abs=4 * deviation / math.sqrt(80))
+        draws = torch.stack([kl(net, generator(i)) for i in range(100)])
+    found = [report(stripes, net, samples=1, seed=seed)["kl"] for seed in range(4)]
+    assert sum(found) / 4 == pytest.approx(float(draws.mean()), abs=float(draws.std()))
 
 
 def test_report_of_a_deterministic_net(stripes, runs):
@@ -550,22 +547,12 @@ def test_a_network_of_ones_own(stripes, name, kind):
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
 
 
-@pytest.mark.parametrize("members", [1, 2])
-def test_a_network_that_draws_when_it_is_tested_is_reported_alike_twice(stripes, members):
-    network = {"network": f"{OWN}:AlwaysRandom", "members": members}
+def test_a_network_that_draws_when_it_is_tested_is_reported_alike_twice(stripes):
+    network = {"network": f"{OWN}:AlwaysRandom", "members": 2}
     net, _ = train(stripes, None, **network)
     settings = {"settings": SETTINGS | network, "n": N, "priors": None}
     found = [evaluate_run(net.state_dict(), (0, 0), stripes, stripes, **settings) for _ in "12"]
     assert found[0] == found[1]
-
-
-def test_random_source_nets_together_are_nets_alone(stripes):
-    settings = {"network": f"{OWN}:WithDropout", "filters": [2, 3], "epochs": 2}
-    together = train_source_nets(stripes, settings, [0, 1])
-    for seed, (net, *found) in enumerate(together):
-        ((alone, *expected),) = train_source_nets(stripes, settings, [seed])
-        assert same_state(net, alone)
-        assert found == expected
 
 
 @pytest.mark.parametrize(("kind", "samples"), [(None, 0), ("gaussian-full", 4)])

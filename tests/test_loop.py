@@ -240,14 +240,6 @@ def test_progress_is_plain_lines(capsys, whole):
     assert shown.err.isascii()
 
 
-def test_lines_come_at_intervals(capsys, monkeypatch):
-    now = itertools.count()  # an hour, of a second a reading of the clock
-    monkeypatch.setattr("tqdm.std.time", lambda: next(now))
-    for _ in Watched(range(3600), "counting", 0, 3600):
-        pass
-    assert 10 <= len(capsys.readouterr().err.splitlines()) <= 2 + 2 * 3600 / 30
-
-
 def events(folder):
     """The numbers by step of every folder of event files, by tag."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -278,11 +270,10 @@ def test_event_files_hold_the_records_and_change_nothing(tmp_path, monkeypatch, 
 def test_event_files_of_runs_that_train_together(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     monkeypatch.setenv("DWP_TENSORBOARD", str(tmp_path))
-    steps = Watched(range(2), "both", 0, 2, ["split 0", "split 1", "split 1"])
-    for step in steps:
-        steps.record(step + 1, [{"loss": run + step} for run in (0.5, 1.5, 7.5)])
-    losses = {"split 0": {1: 0.5, 2: 1.5}, "split 1": {1: 1.5, 2: 2.5}}
-    assert events(tmp_path) == {f"both/{run}": {"loss": loss} for run, loss in losses.items()}
+    steps = Watched(range(1), "both", 0, 1, ["split 0", "split 1", "split 1"])
+    for _ in steps:
+        steps.record(1, [{"loss": loss} for loss in (0.5, 1.5, 7.5)])
+    assert events(tmp_path) == {f"both/split {run}": {"loss": {1: 0.5 + run}} for run in range(2)}
 
 
 def test_event_files_without_the_package(tmp_path, monkeypatch):
@@ -329,14 +320,10 @@ def test_a_source_net_learns_and_equals_itself(stripes, trained):
         assert torch.equal(value, net.state_dict()[name])
 
 
-@pytest.mark.parametrize("change", [{"precision": "bfloat16"}, {"l2": 1.0}])
-def test_settings_of_a_source_net(stripes, trained, change):
-    net, _, metrics = train_source_nets(stripes, SETTINGS | change, [1])[0]
+def test_a_source_net_in_half_precision(stripes):
+    net, _, metrics = train_source_nets(stripes, SETTINGS | {"precision": "bfloat16"}, [1])[0]
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
-    if "l2" in change:
-        assert l2_penalty(net) < 0.5 * l2_penalty(trained[0])
-    else:
-        assert metrics["test_accuracy"] > 0.9
+    assert metrics["test_accuracy"] > 0.9
 
 
 def test_l2_penalty_is_of_the_convolutions_alone():

@@ -111,8 +111,8 @@ def files(tmp_path, data):
     return tmp_path
 
 
-def priors_of(kind, sizes=SIZES):
-    return {layer: prior_class(kind).fit(some_kernels(size)) for layer, size in sizes.items()}
+def priors_of(kind):
+    return {layer: prior_class(kind).fit(some_kernels(size)) for layer, size in SIZES.items()}
 
 
 def layers(files, kind, like=None):
@@ -170,41 +170,39 @@ def test_classifiers_are_trained_and_tested(files, data, role, monkeypatch):
     assert not again[ood].equals(metrics[ood])
 
 
-def run_one(files, name, kind, init=None, columns=None, like=None, **options):
-    """Run a program of one run with seed 3; return its state, and the values of its CSV file."""
-    options = batch_options(files, name, columns=columns or {}, runs=[{"seed": 3}], **options)
-    if init:
-        options["init"] = layers(files, init, like)
-    run_program(name, **options)
-    values = read_csv(options["history" if kind == "convergence" else "metrics"])["value"]
-    return states(options["weights"], kind)["seed3"], values.tolist()
+PROGRAMS = {
+    "train_source": ("source nets", SOURCE, None),
+    "train_features": ("features", NET | {"epochs": 2}, {layer: layer for layer in SIZES}),
+    "train_convergence": (
+        "convergence",
+        {"kind": "image-vae", "filters": [2, 3], "latent": 2, "steps": 4, "batch_size": 16}
+        | {"learning_rate": 0.01, "evaluate_every": 2, "sample_steps": [4]},
+        ImageVAE.kernels_of,
+    ),
+}
 
 
-def test_the_other_programs_do_what_the_library_does(files, data):
-    state, values = run_one(files, "train_source", "source nets", settings=SOURCE)
-    ((net, _, expected),) = train_source_nets(data, SOURCE, [3])
-    assert same_state(state, net)
-    assert values == list(expected.values())
-
-    settings, columns = NET | {"epochs": 2}, {"scale": 0.5}
-    state, values = run_one(
-        files, "train_features", "features", "empirical", columns, settings=settings
-    )
-    init = priors_of("empirical")
-    net, expected = train_on_features(data, settings, scale=0.5, seed=3, init=init)
-    assert same_state(state, trained_state(net))
-    assert values == list(expected.values())
-
-    settings = {"kind": "image-vae", "filters": [2, 3], "latent": 2, "steps": 4, "batch_size": 16}
-    settings |= {"learning_rate": 0.01, "evaluate_every": 2, "sample_steps": [4]}
-    like = ImageVAE.kernels_of
-    state, values = run_one(
-        files, "train_convergence", "convergence", "empirical", like=like, settings=settings
-    )
-    init = priors_of("empirical", ImageVAE.kernel_sizes)
-    net, records, drawn = train_from(data, settings, seed=3, init=init)
-    assert same_state(state, net.state_dict() | {"drawn": drawn})
-    assert values == [record["test_elbo"] for record in records]
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_other_programs_do_what_the_library_does(files, data, name):
+    kind, settings, like = PROGRAMS[name]
+    options = batch_options(files, name, columns={"scale": 0.5}, runs=[{"seed": 3}])
+    init = like and {own: priors_of("empirical")[layer] for own, layer in like.items()}
+    if like:
+        options["init"] = layers(files, "empirical", like)
+    run_program(name, settings=settings, **options)
+    found = states(options["weights"], kind)["seed3"]
+    numbers = read_csv(options["history" if kind == "convergence" else "metrics"])["value"].tolist()
+    if kind == "source nets":
+        ((net, _, metrics),) = train_source_nets(data, settings, [3])
+        expected = net.state_dict(), [*metrics.values()]
+    elif kind == "features":
+        net, metrics = train_on_features(data, settings, scale=0.5, seed=3, init=init)
+        expected = trained_state(net), [*metrics.values()]
+    else:
+        net, records, drawn = train_from(data, settings, seed=3, init=init)
+        expected = net.state_dict() | {"drawn": drawn}, [r["test_elbo"] for r in records]
+    assert same_state(found, expected[0])
+    assert numbers == expected[1]
 
 
 def test_a_kept_run_or_checkpoint_is_not_taken_for_one_of_other_settings_code_or_inputs(
