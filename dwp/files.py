@@ -187,7 +187,7 @@ def load_tensors(
         header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
     if header is None:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
-    if header["format"] > FORMAT_VERSION:
+    if header.get("format", 0) > FORMAT_VERSION:
         raise UserError(
             f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
         )
