@@ -276,7 +276,7 @@ def test_metrics_of_convergence_are_of_the_test_images(stripes):
     expected = accuracy(net, data.test_images / 255, data.test_targets)
     assert records[-1]["test_accuracy"] == expected < 0.4
     net, records, _ = train_from(stripes, IMAGE_VAE, seed=3, init=None)
-    draws = generator("convergence", "look", 3, 6)
+    draws = generator("convergence", "evaluation", 3, 6)
     with torch.no_grad():
         bound = net.elbo(stripes.test_images / 255, draws).double().mean().item()
     assert records[-1]["test_elbo"] == pytest.approx(bound, rel=1e-6)

@@ -20,10 +20,10 @@ rule source_nets:
         settings=lambda w: study.source_training(w.domain).text(),
         code=lambda w: study.code("train_source", study.network_class(w.domain)),
     shell:
-        RUN + "/train_source.py --data {input.data} --settings {params.settings:q}"
+        '"$DWP_RUN" train_source --data {input.data} --settings {params.settings:q}'
         " --code {params.code} --columns {params.columns:q} --runs {params.runs:q}"
         " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
-        " " + TRAINING + " 2>&1 | tee {log}"
+        " $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule source_table:
@@ -38,4 +38,4 @@ rule source_table:
     params:
         code=study.code("tabulate_runs"),
     shell:
-        RUN + "/tabulate_runs.py --metrics {input} --outputs {output} 2>&1 | tee {log}"
+        '"$DWP_RUN" tabulate_runs --metrics {input} --outputs {output} 2>&1 | tee {log}'
