@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dwp.data.files import download as fetch
-from dwp.data.files import identify, members, warn_unknown
+from dwp.data.files import download as fetch, identify, members, warn_unknown
 from dwp.data.images import ImageDataset
 from dwp.errors import UserError
 
