@@ -6,7 +6,7 @@
 # make publish CONFIG=config/demo.yaml   set up, then copy that study's tables and figures to results/published
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
 # make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
-# make docs   set up, then the reference docs/api.md from the docstrings
+# make docs   set up, then docs/api.md, the tables of config/README.md and config/schema.json
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
@@ -53,16 +53,18 @@ lint: setup
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) pyright
 	$(RUN) python docs/build_api.py --check
+	$(RUN) python docs/build_settings.py --check
 	$(RUN) snakemake --lint --configfile config/demo.yaml
 
 rulegraph: setup
 	$(RUN) snakemake --configfile config/demo.yaml --rulegraph dot \
-		| python docs/rulegraph.py demo | tred | dot -Tsvg > docs/rulegraph.svg.new
+		| python docs/rulegraph.py | tred | dot -Tsvg > docs/rulegraph.svg.new
 	test -s docs/rulegraph.svg.new  # a pipe's status is that of its last part
 	mv docs/rulegraph.svg.new docs/rulegraph.svg
 
 docs: setup
 	$(RUN) python docs/build_api.py
+	$(RUN) python docs/build_settings.py
 
 benchmark: setup
 	$(RUN) python benchmarks/run.py

@@ -1,7 +1,7 @@
 """Write the reference of the library's public names, docs/api.md, from their docstrings.
 
 python docs/build_api.py            write it
-python docs/build_api.py --check    fail if it is not what the docstrings give
+python docs/build_api.py --check    fail if it differs from the docstrings
 """
 
 import argparse
@@ -13,6 +13,8 @@ import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
+
+from torch import nn
 
 import dwp
 from dwp.priors import KINDS
@@ -34,12 +36,13 @@ PUBLIC = {
     "dwp.data.images": ["ImageDataset"],
     "dwp.data.tensors": ["ImageTensors"],
     "dwp.devices": ["products"],
+    "dwp.fast": ["faster"],
     "dwp.nn.stack": ["stack", "unstack"],
     "dwp.kernels": ["collect"],
     "dwp.training.prior": ["fit_prior"],
 }
 PUBLIC["dwp.priors.gaussian"] = ["FullGaussian", "DiagonalGaussian"]
-"""The names by their module; what they inherit is told where it is defined."""
+"""The names by their module; inherited methods are documented where they are defined."""
 TYPES = {
     "dwp.seeds": "Source",
     "dwp.nn.matching": "Priors",
@@ -47,7 +50,7 @@ TYPES = {
     "dwp.devices": "Precision",
     "dwp.priors.kl": "Nature",
 }
-"""What names of types in signatures stand for, by their module."""
+"""Names of types in signatures, by their module."""
 
 
 def reference() -> str:
@@ -55,7 +58,7 @@ def reference() -> str:
     parts = [
         "# Reference\n\nMade from the docstrings by `docs/build_api.py`; edit those instead. "
         "[The README](../README.md) shows the names at work.",
-        "In signatures\n\n" + "\n".join(_alias(*place) for place in TYPES.items()),
+        "In signatures\n\n" + "\n".join(_alias(*each) for each in TYPES.items()),
     ]
     for module, names in PUBLIC.items():
         parts.append(f"## {module}\n\n{_markdown(inspect.getdoc(import_module(module)))}")
@@ -64,7 +67,7 @@ def reference() -> str:
 
 
 def _alias(module: str, name: str) -> str:
-    """Return a line that tells what a name of a type stands for: its value, and the text below."""
+    """Return a line with the value of a name of a type, and its documentation."""
     body = ast.parse(inspect.getsource(import_module(module))).body
     for node, after in itertools.pairwise(body):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
@@ -86,14 +89,15 @@ def public_objects() -> dict[str, object]:
 def _methods(thing: object) -> dict[str, object]:
     if not inspect.isclass(thing):
         return {}
-    members = {n: m for n, m in vars(thing).items() if not n.startswith("_")}
+    torchs = {*vars(nn.Module)} - {"forward"} if issubclass(thing, nn.Module) else set()
+    members = {n: m for n, m in vars(thing).items() if not n.startswith("_") and n not in torchs}
     members = {n: getattr(m, "__func__", getattr(m, "fget", m)) for n, m in members.items()}
     return {n: m for n, m in members.items() if inspect.isfunction(m)}
 
 
-def _entry(place: str) -> str:
+def _entry(full_name: str) -> str:
     objects = public_objects()
-    name, thing = place.rpartition(".")[2], objects[place]
+    name, thing = full_name.rpartition(".")[2], objects[full_name]
     parts = [f"### {name}\n\n```python\n{_signature(name, thing)}\n```\n\n{_documented(thing)}"]
     for key, method in _methods(thing).items():
         if method.__doc__:
@@ -103,7 +107,7 @@ def _entry(place: str) -> str:
 
 
 def _signature(name: str, thing: object) -> str:
-    """Return a signature as it is written: names of types, not what they stand for."""
+    """Return a signature as it is written, with the names of types."""
     node = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
     if not isinstance(node, ast.ClassDef):
         returned = f" -> {ast.unparse(node.returns)}" if node.returns else ""
@@ -148,7 +152,7 @@ def main() -> None:
     if not parser.parse_args().check:
         OUTPUT.write_text(text, encoding="utf-8")
     elif not OUTPUT.is_file() or OUTPUT.read_text(encoding="utf-8") != text:
-        sys.exit(f"error: {OUTPUT} is not what the docstrings give; run python docs/build_api.py")
+        sys.exit(f"error: {OUTPUT} differs from the docstrings; run make docs")
 
 
 if __name__ == "__main__":

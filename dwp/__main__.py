@@ -32,14 +32,8 @@ def score(
     from dwp.evaluation.scores import score
     from dwp.release import load_kernel_array
 
-    scores = score(
-        _load(prior),
-        load_kernel_array(kernels),
-        seed=seed,
-        samples=samples,
-        importance_samples=importance_samples,
-    )
-    print(json.dumps(scores, indent=2))
+    draws = {"seed": seed, "samples": samples, "importance_samples": importance_samples}
+    print(json.dumps(score(_load(prior), load_kernel_array(kernels), **draws), indent=2))
 
 
 def sample(prior: str, n: int, output: Path, /, *, seed: int = 0) -> None:

@@ -1,11 +1,12 @@
 """Errors meant for the user, and how programs print them."""
 
+import contextlib
 import functools
 import re
 import reprlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -33,10 +34,32 @@ def deadline_after(minutes: float | None) -> float | None:
 _MEMORY = re.compile("can't allocate memory|out of memory|size calculation overflowed", re.I)
 
 
-def printable(message: object) -> str:
-    """Return a message as one line of text without control characters, which a file may hold."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
-    return text if len(text) <= 2000 else f"{text[:2000]} ..."
+@contextlib.contextmanager
+def reading(origin: object, expected: str, remedy: str = "get it again") -> Iterator[None]:
+    """Within the block, raise as a `UserError` whatever a reader of damaged content raises.
+
+    A `UserError` of the block gets the origin in front, unless it has it.
+
+    Args:
+        origin: the file, or what else is read.
+        expected: its content, for the message.
+        remedy: what to do.
+
+    Raises:
+        UserError: the reader failed, or the file is missing.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except UserError as error:
+        raise UserError(f"{origin}: {str(error).removeprefix(f'{origin}: ')}") from None
+    except FileNotFoundError:
+        raise UserError(f"{origin}: no such file") from None
+    except Exception as error:
+        text = getattr(error, "strerror", None) or " ".join(str(error).split())
+        found = text or type(error).__name__
+        raise UserError(f"{origin}: expected {expected}; found {found}; {remedy}") from None
 
 
 def refusal(origin: object, error: Any) -> UserError:
@@ -69,7 +92,9 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """
 
     def refuse(message: object) -> SystemExit:
-        print(f"error: {printable(message)}", file=sys.stderr)
+        # a file may hold control characters
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
+        print(f"error: {text}", file=sys.stderr)
         return SystemExit(2)
 
     @functools.wraps(main)

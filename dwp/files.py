@@ -4,7 +4,7 @@ Every file is written under a temporary name and renamed, so that a reader sees 
 none. Tensors are safetensors with a header: the format version, the kind of content, the settings
 that made it, the versions of libraries, and a checksum. The checksum of JSON and CSV stands in a
 hidden file in the same folder, in the form that `sha256sum --check` takes. Reading checks the
-checksum; a file without one is taken as it is.
+checksum; JSON and CSV without one are taken as they are.
 """
 
 import contextlib
@@ -13,23 +13,21 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from dwp.errors import UserError
-from dwp.records import Record, parse_json
+from dwp.errors import UserError, reading
 
 if TYPE_CHECKING:  # imported where they are needed: a study reads and writes JSON without them
     import pandas as pd
     import torch
 
 FORMAT_VERSION = 2
-_CHECKED_SINCE = 2  # the format that brought the checksum
 _HEADER = "dwp"  # one key only: safetensors does not fix the order of several
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDY = "delete it and make it again (the workflow does when it is started again)"
@@ -50,18 +48,14 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         UserError: the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+        temporary.touch()
     except OSError as error:
         raise _not_written(path, error) from None
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno not in _FULL:
@@ -82,23 +76,17 @@ def checksum_file(path: str | os.PathLike) -> Path:
     return path.with_name(f".{path.name}.sha256")
 
 
-@contextlib.contextmanager
-def _checked(path: str | os.PathLike) -> Iterator[Path]:
-    """As `atomic`, and write the checksum of the file: for JSON and CSV."""
-    path, checksum = Path(path), checksum_file(path)
-    with atomic(path) as temporary:
-        yield temporary
-        line = f"{_sha256(temporary.read_bytes())}  {path.name}\n"
-        checksum.unlink(missing_ok=True)  # whoever is killed between the two leaves no wrong one
-    write_text(checksum, line)
+def _write_checked(path: str | os.PathLike, text: str) -> None:
+    """As `write_text`, and write the checksum as well."""
+    checksum_file(path).unlink(missing_ok=True)  # whoever is killed on the way leaves no wrong one
+    write_text(path, text)
+    write_text(checksum_file(path), f"{_sha256(text.encode())}  {Path(path).name}\n")
 
 
 def _read_checked(path: str | os.PathLike) -> bytes:
     """Return the content of a file; raise `UserError` if it is not that of its checksum."""
-    try:
+    with reading(path, "a file"):
         content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     with contextlib.suppress(FileNotFoundError):
         if checksum_file(path).read_bytes()[:64] != _sha256(content).encode():
             raise UserError(f"{path}: damaged, not what {checksum_file(path)} says; {_REMEDY}")
@@ -111,10 +99,7 @@ def _sha256(content: bytes) -> str:
 
 def digest(paths: Iterable[str | os.PathLike]) -> str:
     """Return the SHA-256, in hex, of the content of files in order; raises `OSError`."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return total.hexdigest()
+    return _sha256(b"".join(hashlib.sha256(Path(path).read_bytes()).digest() for path in paths))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -125,24 +110,21 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
     """Write `content` to `path` atomically as indented JSON (no NaN: use None), with a checksum."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    with _checked(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    _write_checked(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Record:
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """Read a JSON file; raise `UserError` if it is missing, damaged or holds no JSON object."""
-    content = parse_json(_read_checked(path), path)
-    if not isinstance(content, Record):
-        kind = type(content).__name__
-        raise UserError(f"{path}: expected a JSON object, found {kind}; make the file again")
-    return content
+    with reading(path, "a JSON object", "make it again"):
+        content = json.loads(_read_checked(path))
+        if not isinstance(content, dict):
+            raise ValueError(type(content).__name__)
+        return content
 
 
 def write_csv(path: str | os.PathLike, frame: "pd.DataFrame") -> None:
     """Write a table atomically as CSV with a checksum, in full precision, without the index."""
-    with _checked(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    _write_checked(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
 def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
@@ -154,11 +136,8 @@ def read_csv(path: str | os.PathLike, **options: Any) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    try:
+    with reading(path, "CSV", _REMEDY):
         return pd.read_csv(io.BytesIO(_read_checked(path)), **options)
-    except ValueError as error:  # pandas' own, and text that is not UTF-8
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: expected CSV, found {reason}; {_REMEDY}") from None
 
 
 def save_tensors(
@@ -179,12 +158,8 @@ def save_tensors(
     import torch
     from safetensors.torch import save
 
-    header = {
-        "format": FORMAT_VERSION,
-        "kind": kind,
-        "settings": settings,
-        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
-    }
+    versions = {name: version(name) for name in ("torch", "numpy", "safetensors")}
+    header = {"format": FORMAT_VERSION, "kind": kind, "settings": settings, "versions": versions}
     header = json.loads(json.dumps(header))  # as it will be read
     content = {  # copies: those that share memory are refused by safetensors
         name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
@@ -207,28 +182,20 @@ def load_tensors(
         UserError: the file is missing, is not a safetensors file of dwp, is not what its checksum
             says, holds another kind of content, or has a newer format.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            text = (file.metadata() or {}).get(_HEADER)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); {_REMEDY}") from None
-    if text is None:
+    with reading(path, "a safetensors file", _REMEDY), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
+    if header is None:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
-    header = parse_json(text, f"{path}: header")
-    expected = header.pop("sha256", None)
-    if header["format"] > FORMAT_VERSION:
+    if header.get("format", 0) > FORMAT_VERSION:
         raise UserError(
             f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
         )
-    checked = expected is not None or header["format"] >= _CHECKED_SINCE
-    if checked and expected != _checksum(header, tensors):
+    if header.pop("sha256", None) != _checksum(header, tensors):
         raise UserError(f"{path}: damaged, not what its checksum says; {_REMEDY}")
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
-    return Record(tensors, path), header["settings"]
+    return tensors, header["settings"]
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, "torch.Tensor"]) -> str:

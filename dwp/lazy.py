@@ -29,8 +29,7 @@ def exports(
         if name not in module_of:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         module = import_module(module_of[name])
-        if hasattr(module, name):
-            return getattr(module, name)
-        return import_module(f"{module.__name__}.{name}")  # the name of a module itself
+        # the last is for the name of a module itself
+        return getattr(module, name, None) or import_module(f"{module.__name__}.{name}")
 
     return get, lambda: sorted(module_of), sorted(module_of)

@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -77,39 +76,28 @@ def class_facts(what: str, name: str, known: Mapping[str, str], *attributes: str
     """
     location = known.get(name, name)
     module, _, attribute = location.partition(":")
-    if module.endswith(".py"):
-        path = Path(module)
-    else:
+    path = Path(module)
+    if packaged := path.suffix != ".py":
         path = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
     found = _literals(path, attribute) if path.is_file() else {}
-    if not set(attributes) <= set(found):
-        own = class_at(name) if ":" in name and not module.endswith(".py") else None
-        own = own or find_class(what, name, known, attributes)
-        found = {each: getattr(own, each) for each in attributes}
-    return {each: found[each] for each in attributes}
+    if set(attributes) <= set(found):
+        return {each: found[each] for each in attributes}
+    own = find_class(what, name, {name: location} if packaged and found else known, attributes)
+    return {each: getattr(own, each) for each in attributes}
 
 
 @functools.cache
 def _literals(path: Path, name: str) -> dict[str, Any]:
     """Return the attributes of a class that its source gives as literals."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError:
-        return {}
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     found = {}
-    for statement in (statement for node in classes for statement in node.body):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            names, value = [statement.target.id], statement.value
-        elif isinstance(statement, ast.Assign):
-            names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
-            value = statement.value
-        else:
-            continue
-        try:
-            found |= dict.fromkeys(names, ast.literal_eval(value))
-        except (ValueError, TypeError):
-            continue
+    with contextlib.suppress(SyntaxError):
+        for node in ast.parse(path.read_bytes()).body:
+            for each in node.body if isinstance(node, ast.ClassDef) and node.name == name else ():
+                if isinstance(each, ast.Assign | ast.AnnAssign):
+                    targets = each.targets if isinstance(each, ast.Assign) else [each.target]
+                    with contextlib.suppress(ValueError, TypeError):
+                        value = ast.literal_eval(each.value or "")
+                        found |= {t.id: value for t in targets if isinstance(t, ast.Name)}
     return found
 
 
@@ -129,18 +117,15 @@ def in_one_line(name: str, expected: str) -> Iterator[None]:
         file = Path(name.partition(":")[0]).name
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).name == file]
-        if isinstance(error, SyntaxError):
-            lines = [error.lineno]
-        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        lines += [error.lineno] if isinstance(error, SyntaxError) else []
         where = f" (line {lines[-1]})" if lines else ""
-        raise UserError(f"{name}: expected {expected}; found {found}{where}") from None
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+        raise UserError(f"{name}: expected {expected}; found {found}") from None
 
 
 @functools.cache
 def _imported(file: str) -> ModuleType:
-    loader = SourceFileLoader(file, file)
-    spec = spec_from_loader(file, loader)
-    assert spec is not None
-    module = sys.modules[file] = module_from_spec(spec)
-    loader.exec_module(module)
+    module = sys.modules[file] = ModuleType(file)
+    module.__file__ = file
+    SourceFileLoader(file, file).exec_module(module)
     return module

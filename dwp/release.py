@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwp.errors import UserError
+from dwp.errors import UserError, reading
 from dwp.kernels import check_kernels
-from dwp.priors.vae import KernelVAE
+from dwp.priors import KernelPrior, prior_class
 
 _NAMES = (
     (r"^encoder\.features\.", "encoder."),
@@ -41,7 +41,7 @@ def release_folder(configured: str | None) -> Path:
     return Path(folder).expanduser()
 
 
-def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
+def load_released_vae(folder: str | os.PathLike) -> KernelPrior:
     """Read a released VAE as a frozen `KernelVAE`.
 
     Args:
@@ -51,18 +51,14 @@ def load_released_vae(folder: str | os.PathLike) -> KernelVAE:
         UserError: the file is missing, unreadable, or not a VAE of the release.
     """
     path = Path(folder) / "vae_params.torch"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a folder of the authors' release")
-    try:
+    with reading(path, "a state dict of the authors' release"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can make its reader raise almost anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{path}: not a readable state dict ({reason}); fetch it again") from None
     try:
         tensors = {_rename(name): value for name, value in state.items()}
         hidden = tensors["encoder.0.weight"].shape[0]  # (hidden, 1, 3, 3)
         latent = tensors["latent_mean.weight"].shape[0]  # (latent, width, 1, 1)
-        vae = KernelVAE(5 if "encoder.6.weight" in tensors else 7, hidden=hidden, latent=latent)
+        size = 5 if "encoder.6.weight" in tensors else 7
+        vae = prior_class("vae")(size, hidden=hidden, latent=latent)
         vae.load_state_dict(tensors)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         names = list(state)[:3] if isinstance(state, dict) else type(state).__name__
@@ -94,12 +90,5 @@ def load_kernel_array(path: str | os.PathLike) -> Tensor:
     Raises:
         UserError: the file is missing, unreadable, or holds something else.
     """
-    try:
+    with reading(path, "an array of kernels in .npy"):
         return check_kernels(np.load(path, allow_pickle=False))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # a damaged header can make its reader raise almost anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: expected an array of kernels in .npy, found {reason}") from None

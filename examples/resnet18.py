@@ -13,11 +13,11 @@ trained for long, and posteriors thousands of steps.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import resnet18
 
 import dwp
-import dwp.data.images
 from dwp.data import data_folder, load_dataset, registered
-from dwp.data.subsets import stratified_subset
+from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import to_unit
 from dwp.evaluation.metrics import classification_metrics
 from dwp.kernels import collect, norms
@@ -25,9 +25,6 @@ from dwp.nn.bayesian import bayesian_layers
 from dwp.priors import KernelPrior
 from dwp.study.program import program
 from dwp.training.prior import fit_prior
-
-# isort: split
-from torchvision.models import resnet18  # after dwp.data.images: then any build of torch will do
 
 _BATCH = 32
 
@@ -61,7 +58,7 @@ def main(
         of_size = {size: fit(net, size, 1 + steps // 10) for size in (3, 7)}
 
     images, targets, classes = load(data, train=True)
-    chosen = stratified_subset(targets, n, 0)
+    chosen, _ = few_shot_subset(targets, n, split=0, validation=0)
     net = make_net(classes)
     layers = [name for name, layer in convolutions(net).items() if layer.kernel_size != (1, 1)]
     dwp.init.from_prior_(net, of_size, dwp.generator("resnet", "start"), layers=layers)

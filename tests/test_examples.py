@@ -29,6 +29,20 @@ def registries(monkeypatch):
     KINDS.pop("laplace", None)
 
 
+@pytest.fixture
+def torchvision():
+    """torchvision that can be imported even if it was built for another torch.
+
+    Its own operators then fail to load; declaring those that the import asks for is enough.
+    """
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+@pytest.mark.usefixtures("torchvision")
 def test_resnet18(monkeypatch, capsys):
     run(monkeypatch, "resnet18.py", "--steps", "2", "--n", "20", "--tests", "20")
     last = capsys.readouterr().out.splitlines()[-1]
@@ -68,14 +82,3 @@ def test_a_data_set_of_ones_own_is_found_in_its_file():
     upright, level = (train.images[train.targets == target].float() for target in (0, 2))
     assert upright.var(3).mean() > 1.5 * upright.var(2).mean()  # it changes from left to right
     assert level.var(2).mean() > 1.5 * level.var(3).mean()
-
-
-def test_files_that_hold_no_data_set_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"none\.py: no such file"):
-        registered(f"{tmp_path}/none.py:Own")
-    file = tmp_path / "own.py"
-    file.write_text("class Own:\n    classes = ('a', 'b')\n")
-    with pytest.raises(UserError, match=r"own\.py: expected a class Own with image_shape"):
-        registered(f"{file}:Own")
-    with pytest.raises(UserError, match="expected a class Other"):
-        registered(f"{file}:Other")

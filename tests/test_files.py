@@ -4,6 +4,7 @@ import errno
 import importlib.metadata
 import json
 import os
+import re
 import stat
 import subprocess
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import refusal
 from safetensors.torch import save_file
 
 from dwp.errors import UserError, one_line_errors
@@ -36,20 +38,11 @@ TENSORS = {
     "none": torch.zeros(0, 3),
 }
 SETTINGS = {"b": [1, 2.5, None, "x"], "a": {"nested": True}}
-HEADER = {"format": 1, "kind": "things", "settings": SETTINGS}  # of the first version
+HEADER = {"format": FORMAT_VERSION, "kind": "things", "settings": SETTINGS}
 
 
 def save(path, **changes):
     save_tensors(path, TENSORS, **{"kind": "things", "settings": SETTINGS, **changes})
-
-
-def user_error(function, *arguments, **options):
-    """The one line of the UserError that a call raises."""
-    with pytest.raises(UserError) as caught:
-        function(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # Atomic writing
@@ -67,30 +60,26 @@ def test_atomic_writes_in_the_same_folder_and_renames(tmp_path):
         assert os.listdir(path.parent) == ["table.csv"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_atomic_leaves_the_old_content_on_an_exception(tmp_path, error):
+def test_a_failed_write_leaves_the_old_content_and_no_other_file(tmp_path):
     path = tmp_path / "text"
     path.write_text("old")
 
-    def interrupted():
+    def interrupt(error):
         with atomic(path) as temporary:
             temporary.write_text("half")
             raise error
 
-    with pytest.raises(error):
-        interrupted()
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["text"]
-
-
-def test_failed_write_leaves_no_file(tmp_path):
+    for error in (RuntimeError, KeyboardInterrupt, SystemExit):
+        with pytest.raises(error):
+            interrupt(error)
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "numbers.json", {"a": float("nan")})
     with pytest.raises(UnicodeEncodeError):
-        write_text(tmp_path / "text", "\ud800")
+        write_text(path, "\ud800")
     with pytest.raises(TypeError):
-        save(tmp_path / "things", settings={"a": object()})
-    assert os.listdir(tmp_path) == []
+        save(path, settings={"a": object()})
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["text"]
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -119,11 +108,11 @@ def test_what_cannot_be_written_is_one_line_and_leaves_the_old_file(
     if full:
         monkeypatch.setattr("os.replace", refuse)
     else:
-        monkeypatch.setattr("tempfile.mkstemp", refuse)
+        monkeypatch.setattr("pathlib.Path.touch", refuse)
     content = {write_text: "new", write_csv: pd.DataFrame()}.get(write, {})
     settings = {"kind": "x", "settings": {}} if write is save_tensors else {}
     remedy = "make room" if full else "make its folder writable"
-    assert user_error(write, path, content, **settings) == (
+    assert refusal(write, path, content, **settings) == (
         f"{path}: cannot be written ({os.strerror(code)}); {remedy} and start again"
     )
     assert path.read_text() == "old"
@@ -142,18 +131,14 @@ def test_tensors_round_trip_with_a_header(tmp_path):
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
     # Neither the order of tensors nor that of settings is content.
-    settings = dict(reversed(SETTINGS.items()))
-    other = dict(reversed(TENSORS.items()))
-    save_tensors(tmp_path / "second", other, kind="things", settings=settings)
+    tensors, settings = (dict(reversed(each.items())) for each in (TENSORS, SETTINGS))
+    save_tensors(tmp_path / "second", tensors, kind="things", settings=settings)
     content = (tmp_path / "first").read_bytes()
     assert (tmp_path / "second").read_bytes() == content
     length = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["dwp"])
-    assert (header["format"], header["kind"]) == (FORMAT_VERSION, "things")
-    assert header["settings"] == SETTINGS
-    assert header["versions"] == {
-        name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")
-    }
+    assert HEADER.items() <= header.items()
+    assert header["versions"]["torch"] == importlib.metadata.version("torch")
 
 
 def test_tensors_of_any_layout(tmp_path):
@@ -171,43 +156,41 @@ def test_tensors_of_any_layout(tmp_path):
         assert torch.equal(found[name], expected)
 
 
-def safetensors_with(header):
-    return lambda path: save_file(TENSORS, path, header and {"dwp": json.dumps(header)})
+def header_of(**changes):
+    header = json.dumps(HEADER | changes)
+    return lambda path: save_file(TENSORS, path, {"dwp": header})
+
+
+REMEDY = "delete it and make it again"
 
 
 @pytest.mark.parametrize(
     ("make", "line"),
     [
         (lambda path: None, "no such file"),
-        (lambda path: path.mkdir(), "no such file"),
-        *(
-            (lambda path, n=n: path.write_bytes(path.read_bytes()[:n]), "not a readable safeten")
-            for n in (0, 4, 100, -1)
-        ),
-        (lambda path: path.write_bytes(b"\x80\x04pickle"), "not a readable safetensors file"),
-        (lambda path: path.write_bytes(b"<html>\n404\n" * 100), "not a readable safetensors file"),
-        (safetensors_with(None), "a safetensors file without dwp's header; expected kind 'things'"),
-        (safetensors_with(HEADER | {"kind": "prior"}), "holds 'prior', expected 'things'"),
-        (safetensors_with(HEADER | {"format": FORMAT_VERSION}), "damaged, not what its checksum"),
+        (lambda path: path.mkdir(), f"expected a safetensors file; .*; {REMEDY}"),
+        (lambda path: path.write_bytes(b""), f"expected a safetensors file; .*; {REMEDY}"),
+        (lambda path: path.write_bytes(b"<html>\n404"), f"expected a safetensors .*; {REMEDY}"),
         (
-            safetensors_with(HEADER | {"format": FORMAT_VERSION + 1}),
+            lambda path: save_file(TENSORS, path),
+            "a safetensors file without dwp's header; expected",
+        ),
+        (lambda path: save(path, kind="prior"), "holds 'prior', expected 'things'"),
+        (header_of(), f"damaged, not what its checksum says; {REMEDY}"),
+        (
+            header_of(format=FORMAT_VERSION + 1),
             f"format {FORMAT_VERSION + 1}, this dwp reads up to {FORMAT_VERSION}; update dwp",
         ),
-        (safetensors_with({"format": 1}), "header: expected kind, found only format"),
         (
             lambda path: save_file(TENSORS, path, {"dwp": "{"}),
-            "header: expected JSON, found Expecting property name",
+            f"expected a safetensors .*; {REMEDY}",
         ),
     ],
 )
 def test_what_is_no_file_of_tensors_is_refused(tmp_path, make, line):
     path = tmp_path / "file"
-    if "readable" in line:
-        save(path)
     make(path)
-    message = user_error(load_tensors, path, kind="things")
-    assert message.startswith(f"{path}: {line}")
-    assert ("delete it and make it again" in message) == ("readable" in line or "damaged" in line)
+    assert re.match(f"{path}: {line}", refusal(load_tensors, path, kind="things"))
 
 
 # Damage after writing: found by the checksum, whichever bit it hits
@@ -246,7 +229,7 @@ def test_damaged_tensors_are_never_taken(tmp_path):
 )
 def test_tables_and_scores_with_checksums(tmp_path, name, write, read, content):
     path, checksum = tmp_path / name, checksum_file(tmp_path / name)
-    assert user_error(read, path) == f"{path}: no such file"
+    assert refusal(read, path) == f"{path}: no such file"
     write(path, content)
     path.write_text("damaged")
     write(path, content)  # written again, it has its own checksum
@@ -257,7 +240,7 @@ def test_tables_and_scores_with_checksums(tmp_path, name, write, read, content):
     subprocess.run(["sha256sum", "--check", "--strict", checksum.name], cwd=tmp_path, check=True)
     for damaged in damages(whole):
         path.write_bytes(damaged)
-        message = user_error(read, path)
+        message = refusal(read, path)
         assert message.startswith(f"{path}: damaged, not what {checksum} says; delete ")
 
 
@@ -266,15 +249,13 @@ def test_a_file_without_a_checksum_is_taken(tmp_path):
     (tmp_path / "own.csv").write_text("a,b\n1,2\n")
     assert read_json(tmp_path / "own.json") == {"a": 1}
     assert read_csv(tmp_path / "own.csv")["b"].tolist() == [2]
-    safetensors_with(HEADER)(tmp_path / "own.safetensors")
-    assert load_tensors(tmp_path / "own.safetensors", kind="things")[1] == SETTINGS
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}}', b"\xff\xfe", b"a: 1\n", b"[1]"])
 def test_what_is_no_json_object_is_refused(tmp_path, content):
     path = tmp_path / "file.json"
     path.write_bytes(content)
-    assert user_error(read_json, path).startswith(f"{path}: expected ")
+    assert refusal(read_json, path).startswith(f"{path}: expected ")
 
 
 # Errors
@@ -291,23 +272,21 @@ def test_user_errors_are_one_line(capsys):
     assert main.__doc__ == "Say what the program does."
     main(None, known=3)
     assert capsys.readouterr() == ("3\n", "")
+    missing = ModuleNotFoundError("No module named 'zuko'", name="zuko")
     for error, line in {
         UserError("letters: unknown"): "letters: unknown",
         UserError("a\nb\x1b[31m"): "a\\nb\\x1b[31m",
         FileNotFoundError(2, "No such file", "x.csv"): "x.csv: No such file",
         MemoryError(): "memory: expected enough for what was asked, found too little; ask for less",
-        ModuleNotFoundError(
-            "No module named 'zuko'", name="zuko"
-        ): "No module named 'zuko'; instal",
+        missing: "No module named 'zuko'; install it",
     }.items():
         with pytest.raises(SystemExit) as caught:
             main(error)
         assert caught.value.code == 2
         assert caught.value.__suppress_context__  # no traceback of the first
         output, errors = capsys.readouterr()
-        assert output == ""
+        assert (output, errors.count("\n")) == ("", 1)
         assert errors.startswith(f"error: {line}")
-        assert errors.count("\n") == 1
     for error in (KeyError("a bug"), RuntimeError("a bug"), ModuleNotFoundError("x", name="dwp.x")):
         with pytest.raises(type(error)):
             main(error)
@@ -328,11 +307,11 @@ def test_seeds_do_not_change():
 
 def test_seeds_depend_on_every_part_and_look_random():
     parts = [(0,), (1,), ("0",), (0, 0), (0, "a"), ("a", 0), ("a0",), ((0,),), (0.0,), (), (None,)]
-    seeds = {derive_seed(*p) for p in parts}
-    assert len(seeds) == len(parts)
-    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert len({derive_seed(*p) for p in parts}) == len(parts)
     # Neighbouring parts give unrelated seeds: every bit is set about half the times.
-    bits = torch.tensor([[derive_seed(i) >> b & 1 for b in range(63)] for i in range(1000)])
+    seeds = [derive_seed(i) for i in range(1000)]
+    assert max(seeds) < 2**63
+    bits = torch.tensor([[seed >> b & 1 for b in range(63)] for seed in seeds])
     assert ((bits.float().mean(0) - 0.5).abs() < 5 * 0.5 / 1000**0.5).all()
 
 

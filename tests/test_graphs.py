@@ -141,7 +141,6 @@ def run(path=None, **options):
         noise=noise,
         record_every=1,
         evaluate=lambda done: [{"norm": net[0].weight.norm().item()}] * 2,
-        evaluate_every=7,
         checkpoint=path,
         **options,
     )

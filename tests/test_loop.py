@@ -34,19 +34,13 @@ def test_every_epoch_is_a_permutation():
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4  # a fresh one each
     assert [sorted(step.tolist()) for step in batches(3, 10, 2, "seed")] == [[0, 1, 2]] * 2
+    for start in (0, 1, 3, 7, 12):  # resumed at any step
+        rest = batches(10, 4, 12, "seed", start=start)
+        assert all(torch.equal(*pair) for pair in zip(steps[start:], rest, strict=True))
+    assert not torch.equal(next(batches(10, 4, 12, "other")), steps[0])
 
 
-@pytest.mark.parametrize("start", [0, 1, 2, 3, 7, 11, 12])
-def test_batches_resume_at_any_step(start):
-    whole, rest = (list(batches(10, 4, 12, "seed", 1, start=first)) for first in (0, start))
-    assert len(rest) == 12 - start
-    assert all(torch.equal(*pair) for pair in zip(whole[start:], rest, strict=True))
-
-
-def test_batches_depend_on_the_seed_and_are_uniform():
-    first, same, other = (next(batches(100, 100, 1, "seed", s)) for s in (0, 0, 1))
-    assert torch.equal(first, same)
-    assert not torch.equal(first, other)
+def test_batches_are_uniform():
     firsts = torch.stack([next(batches(5, 1, 1, i)) for i in range(2000)]).flatten()
     counts = firsts.bincount(minlength=5)
     assert ((counts - 400).abs() < 4 * math.sqrt(2000 * 0.2 * 0.8)).all()
@@ -97,11 +91,10 @@ def run(path=None, *, calls=None, every=0.0, **options):
         steps=STEPS,
         learning_rate=0.05,
         noise=[noise],
-        record_every=3,
         evaluate=evaluate,
         checkpoint=path,
         checkpoint_seconds=every,
-        **{"evaluate_every": 4, "seeds": [("test",)]} | options,
+        **{"record_every": 3, "seeds": [("test",)]} | options,
     )
     return SimpleNamespace(
         state=net.state_dict(), noise=noise.get_state(), records=records, calls=len(seen)
@@ -122,13 +115,11 @@ def whole():
 
 
 def test_records(whole):
-    trained = [r for r in whole.records if "loss" in r]
-    evaluated = [r for r in whole.records if "norm" in r]
-    assert [r["step"] for r in trained] == [3, 6, 9, 12, 14]  # the last one always
-    assert [r["step"] for r in evaluated] == [4, 8, 12, 14]  # likewise
-    assert all(r["done"] == r["step"] for r in evaluated)
-    assert all(type(v) in (int, float) for r in whole.records for v in r.values())
-    assert [r["step"] for r in whole.records] == sorted(r["step"] for r in whole.records)
+    assert [record["step"] for record in whole.records] == [3, 6, 9, 12, 14]  # the last always
+    for record in whole.records:
+        assert list(record) == ["step", "loss", "noise", "norm", "done"]
+        assert record["done"] == record["step"]
+        assert all(type(value) in (int, float) for value in record.values())
 
 
 def test_global_generators_are_the_runs_own_and_the_callers_go_on(whole):
@@ -142,12 +133,12 @@ def test_global_generators_are_the_runs_own_and_the_callers_go_on(whole):
     again = run()
     assert states() == before
     assert_same(again, whole)
-    often = run(evaluate_every=1)  # evaluations draw, and change nothing
+    often = run(record_every=1)  # evaluations draw, and change nothing
     assert all(torch.equal(often.state[name], value) for name, value in whole.state.items())
     assert not torch.equal(run(seeds=[("other",)]).state["0.weight"], whole.state["0.weight"])
 
 
-@pytest.mark.parametrize("first", [2, 3, 4, 5, 9, 14])
+@pytest.mark.parametrize("first", [2, 5, 14])
 def test_resume_is_bit_for_bit(tmp_path, whole, first):
     path = tmp_path / "checkpoint"
     with pytest.raises(Interruption):
@@ -162,8 +153,8 @@ def test_resume_is_bit_for_bit(tmp_path, whole, first):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda content: content[: len(content) // 2], "its checkpoint is damaged"),
-        (lambda content: b"", "its checkpoint is damaged"),
+        (lambda content: content[: len(content) // 2], "delete it and make it again"),
+        (lambda content: b"", "delete it and make it again"),
         (lambda content: content.replace(b"checkpoint", b"checkpaint"), "damaged"),
         ({"seed": 1, "code": "new"}, "other settings, code, inputs, torch or device"),
         ({"seed": 1}, "other settings"),
@@ -243,18 +234,10 @@ def test_progress_is_plain_lines(capsys, whole):
     assert first.startswith(f"counting: step 0 of {STEPS}, ")
     assert last.startswith(f"counting: step {STEPS} of {STEPS}, ")
     assert "steps/s, 00:00 left, " in last
-    newest = {k: v for record in whole.records for k, v in record.items() if k != "step"}
+    newest = {k: v for k, v in whole.records[-1].items() if k != "step"}
     assert all(f"{name}={value:.3g}" in last for name, value in newest.items())
     assert "\r" not in shown.err
     assert shown.err.isascii()
-
-
-def test_lines_come_at_intervals(capsys, monkeypatch):
-    now = itertools.count()  # an hour, of a second a reading of the clock
-    monkeypatch.setattr("tqdm.std.time", lambda: next(now))
-    for _ in Watched(range(3600), "counting", 0, 3600):
-        pass
-    assert 10 <= len(capsys.readouterr().err.splitlines()) <= 2 + 2 * 3600 / 30
 
 
 def events(folder):
@@ -287,13 +270,10 @@ def test_event_files_hold_the_records_and_change_nothing(tmp_path, monkeypatch, 
 def test_event_files_of_runs_that_train_together(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     monkeypatch.setenv("DWP_TENSORBOARD", str(tmp_path))
-    steps = Watched(range(2), "both", 0, 2, ["split 0", "split 1", "split 1"])
-    for step in steps:
-        steps.record(step + 1, [{"loss": run + step} for run in (0.5, 1.5, 7.5)])
-    assert events(tmp_path) == {
-        "both/split 0": {"loss": {1: 0.5, 2: 1.5}},
-        "both/split 1": {"loss": {1: 1.5, 2: 2.5}},
-    }
+    steps = Watched(range(1), "both", 0, 1, ["split 0", "split 1", "split 1"])
+    for _ in steps:
+        steps.record(1, [{"loss": loss} for loss in (0.5, 1.5, 7.5)])
+    assert events(tmp_path) == {f"both/split {run}": {"loss": {1: 0.5 + run}} for run in range(2)}
 
 
 def test_event_files_without_the_package(tmp_path, monkeypatch):
@@ -330,7 +310,8 @@ def test_a_source_net_learns_and_equals_itself(stripes, trained):
     assert net.classifier.out_features == 3
     assert min(metrics["test_accuracy"], metrics["train_accuracy"]) > 0.9
     images, targets = to_unit(stripes.test_images), stripes.test_targets
-    assert metrics["test_accuracy"] == accuracy(net, images, targets, batch_size=7)
+    right = (net(images).argmax(1) == targets).float().mean().item()
+    assert metrics["test_accuracy"] == accuracy(net, images, targets, 7) == pytest.approx(right)
     assert [record["step"] for record in records] == list(range(5, 45, 5))  # one an epoch
     assert records[-1]["cross_entropy"] < 0.3 < records[0]["cross_entropy"] < 2
     again, same_records, same_metrics = train_source_nets(stripes, SETTINGS, [1])[0]
@@ -339,14 +320,10 @@ def test_a_source_net_learns_and_equals_itself(stripes, trained):
         assert torch.equal(value, net.state_dict()[name])
 
 
-@pytest.mark.parametrize("change", [{"precision": "bfloat16"}, {"l2": 1.0}])
-def test_settings_of_a_source_net(stripes, trained, change):
-    net, _, metrics = train_source_nets(stripes, SETTINGS | change, [1])[0]
+def test_a_source_net_in_half_precision(stripes):
+    net, _, metrics = train_source_nets(stripes, SETTINGS | {"precision": "bfloat16"}, [1])[0]
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
-    if "l2" in change:
-        assert l2_penalty(net) < 0.5 * l2_penalty(trained[0])
-    else:
-        assert metrics["test_accuracy"] > 0.9
+    assert metrics["test_accuracy"] > 0.9
 
 
 def test_l2_penalty_is_of_the_convolutions_alone():
@@ -357,26 +334,15 @@ def test_l2_penalty_is_of_the_convolutions_alone():
     assert l2_penalty(net).item() == 4 * (98 + 2 + 150 + 3)
 
 
-def test_accuracy_counts():
-    images = torch.eye(3).repeat(4, 1)
-    assert accuracy(nn.Identity(), images, torch.tensor([0, 1, 2] * 4), batch_size=5) == 1
-    assert accuracy(nn.Identity(), images, torch.tensor([0, 1, 1] * 4), batch_size=5) == 8 / 12
-
-
 def test_xavier():
-    net, again = MnistNet([64, 32]), MnistNet([64, 32])
-    for each in (net, again):
-        initialise_xavier(each, generator("xavier"))
-    for layer, fans in (
-        (net.conv1, 49 * (1 + 64)),
-        (net.conv2, 25 * (64 + 32)),
-        (net.classifier, 32 * 9 + 10),
-    ):
+    net = MnistNet([64, 32])
+    initialise_xavier(net, generator("xavier"))
+    layers = (net.conv1, 49 * (1 + 64)), (net.conv2, 25 * (64 + 32)), (net.classifier, 32 * 9 + 10)
+    for layer, fans in layers:
         n, variance = layer.weight.numel(), 2 / fans
         assert abs(layer.weight.mean()) < 4 * math.sqrt(variance / n)
         assert abs(layer.weight.var() / variance - 1) < 4 * math.sqrt(2 / n)
         assert (layer.bias == 0).all()
-    assert all(map(torch.equal, net.parameters(), again.parameters()))
 
 
 def test_a_source_net_is_trained_on_its_loss_and_both_accuracies_are_reported(stripes, monkeypatch):

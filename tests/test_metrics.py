@@ -53,17 +53,14 @@ def test_certain_predictions():
 
 
 @pytest.mark.parametrize(
-    "probabilities", [[[2.0, -1.0]], [[0.9, 0.9]], [[math.nan, 0.5]], [0.5], [[1.0]]]
+    ("probabilities", "targets", "name"),
+    [(p, [0], "probabilities") for p in ([[2.0, -1.0]], [[0.9, 0.9]], [[math.nan, 0.5]], [0.5])]
+    + [([[1.0]], [0], "probabilities")]
+    + [([[0.2, 0.8]], targets, "targets") for targets in ([0, 1], [2], [-1])],
 )
-def test_no_probabilities(probabilities):
-    with pytest.raises(ValueError, match="probabilities"):
-        classification_metrics(torch.tensor(probabilities), torch.tensor([0]))
-
-
-@pytest.mark.parametrize("targets", [[0, 1], [2], [-1]])
-def test_targets_that_do_not_fit(targets):
-    with pytest.raises(ValueError, match="targets"):
-        classification_metrics(torch.tensor([[0.5, 0.5]]), torch.tensor(targets))
+def test_no_probabilities_and_targets_that_do_not_fit(probabilities, targets, name):
+    with pytest.raises(ValueError, match=name):
+        classification_metrics(torch.tensor(probabilities), torch.tensor(targets))
 
 
 @pytest.mark.parametrize(

@@ -85,11 +85,11 @@ def test_a_card_tells_the_numbers_of_the_run(tmp_path):
     name = yaml.safe_load(config.read_text())["name"]
     run = tmp_path / "results" / name / "demo"
     prior, kernels = fitted(7, "gaussian-diagonal")
-    prior.save(run / "priors" / "fitted" / "gaussian-diagonal" / "conv1.safetensors")
+    prior.save(run / "priors" / "gaussian-diagonal" / "conv1.safetensors")
     found = score(prior, kernels[:40])
-    write_json(run / "priors" / "scores" / "gaussian-diagonal" / "conv1.json", found)
+    write_json(run / "priors" / "gaussian-diagonal" / "scores.json", {"conv1": found})
     described = describe(norms(kernels), 6.5, nets=12, train=100, test=40)
-    write_json(run / "kernels" / "collected" / "conv1.json", described)
+    write_json(run / "kernels" / "conv1.json", described)
     command = [sys.executable, ROOT / "workflow" / "scripts" / "export_prior.py", config, "demo"]
     options = ["--results", tmp_path / "results", "--folder", tmp_path]
     subprocess.run(

@@ -7,31 +7,33 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "workflow" / "scripts" / "publish.py"
+ROOT = Path(__file__).parents[1]
+CONFIG = (ROOT / "config" / "demo.yaml").read_text()
 # A rule for every file of the config, by the log of the job that makes it; the last one fails.
 SNAKEFILE = """
 RULES = {
-    "source/0": ("mnist/tables/summary.csv", "echo a"),
-    "source/1": ("mnist/tables/large.csv", "head -c 1000000 /dev/zero"),
-    "source/3": ("mnist/tables/larger.csv", "head -c 3000000 /dev/urandom"),
-    "source/4": ("mnist/figures/large.png", "head -c 1000000 /dev/zero"),
-    "kernels/0": ("mnist/kernels/collected/conv1.json", "echo counts"),
-    "classification/a/b/0": ("mnist/figures/curve.png", "echo drawn"),
-    "tables/0": ("mnist/tables/never.csv", "false"),
+    "source/0": ("tables/summary.csv", "echo a"),
+    "source/1": ("tables/large.csv", "head -c 1000000 /dev/zero"),
+    "source/3": ("tables/larger.csv", "head -c 3000000 /dev/urandom"),
+    "source/4": ("figures/large.png", "head -c 1000000 /dev/zero"),
+    "kernels/0": ("kernels/conv1.json", "echo counts"),
+    "priors/0": ("priors/dwp/conv1.csv", "echo steps"),
+    "classification/a/b/0": ("figures/curve.png", "echo drawn"),
+    "tables/0": ("tables/never.csv", "false"),
 }
 
 rule all:
-    input: [f"results/tiny/{file}" for file, _ in RULES.values()]
+    input: [f"results/tiny/mnist/{file}" for file, _ in RULES.values()]
 
 for log, (file, command) in RULES.items():
     rule:
-        output: f"results/tiny/{file}"
+        output: f"results/tiny/mnist/{file}"
         log: f"logs/tiny/mnist/{log}.log"
         params: command=command
         shell: "{params.command} > {output} 2> {log}"
 """
 FILES = {
-    "config.yaml": "name: tiny\n",
+    "config.yaml": CONFIG.replace("name: demo", "name: tiny"),
     "Snakefile": SNAKEFILE,
     "results/tiny/mnist/figures/dropped.png": "of an earlier config",
     "results/published/tiny/old.csv": "of an earlier study",
@@ -46,6 +48,10 @@ def run(folder, *command):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+def publish(folder):
+    return run(folder, sys.executable, ROOT / "workflow" / "scripts" / "publish.py", "config.yaml")
+
+
 def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +59,14 @@ def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     run(tmp_path, *git, "init", "-q")
     run(tmp_path, *git, "commit", "-qm", "x", "--allow-empty")
-    run(tmp_path, *[sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "all"])
-    done = run(tmp_path, sys.executable, SCRIPT, "config.yaml")
+    run(tmp_path, sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "all")
+    done = publish(tmp_path)
     assert done.returncode == 0, done.stderr
     root = tmp_path / "results" / "published" / "tiny"
     files = {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
     assert files.keys() == {
         *("mnist/tables/summary.csv", "mnist/tables/large.csv.gz", "mnist/figures/curve.png"),
-        *("mnist/kernels/collected/conv1.json", "config.yaml", "README.md"),
+        *("mnist/kernels/conv1.json", "config.yaml", "README.md"),
     }
     assert files["mnist/tables/summary.csv"].read_text() == "a\n"
     assert gzip.decompress(files["mnist/tables/large.csv.gz"].read_bytes()) == bytes(1_000_000)
@@ -72,15 +78,15 @@ def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("../tiny", "error: config.yaml: name: expected a name of letters, digits"),
+        ("../tiny", "error: name: expected match pattern"),
         ("other", "error: results/other: expected tables and figures, found none that"),
     ],
     ids=["leads out of the folder", "nothing to publish"],
 )
 def test_refusals(tmp_path, name, line):
-    (tmp_path / "config.yaml").write_text(f"name: {name}\n")
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("name: demo", f"name: {name}"))
     (tmp_path / "Snakefile").write_text("rule all:\n    input: []\n")
-    done = run(tmp_path, sys.executable, SCRIPT, "config.yaml")
+    done = publish(tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1

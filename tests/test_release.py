@@ -186,7 +186,9 @@ def test_a_damaged_release_is_refused(tmp_path, state, legacy):
     others = [b"\n", b"<html>\n404\n</html>\n", b"hello", b"\x80\x02.", bytes(100)]
     for content in [*(whole[:length] for length in lengths), *others]:
         path.write_bytes(content)
-        with pytest.raises(UserError, match=f"^{path}: not a readable state dict.*$"):
+        with pytest.raises(
+            UserError, match=f"^{path}: expected a state dict of the authors' release; .*$"
+        ):
             load_released_vae(tmp_path)
 
 
@@ -202,35 +204,21 @@ class Harmful:
 
 def test_release_runs_no_code(tmp_path):
     write(tmp_path, {"encoder.features.0.weight": Harmful(tmp_path / "made")})
-    with pytest.raises(UserError, match="not a readable state dict"):
+    with pytest.raises(UserError, match="expected a state dict"):
         load_released_vae(tmp_path)
     assert not (tmp_path / "made").exists()
-
-
-def without(name):
-    return lambda state: {k: v for k, v in state.items() if k != name}
-
-
-def with_(name, value):
-    return lambda state: state | {name: value}
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda state: nn.Linear(2, 3).state_dict(),
-        lambda state: make_vae(16).state_dict(),
         lambda state: make_vae(7).state_dict() | {"more": torch.zeros(1)},
         lambda state: {name: value[:1] for name, value in state.items()},
-        without("encoder.fc_mu.weight"),
-        without("decoder.decoder.2.bias"),
-        with_("encoder.features.0.weight", torch.zeros(4, 1, 3, 3)),
-        with_("encoder.features.0.weight", torch.tensor(1.0)),
-        with_("encoder.fc_mu.weight", 3),
-        lambda state: {1: torch.zeros(1)},
-        lambda state: {},
+        lambda state: {k: v for k, v in state.items() if k != "encoder.fc_mu.weight"},
+        lambda state: state | {"encoder.features.0.weight": torch.zeros(4, 1, 3, 3)},
+        lambda state: state | {"encoder.fc_mu.weight": 3},
         lambda state: [torch.zeros(1)],
-        lambda state: torch.zeros(3),
         lambda state: None,
     ],
 )
@@ -265,8 +253,12 @@ def test_kernel_array(tmp_path, shape, dtype):
         load_released_kernels(tmp_path)
 
 
-def npy(array):
-    return lambda path: np.save(path, array, allow_pickle=True)
+def npy(array, length=None):
+    def make(path):
+        np.save(path, array, allow_pickle=True)
+        path.write_bytes(path.read_bytes()[:length])
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -280,6 +272,9 @@ def npy(array):
         (npy(np.array([Harmful("made"), None])), "expected an array of kernels in .npy"),
         (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x05\x00os.x("), "expected an array of"),
         (lambda path: path.write_text("text\nin lines\n"), "expected an array of kernels in .npy"),
+        (npy(np.zeros((4, 7, 7)), 200), "expected an array of kernels in .npy"),
+        (npy(np.zeros((4, 7, 7)), 5), "expected an array of kernels in .npy"),
+        (lambda path: path.write_bytes(b""), "expected an array of kernels in .npy"),
         (lambda path: path.mkdir(), "expected an array of kernels in .npy"),
         (lambda path: None, "no such file"),
     ],
@@ -290,12 +285,3 @@ def test_files_that_are_no_kernels(tmp_path, make, line):
     with pytest.raises(UserError, match=f"^{path}: .*{line}") as caught:
         load_kernel_array(path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("length", [0, 5, 20, 200])
-def test_truncated_kernel_array(tmp_path, length):
-    path = tmp_path / "kernels.npy"
-    np.save(path, np.zeros((4, 7, 7)))
-    path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(UserError, match=f"^{path}: expected an array of kernels"):
-        load_kernel_array(path)

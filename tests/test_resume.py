@@ -1,4 +1,4 @@
-"""Every kind of training, interrupted anywhere or in a strange process, ends in the same bytes."""
+"""Every kind of training, interrupted anywhere, ends in the same bytes."""
 
 import os
 import random
@@ -30,13 +30,17 @@ CLASSIFIER = CLASSIFICATION | {"epochs": 7, "batch_size": 7, "validation": 9}
 CONVERGENCE = {"steps": STEPS, "batch_size": 11, "learning_rate": 0.01, "evaluate_every": 2}
 SIZES = {"vae": {"hidden": 2, "latent": 2}, "flow": {"transforms": 2, "hidden": 3}}
 SOME_KERNELS = {"kernels_per_step": 3, "kl_bound": "importance-weighted", "latent_samples": 2}
+SAMPLED = {"kl_estimator": "monte-carlo"}
 OWN_NET = {"network": f"{OWN}:WithDropout"}
 
-# A kind of training: its program, its settings, the kind of its priors, and how many runs.
+NORMED = {"network": "cifar-batchnorm"}
+WHOLE = {"kind": "classifier"}
+
+# A kind of training: its program, its settings, the kinds of its priors, and how many runs.
 KINDS = {
     "source net": ("train_source", {}),
     "source net in half precision": ("train_source", {"precision": "bfloat16"}),
-    "source net with batch norm": ("train_source", {"network": "cifar-batchnorm"}),
+    "source net with batch norm": ("train_source", NORMED),
     "source nets, stacked": ("train_source", {}, {"runs": 3}),
     "VAE": ("fit_prior", {"kind": "vae"}),
     "flow": ("fit_prior", {"kind": "flow"}),
@@ -48,7 +52,7 @@ KINDS = {
     "log-uniform prior": ("train_classifiers", {}, {"priors": "log-uniform"}),
     "normal prior, stacked": (
         "train_classifiers",
-        {"kl_estimator": "monte-carlo"},
+        SAMPLED,
         {"priors": "standard-normal", "runs": 3},
     ),
     "vae prior, stacked": ("train_classifiers", {}, {"priors": "vae", "runs": 2}),
@@ -59,16 +63,13 @@ KINDS = {
     "ensemble of nets of one's own": ("train_classifiers", OWN_NET | {"members": 2}),
     "vae penalty": ("train_classifiers", {}, {"penalty": "vae"}),
     "features": ("train_features", {}),
-    "features with batch norm": ("train_features", {"network": "cifar-batchnorm"}),
+    "features with batch norm": ("train_features", NORMED),
     "features with dropout": ("train_features", OWN_NET),
-    "whole classifier": ("train_convergence", {"kind": "classifier", "network": "mnist"}),
-    "whole net with batch norm": (
-        "train_convergence",
-        {"kind": "classifier", "network": "cifar-batchnorm"},
-    ),
+    "whole classifier": ("train_convergence", WHOLE),
+    "whole net with batch norm": ("train_convergence", WHOLE | NORMED),
     "image VAE": (
         "train_convergence",
-        {"kind": "image-vae", "latent": 2, "sample_steps": [0, 4, STEPS]},
+        {"kind": "image-vae", "latent": 2, "sample_steps": [0, 4, 14]},
     ),
 }
 
@@ -86,11 +87,10 @@ def inputs(tmp_path_factory):
         kernels = some_kernels(size, 28)
         tensors = {"train": kernels, "test": kernels[:3].clone()}
         save_tensors(folder / f"kernels{size}.safetensors", tensors, kind="kernels", settings={})
+        priors = {kind: prior_class(kind)(size) for kind in ("standard-normal", "log-uniform")}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            priors = {kind: prior_class(kind)(size, **SIZES[kind]) for kind in SIZES}
-        for kind in ("standard-normal", "log-uniform"):
-            priors[kind] = prior_class(kind)(size)
+            priors |= {kind: prior_class(kind)(size, **SIZES[kind]) for kind in SIZES}
         mixture = prior_class("gaussian-mixture")
         priors["gaussian-mixture"] = mixture.fit(kernels, components=2, seed=0)
         for kind, prior in priors.items():
@@ -106,27 +106,22 @@ def options_of(kind, inputs, folder, minutes):
         training = {"epochs": 7, "batch_size": 14, "learning_rate": 0.01, "seed": 0}
         settings |= {"kernel_size": 5, "training": training}
         settings |= {"hyperparameters": SIZES[settings["kind"]]}
-        files = {
-            "kernels": [inputs / "kernels5.safetensors"],
-            "prior": folder / "prior.safetensors",
-        }
-        return name, options | files | {"settings": settings}
+        options |= {"kernels": [inputs / "kernels5.safetensors"], "settings": settings}
+        return name, options | {"prior": folder / "prior.safetensors"}
     network = settings.get("network", "mnist")
     data = inputs / f"{network if network in SHAPES else 'mnist'}.safetensors"
     runs = range(others.get("runs", 1))
-    base = {"network": "mnist", "filters": FILTERS.get(network, [2, 3])}
     options |= {"data": data, "columns": {"domain": "demo", "n": 9, "scale": 1.0}}
     options |= {"weights": folder / "weights.safetensors", "metrics": folder / "metrics.csv"}
     options["runs"] = [{"seed": run} for run in runs]
+    base = {"train_classifiers": CLASSIFIER, "train_convergence": CONVERGENCE}.get(name, BY_EPOCH)
+    base = {"network": "mnist", **base, "filters": FILTERS.get(network, [2, 3])}
     if name == "train_classifiers":
-        base |= CLASSIFIER
         options["runs"] = [{"split": run, "seed": 1 - run} for run in runs]
         options["source"] = data
         for role in {"priors", "penalty"} & set(others):
-            files = [inputs / f"{others[role]}{size}.safetensors" for size in (7, 5)]
-            options[role] = dict(zip(("conv1", "conv2"), files, strict=True))
-    else:
-        base |= CONVERGENCE if name == "train_convergence" else BY_EPOCH
+            sizes = {"conv1": 7, "conv2": 5}
+            options[role] = {k: inputs / f"{others[role]}{n}.safetensors" for k, n in sizes.items()}
     if settings.get("kind") == "image-vae":
         del base["network"]
     return name, options | {"settings": base | settings}

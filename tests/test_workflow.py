@@ -156,15 +156,12 @@ def copy(finished, tmp_path) -> Project:
     return finished.copy(tmp_path / "project")
 
 
-TABLES = {
-    *("classification_tables", "classification_summary", "fewshot_figure", "steps_figure"),
-}
-FEATURES = {"features", "feature_table", "feature_summary", "feature_figure"}
+TABLES = {"classification_tables", "classification_summary", "fewshot_figures", "steps_figures"}
+FEATURES = {"features", "feature_tables"}
+OF_KERNELS = {"samples_figure", "latent_figure", "reconstruction_figure", "kl_by_width"}
 AFTER_PRIORS = {
-    *("prior_score", "prior_table", "classifiers", *TABLES, *FEATURES),
-    *("kernels_figure", "latent_figure", "kl_table", "kl_figure", "reconstruction_figure"),
-    *("convergence_nets", "convergence_table", "convergence_steps", "convergence_figure"),
-    "images_figure",
+    *("prior_score", "prior_table", "classifiers", *TABLES, *FEATURES, *OF_KERNELS),
+    *("convergence_nets", "convergence_tables", "images_figure"),
 }
 RESULTS = "results/tiny/demo"
 CELL = f"{RESULTS}/classification/{{}}/dwp/base/n10"
@@ -352,7 +349,7 @@ SETTINGS = {
     "of random features": ({"features": {"epochs": 2}}, dict.fromkeys(FEATURES)),
     "levels of convergence": (
         {"convergence": {"image-vae": {"levels": [-400]}}},
-        {"convergence_steps": 1},
+        {"convergence_tables": 1},
     ),
     "more splits": ({C: {"splits": [0, 1, 2, 3]}}, {"classifiers": 6} | dict.fromkeys(TABLES)),
     "a size": ({C: {"train_sizes": [10, 20]}}, {"classifiers": 3} | dict.fromkeys(TABLES)),
@@ -400,7 +397,10 @@ CODE = {
         ("dwp/evaluation/metrics.py", "ECE_BINS = 15", "ECE_BINS = 10"),
         {"classifiers": 3} | dict.fromkeys(TABLES),
     ),
-    "a figure": (("dwp/plots/norms.py", "_BARS = 60", "_BARS = 50"), {"norms_figure": 2}),
+    "tiles of kernels": (
+        ("dwp/plots/kernels.py", "_BARS = 60", "_BARS = 50"),
+        {"norms_figure": 2, "images_figure": 1} | dict.fromkeys(OF_KERNELS),
+    ),
     "a new name in a registry": (
         ("dwp/registry.py", '"shapes": ', '"mine": "dwp.nn.networks.mine:Mine",\n    "shapes": '),
         {},
@@ -531,7 +531,7 @@ def test_other_jobs_threads_and_order_give_the_same_bytes(finished, tmp_path):
     config = check["with_runs_per_job"](tiny(), 1)
     names = "figures/latent_dwp_conv1.pdf", "figures/latent_dwp_conv1.png", "tables/kl_conv1.csv"
     targets = [f"{RESULTS}/{name}" for name in (*names, "tables/classification.csv")]
-    threads = "--cores", "2", "--set-threads", "prior=2", "kl_table=2"
+    threads = "--cores", "2", "--set-threads", "prior=2", "kl_by_width=2"
     check["snakemake"](tmp_path, config, *threads, "--", BATCH.format(1))
     check["snakemake"](tmp_path, config, *threads, "--", *targets)
     for target in targets:
@@ -660,7 +660,7 @@ def test_priors_without_kernels_need_no_figures_of_them(tmp_path):
     project.demo["priors"] = {"log-uniform": {"kind": "log-uniform"}}
     project.demo[C] |= {"priors": ["log-uniform"], "inits": ["xavier"]}
     project.write_config()
-    assert not {"kl_table", "kernels_figure"} & set(project.due())
+    assert not {"kl_by_width", "samples_figure"} & set(project.due())
 
 
 def test_a_folder_whose_name_has_a_space(tmp_path):

@@ -4,7 +4,7 @@ A data set has a name in `DATASETS`, or is a class in a file of one's own, `FILE
 module, and torch, are imported when it is asked for, so that importing this package stays quick.
 """
 
-import hashlib
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,8 +13,6 @@ from dwp.errors import UserError
 from dwp.registry import class_at
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dwp.data.images import ImageDataset
     from dwp.data.tensors import ImageTensors
 
@@ -36,7 +34,7 @@ class Registered(NamedTuple):
 # A new data set is a file with an `ImageDataset` and a line here. Names that are the same up to a
 # hyphen stand for versions of one data set, which share images.
 DATASETS: dict[str, Registered] = {
-    "mnist": Registered("dwp.data.mnist:MNIST", (1, 28, 28), 10),
+    "mnist": Registered("dwp.data.idx:MNIST", (1, 28, 28), 10),
     "notmnist": Registered("dwp.data.notmnist:NotMNIST", (1, 28, 28), 10),
     "notmnist-extra": Registered("dwp.data.notmnist:NotMNISTExtra", (1, 28, 28), 10),
     "notmnist-large": Registered("dwp.data.notmnist:NotMNISTLarge", (1, 28, 28), 10),
@@ -62,7 +60,7 @@ def registered(name: str) -> Registered:
     """
     if name in DATASETS:
         return DATASETS[name]
-    from dwp.data.own import own_class
+    from dwp.data.images import own_class
 
     own = own_class(name)
     return Registered(name, own.image_shape, len(own.classes))
@@ -90,7 +88,7 @@ def load_dataset(
     """
     if name in DATASETS:
         return class_at(DATASETS[name].location)(root, train=train, download=download)
-    from dwp.data.own import load_own
+    from dwp.data.images import load_own
 
     return load_own(name, root, train, download)
 
@@ -106,16 +104,10 @@ def check_different(source: "ImageTensors", target: "ImageTensors") -> None:
         UserError: some part of one holds exactly the images of some part of the other.
     """
     parts = ("train_images", "test_images")
-    known = {_digest(getattr(source, part)): part for part in parts}
-    for part in parts:
-        same = known.get(_digest(getattr(target, part)))
-        if same is not None:
+    for own, other in itertools.product(parts, parts):
+        images = getattr(target, other)
+        if images.equal(getattr(source, own)):
             raise UserError(
-                f"source and target hold the same {len(getattr(target, part))} images ({same} of "
-                f"the source, {part} of the target); check the data sets and their files"
+                f"source and target hold the same {len(images)} images ({own} of the source, "
+                f"{other} of the target); check the data sets and their files"
             )
-
-
-def _digest(images: "Tensor") -> str:
-    content = images.contiguous()
-    return hashlib.sha256(repr(tuple(content.shape)).encode() + content.numpy().data).hexdigest()

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 Choice = str | Mapping[str, Any]
 
-_Range = tuple[str, float, float]  # part of the data set, first image, the one after the last
-
 
 def dataset_of(choice: Choice) -> str:
     """Return the name of the data set that a choice is of."""
@@ -38,7 +36,7 @@ def describe(choice: Choice) -> str:
     words = [dataset_of(choice)]
     for name, value in sorted(_mapping(choice).items()):
         if name != "dataset":
-            values = value if isinstance(value, (list, tuple)) else [value]
+            values = value if isinstance(value, list | tuple) else [value]
             words.append(" ".join(map(str, [name.replace("_", " "), *values])))
     return ", ".join(words)
 
@@ -46,12 +44,13 @@ def describe(choice: Choice) -> str:
 def share_images(first: Choice, second: Choice) -> bool:
     """Return whether two choices may have an image in common."""
     first, second = _mapping(first), _mapping(second)
-    if _family(first) != _family(second):
-        return False
+    names = [each["dataset"] for each in (first, second)]
+    # versions of one data set share images
+    families = {name.partition("-")[0] if name in DATASETS else name for name in names}
     classes = [set(choice["classes"]) for choice in (first, second) if "classes" in choice]
-    if len(classes) == 2 and classes[0].isdisjoint(classes[1]):
+    if len(families) == 2 or (len(classes) == 2 and classes[0].isdisjoint(classes[1])):
         return False
-    if first["dataset"] != second["dataset"]:
+    if names[0] != names[1]:
         return True
     return any(_overlap(a, b) for a in _ranges(first) for b in _ranges(second))
 
@@ -98,15 +97,15 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
                 message = f"expected {part} to end at {len(train)}, its training images, at most"
                 raise UserError(f"{name}: {message}; found {end}")
             images, targets = train.images[first:end], train.targets[first:end]
-        classes = setting.get("classes", test.targets.unique().tolist())
+        classes = setting.get("classes", range(len(own.classes) if part == "train" else 0))
         if lacking := sorted(set(classes) - set(targets.tolist())):
             raise UserError(f"{name}: no {part} images of the classes {lacking}")
         if "classes" in setting:
             matches = targets[:, None] == torch.tensor(classes)  # (n, classes)
             images, targets = images[matches.any(1)], matches[matches.any(1)].int().argmax(1)
         parts += [images, targets]
-    images, targets, test_images, test_targets = parts
-    if torch.equal(images, test_images):
+    images, targets, *tests = parts
+    if images.equal(tests[0]):
         same = f"training and test part are the same {len(images)} images"
         raise UserError(f"{name}: {same}; take others for one")
     count = setting.get("enlarge", len(images))
@@ -114,30 +113,23 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
         raise UserError(f"{name}: expected enlarge from {len(images)} up, as it has as many images")
     if count > len(images):
         images, targets = enlarge(images, targets, count)
-    targets = redraw_labels(targets, setting.get("label_noise", 0))
-    return ImageTensors(images, targets, test_images, test_targets)
+    return ImageTensors(images, redraw_labels(targets, setting.get("label_noise", 0)), *tests)
 
 
 def _mapping(choice: Choice) -> Mapping[str, Any]:
     if isinstance(choice, str):
         return {"dataset": choice}
-    found = {name: value for name, value in dict(choice).items() if value not in (None, 0)}
+    found = {name: value for name, value in choice.items() if value not in (None, 0)}
     if "dataset" not in found:
         raise UserError(f"choice of data: expected dataset, found only {', '.join(found)}")
     return found
 
 
-def _family(choice: Mapping[str, Any]) -> str:
-    """Return the name that versions of one data set have in common."""
-    name = choice["dataset"]
-    return name.partition("-")[0] if name in DATASETS else name
-
-
-def _ranges(setting: Mapping[str, Any]) -> tuple[_Range, _Range]:
-    """Return where the train and the test part are taken from."""
+def _ranges(setting: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Return where both parts are taken from: a part, its first image, the one after the last."""
     train = ("train", *setting.get("train", (0, inf)))
-    return train, ("train", *setting["test"]) if "test" in setting else ("test", 0, inf)
+    return [train, ("train", *setting["test"]) if "test" in setting else ("test", 0, inf)]
 
 
-def _overlap(first: _Range, second: _Range) -> bool:
+def _overlap(first: tuple[str, float, float], second: tuple[str, float, float]) -> bool:
     return first[0] == second[0] and first[1] < second[2] and second[1] < first[2]

@@ -5,25 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from dwp.data.files import download as fetch, identify, members, warn_unknown
-from dwp.data.images import ImageDataset
+from dwp.data.files import StoredDataset, identify, members, path_of, warn_unknown
 from dwp.errors import UserError
 
 _TEN = "airplane automobile bird cat deer dog frog horse ship truck"
-_HUNDRED = (
-    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
-    "butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach "
-    "couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
-    "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree "
-    "motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear "
-    "pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road "
-    "rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar "
-    "sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip "
-    "turtle wardrobe whale willow_tree wolf woman worm"
-)
 
 
-class CIFAR10(ImageDataset):
+class CIFAR10(StoredDataset):
     """CIFAR-10, 50,000 train and 10,000 test images of 32 x 32 in colour.
 
     Read from the binary version: a row is a label and 3,072 bytes, the red plane first. A file of
@@ -42,54 +30,37 @@ class CIFAR10(ImageDataset):
 
     image_shape = (3, 32, 32)
     classes = tuple(_TEN.split())
-    name: ClassVar[str] = "CIFAR-10"
-    folder: ClassVar[str] = "cifar-10-batches-bin"
-    archive: ClassVar[str] = "cifar-10-binary.tar.gz"
-    url: ClassVar[str] = "https://www.cs.toronto.edu/~kriz/"
+    name = "CIFAR-10"
+    folders = ("cifar-10-batches-bin",)
+    files = *(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"
+    archive = "cifar-10-binary.tar.gz"
+    urls = ("https://www.cs.toronto.edu/~kriz/",)
     labels: ClassVar[int] = 1  # bytes of a row; the last is the class
-    files: ClassVar[tuple[str, ...]] = (
-        *(f"data_batch_{number}.bin" for number in range(1, 6)),
-        "test_batch.bin",
-    )
 
-    def _read(self, train: bool, download: bool) -> None:
-        root, length = Path(self.root), self.labels + 3072
-        archive, self._path = root / self.archive, root / self.folder
-        files = self.files[:-1] if train else self.files[-1:]
-        missing = [file for file in files if not (self._path / file).is_file()]
-        if missing and not archive.is_file():
-            if not download:
-                raise UserError(
-                    f"{self._path}: {self.name} not found, missing {', '.join(missing)}; put "
-                    f"{archive.name} into {root}, from {self.url}, or allow the download"
-                )
-            url = self.url + archive.name
-            fetch([url], archive, lambda path: identify(path.read_bytes()) == archive.name)
-        if missing:
-            self._path = archive
-            contents = {Path(name).name: content for name, content in members(archive)}
+    def _load(self, source: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+        if source.is_dir():
+            contents = {file: path_of(source, file).read_bytes() for file in self.files}
         else:
-            contents = {file: (self._path / file).read_bytes() for file in files}
-        rows = []
-        for file in files:
-            content = contents.get(file, b"")
+            contents = {Path(name).name: content for name, content in members(source)}
+        rows, length = [], self.labels + 3072
+        for file in self.files[:-1] if train else self.files[-1:]:
+            content, known = contents.get(file, b""), f"{self.folders[0]}/{file}"
             if len(content) % length or not content:
                 message = f"expected rows of {length} bytes in {file}, found {len(content)} bytes"
-                raise UserError(f"{self._path}: {message}; get it again")
-            if identify(content) != f"{self.folder}/{file}":
-                warn_unknown(self._path / file, f"{self.folder}/{file}")
+                raise UserError(f"{source}: {message}; get it again")
+            if identify(content) != known:
+                warn_unknown(self.root / known, known)
             rows.append(np.frombuffer(content, np.uint8).reshape(-1, length))
         images = np.concatenate(rows)
-        self.data = images[:, self.labels :].reshape(-1, 3, 32, 32)
-        self.targets = images[:, self.labels - 1]
+        return images[:, self.labels :].reshape(-1, 3, 32, 32), images[:, self.labels - 1]
 
 
 class CIFAR100(CIFAR10):
     """CIFAR-100, as `CIFAR10`, from `cifar-100-binary/`; the classes are the 100 fine ones."""
 
     name = "CIFAR-100"
-    folder = "cifar-100-binary"
+    folders = ("cifar-100-binary",)
     archive = "cifar-100-binary.tar.gz"
     labels = 2  # the coarse class, then the fine one
     files = ("train.bin", "test.bin")
-    classes = tuple(_HUNDRED.split())
+    classes = tuple(Path(__file__).with_name("cifar100.txt").read_text("utf-8").split())

@@ -1,16 +1,17 @@
-"""Files of data sets: which they are, and how to get them."""
+"""Files of data sets: which they are, where they lie, and how to get them."""
 
 import hashlib
 import io
 import logging
 import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pooch
 
-from dwp.errors import UserError
+from dwp.data.images import ImageDataset
+from dwp.errors import UserError, reading
 from dwp.files import atomic
 
 _log = logging.getLogger(__name__)
@@ -38,13 +39,17 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        with tarfile.open(path, "r|gz") as archive:
-            for member in archive:
-                if member.isfile():
-                    yield member.name, (archive.extractfile(member) or io.BytesIO()).read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable archive ({error}); get it again") from None
+    with reading(path, "a .tar.gz archive"), tarfile.open(path, "r|gz") as archive:
+        for member in archive:
+            if member.isfile():
+                yield member.name, (archive.extractfile(member) or io.BytesIO()).read()
+
+
+def path_of(folder: Path, file: str) -> Path:
+    """Return the path of a file in a folder, plain or gzipped; as if plain if there is none."""
+    names = file, file.replace("-idx", ".idx")  # how some archives write it
+    paths = [folder / f"{name}{end}" for name in names for end in ("", ".gz")]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def download(urls: Iterable[str], destination: Path, check: Callable[[Path], object]) -> None:
@@ -73,3 +78,51 @@ def download(urls: Iterable[str], destination: Path, check: Callable[[Path], obj
     raise UserError(
         f"{destination}: could not be downloaded; put it there by hand; tried {', '.join(failures)}"
     )
+
+
+class StoredDataset(ImageDataset):
+    """Images in files of a folder below `root`, or in an archive.
+
+    A subclass sets the attributes and has a method `_load`, given the folder or the archive and
+    which part, that returns images and targets.
+
+    Attributes:
+        name: of the data set, for messages.
+        folders: those that may hold the files, the usual one first; "." is `root` itself.
+        files: all files.
+        archive: which may lie in any of the folders or in `root`; "" for none.
+        urls: addresses of folders with the files or the archive.
+    """
+
+    name: ClassVar[str]
+    folders: ClassVar[tuple[str, ...]]
+    files: ClassVar[tuple[str, ...]]
+    archive: ClassVar[str] = ""
+    urls: ClassVar[tuple[str, ...]]
+
+    def _read(self, train: bool, download: bool) -> None:
+        archives = [self.root / folder / self.archive for folder in (".", *self.folders)]
+        archive = next((path for path in archives if path.is_file()), None)
+        # Files directly in the root may be any set's; an archive can only be this one's.
+        folders = [self.root / each for each in self.folders if not (archive and each == ".")]
+        self._path = folder = min(folders, key=lambda each: len(self._missing(each)))
+        missing = self._missing(folder)
+        if archive or not missing:
+            self._path = archive if archive and missing else folder
+            self.data, self.targets = self._load(self._path, train)
+        elif download:
+            self._download(folder, missing)
+            self._read(train, False)
+        else:
+            raise UserError(
+                f"{folder}: {self.name} not found, missing {', '.join(missing)}"
+                f"{self.archive and f' or {self.archive}'}; put it there, from {self.urls[0]}, or "
+                "allow the download"
+            )
+
+    def _missing(self, folder: Path) -> list[str]:
+        return [file for file in self.files if not path_of(folder, file).is_file()]
+
+    def _download(self, folder: Path, missing: list[str]) -> None:
+        urls, archive = [url + self.archive for url in self.urls], self.root / self.archive
+        download(urls, archive, lambda path: identify(path.read_bytes()) == archive.name)

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,8 +13,6 @@ from dwp.data.images import ImageDataset
 from dwp.seeds import generator
 
 LETTERS = tuple("ABCDEFGHIJ")
-TRAIN_SIZE = 4000
-TEST_SIZE = 1000
 
 # Those of matplotlib's fonts that hold the letters as plain letters.
 FONTS = (
@@ -34,7 +31,7 @@ _STROKES = 5  # widths 0 .. 4, in pixels of the fine glyph
 class Glyphs(ImageDataset):
     """Letters in random font, size, proportion, position, slant and stroke, light on dark.
 
-    The same arguments give the same images, as long as Pillow and matplotlib stay the same.
+    4,000 train and 1,000 test images, the same as long as Pillow and matplotlib stay the same.
     Classes are equally frequent, up to one image.
 
     Args:
@@ -43,22 +40,14 @@ class Glyphs(ImageDataset):
         transform: applied to the PIL image of an item.
         target_transform: applied to the class of an item.
         download: not used.
-        size: number of images; None is 4,000 for train and 1,000 for test.
-        seed: which draw.
     """
 
     image_shape = (1, 28, 28)
     classes = LETTERS
 
-    def __init__(
-        self, *arguments: Any, size: int | None = None, seed: int = 0, **keywords: Any
-    ) -> None:
-        self._size, self._seed = size, seed
-        super().__init__(*arguments, **keywords)
-
     def _read(self, train: bool, download: bool) -> None:
-        size = (TRAIN_SIZE if train else TEST_SIZE) if self._size is None else self._size
-        draw = generator("glyphs", "train" if train else "test", self._seed)
+        part, size = ("train", 4000) if train else ("test", 1000)
+        draw = generator("glyphs", part, 0)
         labels = torch.arange(size) % len(LETTERS)
         self.targets = labels[torch.randperm(size, generator=draw)]
         looks = torch.rand(size, 7, generator=draw, dtype=torch.float64).tolist()
@@ -73,9 +62,8 @@ def _glyph(letter: str, font: str, stroke: int) -> Image.Image:
     # The basic layout engine, because the other one may or may not be there.
     face = ImageFont.truetype(path, _FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
     canvas = Image.new("L", (3 * _FONT_SIZE, 3 * _FONT_SIZE))
-    ImageDraw.Draw(canvas).text(
-        (_FONT_SIZE, _FONT_SIZE), letter, fill=255, font=face, stroke_width=stroke
-    )
+    inside = _FONT_SIZE, _FONT_SIZE
+    ImageDraw.Draw(canvas).text(inside, letter, 255, face, stroke_width=stroke)
     return canvas.crop(canvas.getbbox())
 
 

@@ -5,13 +5,13 @@ import hashlib
 import io
 from collections import defaultdict
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
-from dwp.data.files import download, identify, members, warn_unknown
-from dwp.data.idx import FILES, IdxDataset, idx_bytes, read_idx
+from dwp.data.files import download, identify, members, path_of, warn_unknown
+from dwp.data.idx import FILES, KINDS, IdxDataset, idx_bytes, read_idx
 from dwp.errors import UserError
 
 LETTERS = tuple("ABCDEFGHIJ")
@@ -20,79 +20,61 @@ Part = tuple[np.ndarray, np.ndarray]
 """Images (n, 28, 28) and labels (n,), uint8."""
 
 
-class Archive(NamedTuple):
-    """The parts that an archive is split into, and its number of unreadable pictures."""
-
-    train: Part
-    test: Part
-    skipped: int
-
-    @property
-    def known(self) -> bool:
-        """Whether these are the parts of the small notMNIST that dwp knows."""
-        found = [identify(idx_bytes(array)) for array in self.train + self.test]
-        return found == [f"notMNIST/{file}" for file in FILES]
+def is_known(parts: dict[bool, Part]) -> bool:
+    """Return whether these are the training and the test part of the notMNIST that dwp knows."""
+    found = [identify(idx_bytes(array)) for array in parts[True] + parts[False]]
+    return found == [f"notMNIST/{file}" for file in FILES]
 
 
 @functools.lru_cache(maxsize=1)  # slow, and the two parts are mostly asked for one after the other
 def read_archive(
-    path: Path, modified: int, test: int, train: int | None = None, seed: int | None = None
-) -> Archive:
+    path: Path, modified: int, test: int, train: int | None
+) -> tuple[dict[bool, Part], int]:
     """Return the split content of an archive of PNG files (`notMNIST_small/A/xxx.png`).
 
-    Each picture has a key. Of each class the `test` pictures with the smallest keys are the test
-    part, and the `train` next ones (None: all) the train part. Both parts are ordered by the
-    reversed keys, which mixes the classes.
-
-    Without a seed the key is the SHA-256 of the 784 pixels, in hex, copies within a class count
-    once, and pictures found in more than one class are dropped: so the result depends on the
-    pictures only, not on file names or order. With one it is that of the seed and the name, and
-    all pictures count.
+    Copies within a class count once, and pictures found in more than one class are dropped. Each
+    picture has a key, the SHA-256 of its 784 pixels in hex: so the result depends on the pictures
+    only, not on file names or order. Of each class the `test` pictures with the smallest keys are
+    the test part, and the `train` next ones (None: all) the train part. Both parts are ordered by
+    the reversed keys, which mixes the classes.
 
     Args:
         path: the archive.
         modified: when it was, as nothing is read twice.
         test: test images of each class.
         train: train images of each class.
-        seed: which draw.
+
+    Returns:
+        The train part (True) and the test part (False), and the number of unreadable pictures.
 
     Raises:
         UserError: not a readable archive, or a class has too few readable pictures of 28 x 28.
     """
-    pictures, skipped = _pictures(path)
-    if seed is None:
-        labels = defaultdict(set)
-        for _, label, pixels in pictures:
-            labels[pixels].add(label)
-        single = ((pixels, *found) for pixels, found in labels.items() if len(found) == 1)
-        rows = [(_digest(pixels), label, pixels) for pixels, label in single]
-    else:
-        rows = [(_digest(f"{seed} {name}".encode()), *rest) for name, *rest in pictures]
-    parts: tuple[list, list] = [], []
-    for number, letter in enumerate(LETTERS):
-        own = sorted(row for row in rows if row[1] == number)
-        if len(own) < test + (train or 1):
-            raise UserError(
-                f"{path}: expected at least {test + (train or 1)} readable pictures, 28x28, of "
-                f"{letter}, found {len(own)}; get the archive again"
-            )
-        parts[0].extend(own[test:][:train])
-        parts[1].extend(own[:test])
-    return Archive(_stack(parts[0]), _stack(parts[1]), skipped)
-
-
-def _pictures(path: Path) -> tuple[list[tuple[str, int, bytes]], int]:
-    """Return the name, class and pixels of an archive's pictures, and how many are unreadable."""
-    pictures, skipped = [], 0
+    labels, skipped = defaultdict(set), 0
     for name, content in members(path):
         letter, file = ("", *name.split("/"))[-2:]
         # Archives made on a Mac hold a hidden "._name.png" beside each file.
         if letter in LETTERS and file.endswith(".png") and not file.startswith("."):
             if pixels := _pixels(content):
-                pictures.append((f"{letter}/{file}", LETTERS.index(letter), pixels))
+                labels[pixels].add(LETTERS.index(letter))
             else:
                 skipped += 1
-    return pictures, skipped
+    rows = sorted(
+        (hashlib.sha256(pixels).hexdigest(), *found, pixels)
+        for pixels, found in labels.items()
+        if len(found) == 1
+    )
+    parts = {True: [], False: []}
+    for number, letter in enumerate(LETTERS):
+        own = [row for row in rows if row[1] == number]
+        if len(own) < test + (train or 1):
+            raise UserError(
+                f"{path}: expected at least {test + (train or 1)} readable pictures, 28x28, of "
+                f"{letter}, found {len(own)}; get the archive again"
+            )
+        parts[True] += own[test:][:train]
+        parts[False] += own[:test]
+    return {part: _stack(rows) for part, rows in parts.items()}, skipped
 
 
 def _pixels(content: bytes) -> bytes | None:
@@ -104,12 +86,8 @@ def _pixels(content: bytes) -> bytes | None:
         return None
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def _stack(rows: list[tuple[str, int, bytes]]) -> Part:
-    rows = sorted(rows, key=lambda row: (row[0][::-1], *row[1:]))
+    rows.sort(key=lambda row: row[0][::-1])
     images = np.frombuffer(b"".join(row[2] for row in rows), np.uint8).reshape(-1, 28, 28)
     return images, np.array([row[1] for row in rows], np.uint8)
 
@@ -127,7 +105,7 @@ class NotMNIST(IdxDataset):
         train: which part.
         transform: applied to the PIL image of an item.
         target_transform: applied to the class of an item.
-        download: fetch the archive into `root/notMNIST/` if nothing is found.
+        download: fetch the archive into `root` if nothing is found.
 
     Attributes:
         skipped: pictures of the archive that cannot be read (two in the original); 0 when the
@@ -138,31 +116,28 @@ class NotMNIST(IdxDataset):
     """
 
     name = "notMNIST"
+    folders = "notMNIST/raw", "notMNIST", "."
     classes = LETTERS
     archive = "notMNIST_small.tar.gz"
     urls = (
-        "http://yaroslavvb.com/upload/notMNIST/notMNIST_small.tar.gz",
-        "https://commondatastorage.googleapis.com/books1000/notMNIST_small.tar.gz",
+        "http://yaroslavvb.com/upload/notMNIST/",
+        "https://commondatastorage.googleapis.com/books1000/",
     )
-    test_per_class: ClassVar[int] = 200
+    per_class: ClassVar[tuple[int, int | None]] = (200, None)  # test and train images of an archive
     skipped = 0
 
-    def _archive(self, path: Path) -> Archive:
-        content = read_archive(path.resolve(), path.stat().st_mtime_ns, self.test_per_class)
-        if not content.known:
-            warn_unknown(path, self.archive)
-        return content
+    def _load(self, source: Path, train: bool) -> tuple[np.ndarray, ...]:
+        if source.is_dir():
+            return super()._load(source, train)
+        modified = source.stat().st_mtime_ns
+        parts, self.skipped = read_archive(source.resolve(), modified, *self.per_class)
+        if not is_known(parts):
+            warn_unknown(source, self.archive)
+        return parts[train]
 
-    def _read_archive(self, path: Path, train: bool) -> Part:
-        content = self._archive(path)
-        self.skipped = content.skipped
-        return content.train if train else content.test
-
-    def _download(self, root: Path, folder: Path, missing: list[str]) -> None:
-        def check(path: Path) -> bool:
-            return read_archive(path, 0, self.test_per_class).known
-
-        download(self.urls, root / self.name / self.archive, check)
+    def _download(self, folder: Path, missing: list[str]) -> None:
+        urls, archive = [url + self.archive for url in self.urls], self.root / self.archive
+        download(urls, archive, lambda path: is_known(read_archive(path, 0, *self.per_class)[0]))
 
 
 class NotMNISTExtra(NotMNIST):
@@ -183,14 +158,10 @@ class NotMNISTExtra(NotMNIST):
     def _read(self, train: bool, download: bool) -> None:
         super()._read(train, download)
         if train:
-            folder = Path(self.root) / "notMNIST-extra"
-            for attribute, file in (
-                ("data", "images-idx3-ubyte"),
-                ("targets", "labels-idx1-ubyte"),
-            ):
-                path = folder / file if (folder / file).is_file() else folder / f"{file}.gz"
-                extra = read_idx(path, f"notMNIST-extra/{file}")
-                setattr(self, attribute, np.concatenate([getattr(self, attribute), extra]))
+            folder = self.root / "notMNIST-extra"
+            more = [read_idx(path_of(folder, kind), f"notMNIST-extra/{kind}") for kind in KINDS]
+            self.data = np.concatenate([self.data, more[0]])
+            self.targets = np.concatenate([self.targets, more[1]])
 
 
 class NotMNISTLarge(NotMNIST):
@@ -199,7 +170,7 @@ class NotMNISTLarge(NotMNIST):
     The public selection in MNIST's format (github.com/davidflanagan/notMNIST-to-MNIST), very
     probably what the authors of the paper trained their source nets on. About 6.5 % of the labels
     are wrong, and some images occur several times. Its test images are of the small notMNIST.
-    Without its four files, as many are drawn from the original archive `notMNIST_large.tar.gz`, as
+    Without its four files, as many are taken from the original archive `notMNIST_large.tar.gz`, as
     `read_archive` says; then the test images are of the large notMNIST, too.
 
     Args:
@@ -211,18 +182,15 @@ class NotMNISTLarge(NotMNIST):
         download: fetch the four files into `root/notMNIST-large/raw/` if nothing is found.
 
     Attributes:
-        skipped: pictures of the archive that were drawn and cannot be read.
+        skipped: pictures of the archive that cannot be read.
 
     Raises:
         UserError: files are missing, cannot be downloaded, are corrupt or another data set's.
     """
 
     name = "notMNIST-large"
+    folders = "notMNIST-large/raw", "notMNIST-large", "."
     archive = "notMNIST_large.tar.gz"
     urls = ("https://raw.githubusercontent.com/davidflanagan/notMNIST-to-MNIST/master/",)
-    seed: ClassVar[int] = 0
-    per_class: ClassVar[tuple[int, int]] = (1000, 6000)  # test and train
+    per_class = (1000, 6000)
     _download = IdxDataset._download
-
-    def _archive(self, path: Path) -> Archive:
-        return read_archive(path.resolve(), path.stat().st_mtime_ns, *self.per_class, self.seed)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dwp.data.cifar import CIFAR10
 from dwp.data.images import ImageDataset
-from dwp.errors import UserError
+from dwp.errors import UserError, reading
 
 
 def read_npz(path: Path, *names: str) -> list[np.ndarray]:
@@ -18,18 +18,11 @@ def read_npz(path: Path, *names: str) -> list[np.ndarray]:
     Raises:
         UserError: the file is missing or damaged, or an array is missing or holds objects.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return [file[name] for name in names]
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; put it there ('Data' in config/README.md describes it)"
-        ) from None
-    except Exception as error:  # damaged archives and headers make their readers raise almost any
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path}: expected an npz file with {', '.join(names)}; found {reason}; get it again"
-        ) from None
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; put it there ('Data' in config/README.md has it)")
+    expected = f"an npz file with {', '.join(names)}"
+    with reading(path, expected), np.load(path, allow_pickle=False) as file:
+        return [file[name] for name in names]
 
 
 class CIFAR10JPEG(ImageDataset):
@@ -59,21 +52,13 @@ class CIFAR10JPEG(ImageDataset):
     classes = CIFAR10.classes
 
     def _read(self, train: bool, download: bool) -> None:
-        self._path = Path(self.root) / "CIFAR10-jpeg" / f"{'train' if train else 'test'}.npz"
-        header, data, offsets, self.targets = read_npz(
-            self._path, "header", "data", "offsets", "labels"
-        )
-        self.data = []
-        try:
-            for start, end in itertools.pairwise(offsets.tolist()):
-                content = io.BytesIO(header.tobytes() + data[start:end].tobytes())
-                self.data.append(np.asarray(Image.open(content, formats=["JPEG"])))
-        except Exception as error:  # a damaged picture can make its reader raise almost anything
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{self._path}: image {len(self.data)}: expected a JPEG image, found {reason}; get "
-                "the file again"
-            ) from None
+        self._path = self.root / "CIFAR10-jpeg" / f"{'train' if train else 'test'}.npz"
+        names = "header", "data", "offsets", "labels"
+        header, data, offsets, self.targets = read_npz(self._path, *names)
+        with reading(self._path, "JPEG images"):
+            parts = (data[start:end] for start, end in itertools.pairwise(offsets.tolist()))
+            files = (io.BytesIO(header.tobytes() + part.tobytes()) for part in parts)
+            self.data = [np.asarray(Image.open(file, formats=["JPEG"])) for file in files]
 
 
 class FourShapes(ImageDataset):
@@ -102,6 +87,6 @@ class FourShapes(ImageDataset):
     classes = ("circle", "square", "star", "triangle")
 
     def _read(self, train: bool, download: bool) -> None:
-        self._path = Path(self.root) / "four-shapes" / "four-shapes-16x16.npz"
+        self._path = self.root / "four-shapes" / "four-shapes-16x16.npz"
         part = "train" if train else "test"
         self.data, self.targets = read_npz(self._path, f"{part}_images", f"{part}_labels")

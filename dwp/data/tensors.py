@@ -34,22 +34,17 @@ class ImageTensors:
             shape: channels, height and width that the images must have; None: any.
 
         Raises:
-            UserError: the file is missing, unreadable, or holds other tensors.
+            UserError: the file is missing, unreadable, or holds images of another shape.
         """
         tensors, _ = load_tensors(path, kind="images")
-        for part in ("train", "test"):
-            images, targets = tensors[f"{part}_images"], tensors[f"{part}_targets"]
-            found = tuple(images.shape[1:])
-            fit = images.dtype == torch.uint8 and len(found) == 3 and shape in (None, found)
-            one_each = targets.dtype == torch.int64 and targets.shape == images.shape[:1] != (0,)
-            if not (fit and one_each and targets.min() >= 0):
-                wanted = "x".join(map(str, shape or ("channels", "height", "width")))
-                raise UserError(
-                    f"{path}: expected {part} images, uint8, of {wanted}, found {images.dtype} of "
-                    f"{'x'.join(map(str, found))}, and classes, int64, from 0 up, found "
-                    f"{targets.dtype} of {list(targets.shape)}; make it again"
-                )
-        return cls(**{field.name: tensors[field.name] for field in fields(cls)})
+        images = cls(**{field.name: tensors[field.name] for field in fields(cls)})
+        found = tuple(images.train_images.shape[1:])
+        if shape not in (None, found):
+            raise UserError(
+                f"{path}: expected images of {'x'.join(map(str, shape))}, found "
+                f"{'x'.join(map(str, found))}; take another data set or network"
+            )
+        return images
 
     @property
     def classes(self) -> int:

@@ -13,8 +13,8 @@ from dwp.evaluation.classifier import evaluate_classifier
 from dwp.isolated import isolated, seed_globally
 from dwp.priors import KernelPrior
 from dwp.seeds import generator
-from dwp.study.settings import RunSettings, TestSettings, validated
-from dwp.training.classification import build_classifier, estimation_of, member_places
+from dwp.study.settings import RunSettings, validated
+from dwp.training.classification import build_classifier, estimation_of, member_seeds
 
 
 @isolated()
@@ -23,7 +23,6 @@ def evaluate_run(
     run: tuple[int, int],
     target: ImageTensors,
     source: ImageTensors,
-    test_settings: TestSettings | None = None,
     *,
     settings: RunSettings | Mapping[str, Any],
     n: int,
@@ -37,32 +36,28 @@ def evaluate_run(
         run: its split and seed.
         target: the target data set.
         source: out-of-distribution images: its test images.
-        test_settings: None: those of the settings.
         settings: of the training.
         n: training images.
         priors: of the Bayesian layers, by name; None: a plain net.
         device: where to compute.
     """
     settings = validated(RunSettings, settings)
-    samples, precision = settings.samples, settings.test_precision
-    if test_settings is not None:
-        samples, precision = test_settings.samples, test_settings.precision
     seed_globally("evaluation", *run)
     net = build_classifier(settings, target.classes, priors)
     net.load_state_dict({name: tensor.nan_to_num() for name, tensor in state.items()})
     net.to(device, memory_format=torch.channels_last)
     images, _ = few_shot_subset(target.train_targets, n, run[0], settings.validation)
-    places = member_places(run, settings.members)
+    seeds = member_seeds(run, settings.members)
     with products("float32", device):
         metrics = evaluate_classifier(
             net,
             train=(to_unit(target.train_images[images]), target.train_targets[images]),
             test=(to_unit(target.test_images), target.test_targets),
             out_of_domain=to_unit(source.test_images),
-            samples=samples if priors else 0,
-            generator=[generator("evaluation", *place, device=device) for place in places],
+            samples=settings.samples if priors else 0,
+            generator=[generator("evaluation", *own, device=device) for own in seeds],
             members=settings.members,
-            precision=precision,
+            precision=settings.test_precision,
             estimation=estimation_of(settings),
         )
     diverged = any(tensor.isnan().any() for tensor in state.values())

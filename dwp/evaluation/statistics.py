@@ -4,18 +4,17 @@ Tables are tidy tables of runs (`dwp.evaluation.tables`). Where splits are the u
 the seeds of one split share its data, so they are averaged first.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr, stdtrit
 
 from dwp.errors import UserError
-from dwp.evaluation.tables import read_runs
 
-_CONFIDENCE = 0.95
 _ROUNDING = 1e-12
 _GROUPS = {"dropna": False, "observed": True}
+_NOT_SETTINGS = ("split", "seed", "step", "metric", "value")
 
 
 def unit_means(runs: pd.DataFrame, by: Sequence[str], over: str = "split") -> pd.DataFrame:
@@ -24,8 +23,8 @@ def unit_means(runs: pd.DataFrame, by: Sequence[str], over: str = "split") -> pd
     return groups.mean(skipna=False).reset_index()
 
 
-def spread(runs: pd.DataFrame, by: Sequence[str], over: str = "split") -> pd.DataFrame:
-    """Return mean and standard deviation over data splits, or over seeds.
+def summarise(runs: pd.DataFrame, by: Sequence[str], over: str = "split") -> pd.DataFrame:
+    """Return mean and spread over data splits, or over seeds.
 
     Args:
         runs: a tidy table with the columns `by`, `over` and `value`; NaN (a failed run) makes its
@@ -35,110 +34,48 @@ def spread(runs: pd.DataFrame, by: Sequence[str], over: str = "split") -> pd.Dat
 
     Returns:
         One row per group, in order of `by`: the columns `by`, `mean`, `splits` or `seeds` (how
-        many) and `std` (sample standard deviation; NaN for one).
+        many), `std` (sample standard deviation) and `interval` (half width of the 95 % Student-t
+        interval of the mean); the latter two are NaN for one.
     """
     groups = unit_means(runs, by, over).groupby(list(by), **_GROUPS)["value"]
-    numbers = {
-        "mean": groups.mean(skipna=False),
-        f"{over}s": groups.size(),
-        "std": groups.std(skipna=False),
-    }
-    return pd.DataFrame(numbers).reset_index()
+    units, std = groups.size(), groups.std(skipna=False)
+    interval = stdtrit(units - 1, 0.975) * std / np.sqrt(units)
+    numbers = {"mean": groups.mean(skipna=False), f"{over}s": units, "std": std}
+    return pd.DataFrame({**numbers, "interval": interval}).reset_index()
 
 
-def summarise(runs: pd.DataFrame, by: Sequence[str], over: str = "split") -> pd.DataFrame:
-    """Return mean and spread over data splits, or over seeds.
-
-    Args:
-        runs: see `spread`.
-        by: see `spread`.
-        over: see `spread`.
-
-    Returns:
-        The table of `spread` with the column `interval`: half width of the 95 % Student-t
-        interval of the mean, NaN for one split.
-    """
-    from scipy.special import stdtrit  # figures need no interval and start sooner without scipy
-
-    table = spread(runs, by, over)
-    units = table[f"{over}s"]
-    quantile = stdtrit(units - 1, (1 + _CONFIDENCE) / 2)
-    return table.assign(interval=quantile * table["std"] / np.sqrt(units))
-
-
-def choose(
-    runs: pd.DataFrame, by: Sequence[str], tuned: Sequence[str], metric: str
-) -> pd.DataFrame:
-    """Choose the values of tuned settings whose runs have the best mean over splits of a metric.
+def keep_chosen(runs: pd.DataFrame, tuned: Sequence[str], metric: str) -> pd.DataFrame:
+    """Keep the runs whose values of tuned settings have the best mean over splits of a metric.
 
     The best is the largest accuracy, the smallest of anything else; of equal ones the first in
-    order of the values; one with a failed run (NaN) only where all have one.
+    order of the values; one with a failed run (NaN) only where all have one. Each prior, init, n
+    and value of a varied setting has its own choice, and the choice is made in two ways.
 
     Args:
         runs: a tidy table of runs.
-        by: columns; each combination of them gets its own choice.
-        tuned: columns of the settings to choose.
-        metric: its name in the column `metric`.
-
-    Returns:
-        One row per combination of `by`: the columns `by` and `tuned`.
-    """
-    table = spread(runs[runs["metric"] == metric], [*by, *tuned])
-    ranked = table.sort_values("mean", ascending=not metric.endswith("accuracy"), kind="stable")
-    return ranked.drop_duplicates(list(by))[[*by, *tuned]].sort_index().reset_index(drop=True)
-
-
-def keep_chosen(
-    runs: pd.DataFrame, by: Sequence[str], tuned: Sequence[str], metric: str
-) -> pd.DataFrame:
-    """Keep the runs with the chosen values of tuned settings, once for each way to choose.
-
-    Args:
-        runs: a tidy table of runs.
-        by: see `choose`.
-        tuned: see `choose`.
+        tuned: columns of the settings to choose; without any all runs are kept.
         metric: `validation_accuracy` or `validation_nll`.
 
     Returns:
-        The kept runs, with the column `chosen_by`: "validation", chosen by `metric`; "test",
-        chosen by the same metric of the ensemble on the test images that the runs are then
-        reported on, as the authors did: too good by as much as choosing gains.
+        The kept runs, with the column `chosen_by` if any setting is tuned: "validation", chosen by
+        `metric`; "test", chosen by the same metric of the ensemble on the test images that the runs
+        are then reported on, as the authors did: too good by as much as choosing gains.
     """
-    ways = {"validation": metric, "test": metric.replace("validation", "ensemble")}
-    kept = pd.concat(
-        [
-            runs.merge(choose(runs, by, tuned, which), on=[*by, *tuned]).assign(chosen_by=way)
-            for way, which in ways.items()
-        ],
-        ignore_index=True,
-    )
-    return kept.astype({"chosen_by": pd.CategoricalDtype(list(ways), ordered=True)})
-
-
-def read_chosen(
-    path: str | os.PathLike,
-    vary: Mapping[str, Sequence[str]],
-    tune: Mapping[str, Sequence[str]],
-    metric: str,
-) -> pd.DataFrame:
-    """Read a table of runs; keep the values of tuned settings that each prior, init, n chose.
-
-    Args:
-        path: the CSV file.
-        vary: values of the varied settings, as text; each combination has its own choice.
-        tune: values of the tuned settings; without any all runs are kept, without `chosen_by`.
-        metric: see `keep_chosen`.
-    """
-    runs = read_runs(path, {**vary, **tune})
-    if not tune:
+    if not tuned:
         return runs
-    return keep_chosen(runs, ["domain", "prior", "init", *vary, "n"], list(tune), metric)
+    by = [name for name in runs if name not in (*tuned, *_NOT_SETTINGS)]
+    kept = []
+    for way, which in ("validation", metric), ("test", metric.replace("validation", "ensemble")):
+        table = summarise(runs[runs["metric"] == which], [*by, *tuned])
+        table = table.sort_values("mean", ascending=not which.endswith("accuracy"), kind="stable")
+        best = table.drop_duplicates(by)[[*by, *tuned]]
+        kept.append(runs.merge(best, on=[*by, *tuned]).assign(chosen_by=way))
+    order = pd.CategoricalDtype(["validation", "test"], ordered=True)
+    return pd.concat(kept, ignore_index=True).astype({"chosen_by": order})
 
 
 def paired_tests(
-    runs: pd.DataFrame,
-    reference: Mapping[str, str],
-    match: Sequence[str] = ("domain", "init", "n", "metric"),
+    runs: pd.DataFrame, reference: Mapping[str, str], match: Sequence[str]
 ) -> pd.DataFrame:
     """Test each method against the reference, over the splits that both have (paired t-test).
 
@@ -159,28 +96,23 @@ def paired_tests(
     Raises:
         UserError: no run has the reference method.
     """
-    from scipy.special import stdtr
-
     method = [*match, *reference]
     names, values = ", ".join(reference), ", ".join(reference.values())
     means = unit_means(runs, method)
     is_reference = (means[list(reference)] == pd.Series(reference)).all(axis=1)
     if not is_reference.any():
         raise UserError(f"no run has the {names} '{values}'")
-    pairs = means[~is_reference].merge(
-        means[is_reference].drop(columns=list(reference)),
-        on=[*match, "split"],
-        suffixes=("", "_reference"),
-    )
-    size = pairs["value"].abs().groupby([pairs[name] for name in method], **_GROUPS).max()
+    theirs = means[is_reference].drop(columns=list(reference))
+    pairs = means[~is_reference].merge(theirs, on=[*match, "split"], suffixes=("", "_reference"))
+    size = pairs.assign(value=pairs["value"].abs()).groupby(method, **_GROUPS)["value"].max()
     table = summarise(pairs.assign(value=pairs["value"] - pairs["value_reference"]), method)
     # equal differences, but for rounding, have no spread to hold their mean against
-    table["interval"] = table["interval"].where(table["std"] > _ROUNDING * size.to_numpy())
-    error = (table["std"] / np.sqrt(table["splits"])).where(table["interval"].notna())
-    table["p"] = 2 * stdtr(table["splits"] - 1, -abs(table["mean"] / error))
-    table = table.assign(compared=names, reference=values).rename(columns={"mean": "difference"})
-    numbers = ["splits", "difference", "interval", "p"]
-    return table[[*method, "compared", "reference", *numbers]]
+    std = table["std"].where(table["std"] > _ROUNDING * size.to_numpy())
+    t = -abs(table["mean"]) / std * np.sqrt(table["splits"])
+    table = table.assign(p=2 * stdtr(table["splits"] - 1, t), compared=names, reference=values)
+    table["interval"] = table["interval"].where(std.notna())
+    table = table.rename(columns={"mean": "difference"})
+    return table[[*method, "compared", "reference", "splits", "difference", "interval", "p"]]
 
 
 def with_holm(tests: pd.DataFrame) -> pd.DataFrame:

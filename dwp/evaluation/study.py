@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dwp.errors import UserError
 from dwp.kernels import check_kernels
 from dwp.priors import GaussianKernels, KernelPrior, kl_divergence, kl_nature
 from dwp.priors.vae import KernelVAE
@@ -36,7 +35,7 @@ def kl_by_width(
     Args:
         priors: by name; each needs a KL of `GaussianKernels` from it.
         kernels: w (n, k, k) or (n, 1, k, k); as many are drawn of noise.
-        deviations: standard deviations of every weight under q.
+        deviations: standard deviations of every weight under q, above 0.
         seed: of the choice of kernels, the noise and the draws from q; the draws are the same for
             all priors.
         most: the number of kernels to choose, if there are more.
@@ -47,28 +46,21 @@ def kl_by_width(
         `standard_error`.
 
     Raises:
-        UserError: the kernels are of another size than a prior's, or a deviation is not positive.
+        UserError: the kernels are of another size than a prior's.
         NotImplementedError: a prior has no such KL.
     """
-    if min(deviations) <= 0:
-        raise UserError(f"deviations: expected numbers above 0, found {min(deviations)}")
-    kernels = check_kernels(kernels)
     draws = generator("kl by width", seed)
-    kernels = kernels[torch.randperm(len(kernels), generator=draws)[:most]]
-    noise = (
-        torch.randn(kernels.shape, generator=draws, dtype=kernels.dtype)
-        * kernels.square().mean().sqrt()
-    )
+    kernels = check_kernels(kernels)[torch.randperm(len(kernels), generator=draws)[:most]]
+    noise = torch.randn(kernels.shape, generator=draws, dtype=kernels.dtype)
+    sources = {"kernels": kernels, "noise": noise * kernels.square().mean().sqrt()}
     rows = []
-    for w, means in (("kernels", kernels), ("noise", noise)):
-        for (name, prior), deviation in itertools.product(priors.items(), deviations):
-            check_kernels(means, prior.kernel_size)
-            posterior = GaussianKernels(means, torch.full_like(means, 2 * math.log(deviation)))
-            random = generator("kl by width", seed, w, deviation)
-            kl = kl_divergence(posterior, prior, random).double()  # (n,)
-            error = kl.std().item() / math.sqrt(len(kl))
-            nature = kl_nature(posterior, prior)
-            rows.append((w, name, deviation, nature, len(kl), kl.mean().item(), error))
+    for w, name, deviation in itertools.product(sources, priors, deviations):
+        prior, means = priors[name], check_kernels(sources[w], priors[name].kernel_size)
+        posterior = GaussianKernels(means, torch.full_like(means, 2 * math.log(deviation)))
+        random = generator("kl by width", seed, w, deviation)
+        kl = kl_divergence(posterior, prior, random).double()  # (n,)
+        numbers = len(kl), kl.mean().item(), kl.std().item() / math.sqrt(len(kl))
+        rows.append((w, name, deviation, kl_nature(posterior, prior), *numbers))
     columns = ["w", "prior", "deviation", "nature", "n", "mean", "standard_error"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
@@ -41,20 +42,14 @@ def read_table(
     """
     text = dict.fromkeys([*_NAMES, *texts], str)  # a prior may be named "null" or "1"
     table = read_csv(path, dtype=text, keep_default_na=False, na_values=["", "nan", "NaN"])
-    columns = list(dict.fromkeys([*columns, *numbers]))
-    missing = [column for column in columns if column not in table]
+    missing = [name for name in dict.fromkeys([*columns, *numbers]) if name not in table]
     if missing:
-        raise UserError(
-            f"{path}: expected the columns {', '.join(columns)}; "
-            f"missing {', '.join(missing)}; add them"
-        )
-    for column in numbers:
-        if len(table) and not is_numeric_dtype(table[column]):
-            wrong = table[column][pd.to_numeric(table[column], errors="coerce").isna()]
-            raise UserError(
-                f"{path}: expected numbers in the column {column}, found {wrong.iloc[0]}; "
-                "correct it"
-            )
+        found = ", ".join(table)
+        raise UserError(f"{path}: expected columns {', '.join(missing)}, found {found}; add them")
+    for name in numbers:
+        wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna()].dropna()
+        if len(wrong):
+            raise UserError(f"{path}: {name}: expected numbers, found {wrong.iloc[0]}; correct it")
     return table
 
 
@@ -98,17 +93,22 @@ def concatenate(
     Raises:
         UserError: a file is missing, is not CSV, or lacks a column.
     """
-    columns = ["metric", *(["prior", "variant"] if variants else [])]
-    tables = [read_table(path, columns, ["value"]) for path in paths]
-    table = pd.concat(tables, ignore_index=True)
+    columns = ["metric", *["prior", "variant"] * bool(variants)]
+    table = pd.concat([read_table(p, columns, ["value"]) for p in paths], ignore_index=True)
     if variants:
         table = table.merge(pd.DataFrame(variants), on=["prior", "variant"])
-    table = table.drop(columns="variant", errors="ignore")
-    run = [name for name in table if name not in _MEASURED]
-    order = table[run].apply(lambda c: c if is_numeric_dtype(c) else pd.factorize(c)[0])
-    table = table.loc[order.sort_values(run, kind="stable").index]
-    measured = [name for name in _MEASURED if name in table]
+    measured = table.columns.intersection(_MEASURED)
+    run = table.columns.difference([*measured, "variant"], sort=False)
+    as_met = {"key": lambda c: c if is_numeric_dtype(c) else pd.factorize(c)[0]}
+    table = table.sort_values([*run], kind="stable", **as_met)
     return table[[*run, *measured]].reset_index(drop=True)
+
+
+def with_interval(table: pd.DataFrame) -> pd.Series:
+    """Return the columns `mean` and `interval` as text, "0.750 ± 0.012"; a dash for no mean."""
+    mean, interval = (table[name].map("{:.3f}".format) for name in ("mean", "interval"))
+    texts = mean.where(table["interval"].isna(), mean + " ± " + interval)
+    return texts.where(table["mean"].notna(), _MISSING)
 
 
 def write_readable(frame: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -119,40 +119,22 @@ def write_readable(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     notation; missing ones are a dash. The HTML page needs no other file; a click on the head of a
     column sorts the rows by it.
     """
-    numeric = [is_numeric_dtype(frame[name]) for name in frame]
-    cells = pd.DataFrame({str(name): _cells(frame[name]) for name in frame})
+    align = ["right" if is_numeric_dtype(frame[name]) else "left" for name in frame]
+    cells = frame.apply(_cells)
     piped = cells.replace(r"\|", r"\\|", regex=True)
-    align = ["right" if right else "left" for right in numeric]
     markdown = piped.to_markdown(index=False, colalign=align, disable_numparse=True)
     write_text(Path(path).with_suffix(".md"), f"{markdown}\n")
-
-    def line(texts: Iterable[str], tag: str) -> str:
-        marks = (' class="number"' if right else "" for right in numeric)
-        written = (
-            f"<{tag}{mark}>{html.escape(text)}</{tag}>"
-            for mark, text in zip(marks, texts, strict=True)
-        )
-        return f"<tr>{''.join(written)}</tr>\n"
-
-    page = Path(__file__).with_name("table.html").read_text(encoding="utf-8")
-    page = Template(page).substitute(
-        title=html.escape(Path(path).stem),
-        head=line((name.replace("_", " ") for name in cells), "th"),
-        rows="".join(line(row, "td") for row in cells.itertuples(index=False)),
-    )
-    write_text(Path(path).with_suffix(".html"), page)
+    page = Template(Path(__file__).with_name("table.html").read_text(encoding="utf-8"))
+    with pd.option_context("display.max_colwidth", None):  # it shortens texts
+        table = cells.to_html(index=False, border=0)
+    text = page.substitute(title=html.escape(Path(path).stem), table=table)
+    write_text(Path(path).with_suffix(".html"), text)
 
 
-def _cells(column: pd.Series) -> list[str]:
+def _cells(column: pd.Series) -> pd.Series:
     if not is_float_dtype(column):
-        return [_MISSING if pd.isna(x) else str(x) for x in column]
-    largest = column.abs().max()
-    decimals = next((d for limit, d in ((10, 3), (100, 2), (1000, 1)) if largest < limit), 0)
-
-    def text(value: float) -> str:
-        if pd.isna(value):
-            return _MISSING
-        small = value != 0 and abs(value) < 0.5 * 10**-decimals
-        return f"{value:.1e}" if small else f"{value:.{decimals}f}"
-
-    return [text(value) for value in column]
+        return column.astype(object).where(column.notna(), _MISSING).map(str)
+    decimals = 3 - np.searchsorted([10, 100, 1000], column.abs().max(), side="right")
+    small = (column != 0) & (column.abs() < 0.5 * 10.0**-decimals)
+    texts = column.map(f"{{:.{decimals}f}}".format).where(~small, column.map("{:.1e}".format))
+    return texts.where(column.notna(), _MISSING)

@@ -87,7 +87,10 @@ class BayesianConv2d(nn.Conv2d):
             super().__setattr__(name, value)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Register a parameter; see `torch.nn.Module.register_parameter`."""
+        """Register a parameter; see `torch.nn.Module.register_parameter`.
+
+        Raise `UserError` for another weight, which would leave the variance behind.
+        """
         known = self._parameters.get(name)
         free = self._loading or getattr(self, "posterior_kind", None) in (None, "multiplicative")
         if name == "weight" and not free and known is not None and known is not param:
@@ -98,7 +101,10 @@ class BayesianConv2d(nn.Conv2d):
         super().register_parameter(name, param)
 
     def register_buffer(self, name: str, *arguments: Any, **options: Any) -> None:
-        """Register a buffer; see `torch.nn.Module.register_buffer`."""
+        """Register a buffer; see `torch.nn.Module.register_buffer`.
+
+        Raise `UserError` for a mask of `torch.nn.utils.prune`.
+        """
         if name in ("weight_mask", "codes_mask", "log_variance_mask"):
             raise UserError(
                 "pruning: would leave the variance of a Bayesian layer behind; prune before "

@@ -1,101 +1,104 @@
-"""Curves with bands: metrics against steps or filters, the KL against the posterior's width."""
+"""Metrics against a number: training steps, filters, examples, the width of a posterior."""
 
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from dwp.evaluation.statistics import spread
+from dwp.evaluation.paper import authors_at
+from dwp.evaluation.statistics import summarise
 from dwp.plots import style
 
-_AUTHORS = {"linestyle": (0, (3, 2)), "linewidth": 0.9, "alpha": 0.5, "zorder": 1}
-_BELOW = 0.1  # share of the points against steps that a figure may leave out below
+_AUTHORS = {"linestyle": "--", "alpha": 0.6, "markerfacecolor": "white", "markeredgewidth": 0.8}
+_AXES = {
+    "step": "optimisation step",
+    "scale": "filters, as a share of the whole net's",
+    "n": "training examples",
+    "deviation": "standard deviation of every weight",
+    "angle": "angle (degrees)",
+}
+_BELOW = 0.1  # share of the points that a figure may leave out below
+_SPREAD = 0.5  # of all priors sideways, as a share of the gap between neighbouring n's
 _TITLES = {"kernels": "real kernels", "noise": "noise of the same mean square"}
 
 
 @style.styled
-def against_steps(history: pd.DataFrame, metric: str, vary: Sequence[str] = ()) -> Figure:
-    """Draw a metric against the step: a line per prior, a panel per initialisation and variant.
+def curves(
+    runs: pd.DataFrame,
+    metrics: Sequence[str],
+    x: str,
+    by: str = "init",
+    *,
+    over: str = "seed",
+    panels: Sequence[str] = (),
+    paper: pd.DataFrame | None = None,
+) -> Figure:
+    """Draw metrics against the numeric column `x`: a line per prior or initialisation.
 
-    Lines are means over splits; bands are one standard deviation over splits to either side (no
-    band for one split).
+    Lines are means over seeds or splits; bands are one standard deviation over these to either side
+    (no band for one). Each metric and each combination of values of `panels` has its own panel.
+    Where curves begin far below, the axis begins above that.
 
     Args:
-        history: the columns `prior`, `init`, `n`, `split`, `seed`, `step`, `metric`, `value`
-            and `vary`; one `n` and at most one `domain`.
-        metric: which rows to draw.
-        vary: settings; each combination of them has its own panels.
+        runs: a tidy table of runs: the columns `by`, `over`, `panels`, `metric`, `value` and `x`.
+        metrics: which rows to draw.
+        x: "step", "scale" (of the number of filters; a logarithmic axis), or any other number.
+        by: "prior" or "init": the column that has a line for each value.
+        over: the unit of replication, "split" or "seed".
+        panels: settings, "init".
+        paper: the authors' numbers, columns `by`, `value` and `x`, drawn dashed and lighter for
+            the lines that occur in `runs`.
 
     Raises:
-        UserError: no row has the metric, or several n or domains.
+        UserError: a metric has no rows, or one line would mix several domains, priors, inits or n.
     """
-    rows = style.rows_of_metric(history, metric, alone=["domain", "n"])
-    table = spread(rows, ["prior", "init", *vary, "step"])
-    priors = style.in_order(table["prior"])
-    figure, drawn = style.panels(table, vary, height=2.3, label=style.metric_label(metric))
-    for axes, part in drawn:
-        for prior in priors:
-            curve = part[part["prior"] == prior]
-            colour = style.look(prior).colour
-            style.line_with_band(axes, curve["step"], curve["mean"], curve["std"], colour)
-        style.step_axis(axes)
-        axes.xaxis.get_major_locator().set_params(nbins=5, integer=True)
-    style.limit_fractions(drawn[0][0], metric)
-    style.legend_below(figure, priors, marker="")
+    own = [name for name in ("domain", "prior", "init", "n") if name not in (by, x, *panels)]
+    rows = style.rows_of(runs, metrics, alone=own)
+    table = summarise(rows, ["metric", *panels, by, x], over)
+    figure, drawn = _draw(table, by, x, "std", panels, paper)
+    if x == "step":
+        for axes, part in drawn:
+            means = table.loc[table["metric"] == part["metric"].iloc[0], "mean"]
+            low, high = means.quantile(_BELOW), means.max()
+            if low - means.min() > high - low:  # they would differ in a line at the top
+                axes.set_ylim(bottom=low - _BELOW * (high - low))
     return figure
 
 
 @style.styled
-def curves(runs: pd.DataFrame, metric: str, x: str, paper: pd.DataFrame | None = None) -> Figure:
-    """Draw a metric against `x`: a line per initialisation.
+def fewshot(
+    summary: pd.DataFrame,
+    metric: str,
+    paper: pd.DataFrame | None = None,
+    vary: Sequence[str] = (),
+) -> Figure:
+    """Draw a metric against n: a line per prior, a panel per initialisation and variant.
 
-    Lines are means over seeds; bands are one standard deviation over seeds to either side (no band
-    for one seed).
+    Error bars are 95 % intervals over splits (none for one split). Priors are shifted sideways
+    by a fixed factor of n, so that their bars do not overlap.
 
     Args:
-        runs: the columns `init`, `seed`, `metric`, `value` and `x`; at most one `domain`.
+        summary: the columns `prior`, `init`, `n`, `metric`, `mean`, `interval` (half width, NaN
+            for none) and `vary`; one `domain` at most.
         metric: which rows to draw.
-        x: "step", or "scale" (of the number of filters; a logarithmic axis).
-        paper: the authors' numbers, columns `init`, `value` and `x`, drawn dashed and lighter for
-            the initialisations that occur in `runs`.
+        paper: the authors' accuracies of this domain (`dwp.evaluation.paper`), drawn hollow and
+            dashed in every panel that they hold for, as far as prior and n occur in `summary`;
+            only where `metric` is an accuracy.
+        vary: settings; each combination of them has its own panels.
 
     Raises:
         UserError: no row has the metric, or several domains.
     """
-    rows = style.rows_of_metric(runs, metric, alone=["domain"])
-    table = spread(rows, ["init", x], over="seed")
-    inits = style.in_order(table["init"])
-    figure, ((axes,),) = style.canvas(style.SINGLE_COLUMN, 2.4)
-    if paper is None:
-        paper = pd.DataFrame(columns=["init", x, "value"])
-    paper = paper[paper["init"].isin(inits)].sort_values(x)
-    for init in inits:
-        colour, marker, _ = style.look(init)
-        theirs, ours = paper[paper["init"] == init], table[table["init"] == init]
-        axes.plot(theirs[x], theirs["value"], color=colour, **_AUTHORS)
-        markers = {"marker": marker, "markeredgewidth": 0} if x == "scale" else {}
-        style.line_with_band(axes, ours[x], ours["mean"], ours["std"], colour, **markers)
-    if x == "scale":
-        scales = sorted(set(table[x]))
-        axes.set_xscale("log")
-        axes.set_xticks(scales, [str(Fraction(scale).limit_denominator(1000)) for scale in scales])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("filters, as a share of the whole net's")
-    else:
-        # where curves begin far below, the part where they differ would be a line at the top
-        low = table["mean"].quantile(_BELOW)
-        high = max([table["mean"].max(), *paper.loc[paper[x] <= table[x].max(), "value"]])
-        margin = 0.08 * (high - low) or 0.01
-        axes.set_ylim(low - margin, high + margin)
-        style.step_axis(axes)
-    axes.set_ylabel(style.metric_label(metric))
-    style.limit_fractions(axes, metric)
-    authors = [Line2D([], [], color="0.4", label="authors", **_AUTHORS)]
-    style.legend_below(figure, inits, [] if paper.empty else authors, marker="")
-    return figure
+    rows = style.rows_of(summary, [metric], alone=["domain"])
+    if paper is not None:
+        paper = paper.rename(columns={"num_examples": "n", "accuracy": "value"})
+        paper = paper if metric.endswith("accuracy") else None
+    return _draw(rows, "prior", "n", "interval", [*vary, "init"], paper)[0]
 
 
 @style.styled
@@ -108,16 +111,75 @@ def kl_against_width(table: pd.DataFrame) -> Figure:
     Args:
         table: as `dwp.evaluation.study.kl_by_width` returns it.
     """
-    priors = style.in_order(table["prior"])
-    figure, (row,) = style.canvas(style.DOUBLE_COLUMN, 2.6, columns=len(_TITLES), sharey=True)
-    for axes, (w, title) in zip(row, _TITLES.items(), strict=True):
-        for prior in priors:
-            rows = table[(table["w"] == w) & (table["prior"] == prior)].sort_values("deviation")
-            colour, marker, _ = style.look(prior)
-            numbers = rows["deviation"], rows["mean"], rows["standard_error"]
-            style.line_with_band(axes, *numbers, colour, marker=marker, markeredgewidth=0)
-        axes.set(xscale="log", yscale="log", title=title)
-        axes.set_xlabel("standard deviation of every weight")
-    row[0].set_ylabel("KL (nats per kernel)")
-    style.legend_below(figure, priors)
+    kl = table.assign(metric="kl")
+    figure, drawn = _draw(kl, "prior", "deviation", "standard_error", ["w"])
+    for axes, part in drawn:
+        axes.set(xscale="log", yscale="log", title=_TITLES[part["w"].iloc[0]])
+    drawn[0][0].set_ylabel("KL (nats per kernel)")
     return figure
+
+
+def _draw(
+    table: pd.DataFrame,
+    by: str,
+    x: str,
+    half: str,
+    panels: Sequence[str],
+    paper: pd.DataFrame | None = None,
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """Draw the column `mean` against `x`, with bands, or bars where `x` is n.
+
+    Args:
+        table: the columns `metric`, `mean`, `by`, `x`, `half` and `panels`.
+        by: the column that has a line for each value.
+        x: a column of numbers.
+        half: the half width of bands and bars; NaN for none.
+        panels: columns.
+        paper: the authors' numbers: `by`, `x`, `value`, and columns of settings.
+
+    Returns:
+        The figure, and each panel with its rows.
+    """
+    names, values = style.in_order(table[by]), sorted(set(table[x]))
+    line = {"marker": ""} if x == "step" else {}
+    shifts = np.zeros(len(names))
+    if x == "n":
+        gap = np.diff(np.log(values)).min() if len(values) > 1 else np.log(2)
+        shifts = (np.arange(len(names)) - (len(names) - 1) / 2) * _SPREAD * gap / len(names)
+    factors = dict(zip(names, np.exp(shifts), strict=True))
+    if paper is None:
+        paper = pd.DataFrame(columns=[by, x, "value"])
+    paper = paper[paper[by].isin(names) & (paper[x].isin(values) | (x == "step"))]
+    figure, drawn = style.panels(table, panels)
+    with_authors = False
+    for axes, part in drawn:
+        held = authors_at(paper.drop(columns=[by, x, "value"]), part.iloc[0]).index
+        with_authors |= not held.empty
+        for name, theirs in paper.loc[held].sort_values(x).groupby(by):
+            look = style.look(name, **_AUTHORS, **line)
+            axes.plot(theirs[x] * factors[name], theirs["value"], **look)
+        for name in names:
+            ours, look = part[part[by] == name].sort_values(x), style.look(name, **line)
+            mean, around = ours["mean"], ours[half]
+            if x == "n":
+                bars = {"yerr": around.fillna(0.0), "elinewidth": 0.8}
+                axes.errorbar(ours[x] * factors[name], mean, **bars, **look)
+            else:
+                axes.plot(ours[x], mean, **look)
+                band = {"color": look["color"], "alpha": 0.18, "linewidth": 0}
+                axes.fill_between(ours[x], mean - around, mean + around, **band)
+        axes.set_xlabel(_AXES.get(x, x.replace("_", " ")))
+        if x == "step":
+            axes.margins(x=0.01)
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.xaxis.get_major_locator().set_params(nbins=5, integer=True)
+        elif x in ("n", "scale"):
+            shares = [str(Fraction(value).limit_denominator(1000)) for value in values]
+            axes.set_xscale("log")
+            axes.set_xticks(values, [f"{n:,}" for n in values] if x == "n" else shares)
+            axes.xaxis.set_minor_locator(NullLocator())
+    style.limit_fractions(drawn)
+    grey = style.look("authors", **_AUTHORS) | {"color": "0.4", "marker": "o"} | line
+    authors = [Line2D([], [], **grey)] * with_authors
+    style.legend_below(figure, names, authors, **line)
+    return figure, drawn

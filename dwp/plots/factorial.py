@@ -4,19 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dwp.evaluation.factorial import EFFECTS, METRICS
+from dwp.evaluation.factorial import METRICS
+from dwp.evaluation.tables import with_interval
 from dwp.plots import style
 
 _LEVEL = 0.05  # of the corrected tests that a table marks
 _MARKS = {"prior": "*", "init": "†"}
 _LINE = 0.085  # inches from one initialisation to the next
-_AROUND = 0.25  # inches of a row of panels around its lines
-_LIGHTEST = 0.2  # depth of colour that the smallest n is just above
-_MARKERS = {"markeredgewidth": 0, "linestyle": "none"}
+_LIGHTEST = 0.2  # opacity that the smallest n is just above
 
 
 @style.styled
@@ -33,90 +31,53 @@ def factorial_figure(table: pd.DataFrame, vary: Sequence[str] = ()) -> Figure:
     Raises:
         UserError: several domains, or a metric without rows.
     """
-    for metric in METRICS:
-        style.rows_of_metric(table, metric, alone=["domain"])
-    parts = list(table.groupby(list(vary), observed=True)) if vary else [((), table)]
-    priors, inits = style.in_order(table["prior"]), style.in_order(table["init"])
-    counts = sorted(set(table["n"]))
+    rows = style.rows_of(table, METRICS, alone=["domain"])
+    priors, inits = style.in_order(rows["prior"]), style.in_order(rows["init"])
+    counts = sorted(set(rows["n"]))
     depth = dict(zip(counts, np.linspace(_LIGHTEST, 1, len(counts) + 1)[1:], strict=True))
-    height = (_AROUND + _LINE * len(priors) * (len(inits) + 1)) * len(parts) + _AROUND
-    size = style.DOUBLE_COLUMN, height, len(parts), len(METRICS)
-    figure, panels = style.canvas(*size, sharex="col", sharey=True)
+    height = 0.4 + _LINE * len(priors) * (len(inits) + 1)
+    figure, drawn = style.panels(rows, vary, height, axis="x")
     middle = np.arange(len(priors))
-    shift = (np.arange(len(inits)) - (len(inits) - 1) / 2) / (len(inits) + 1)
-    for row, (values, part) in zip(panels, parts, strict=True):
-        for panel, metric in zip(row, METRICS, strict=True):
-            for init, aside in zip(inits, shift, strict=True):
-                own = part[(part["metric"] == metric) & (part["init"] == init)]
-                for n, cells in own.groupby("n"):
-                    cells = cells.set_index("prior").reindex(priors)
-                    panel.errorbar(
-                        cells["mean"],
-                        middle + aside,
-                        xerr=cells["interval"].fillna(0.0),
-                        color=_paler(style.look(init).colour, depth[n]),
-                        marker=style.look(init).marker,
-                        elinewidth=0.8,
-                        **_MARKERS,
-                    )
-            panel.grid(axis="y", visible=False)
-        row[0].set_ylabel("\n".join(map(style.setting_label, vary, values)))
-    for panel, metric in zip(panels[-1], METRICS, strict=True):
-        panel.set_xlabel(style.metric_label(metric))
-        style.limit_fractions(panel, metric, axis="x")
-    panels[0, 0].set_yticks(middle, [style.look(prior).label for prior in priors])
-    panels[0, 0].set_ylim(len(priors) - 0.5, -0.5)
-    greys = {f"n = {n:,}": _paler("#444444", depth[n]) for n in counts}
-    marks = [Line2D([], [], color=c, marker="o", label=n, **_MARKERS) for n, c in greys.items()]
-    style.legend_below(figure, inits, marks, **_MARKERS)
+    for axes, part in drawn:
+        for (init, n), cells in part.groupby(["init", "n"]):
+            cells = cells.set_index("prior").reindex(priors)
+            aside = (inits.index(init) + 1) / (len(inits) + 1) - 0.5
+            line = style.look(init, linestyle="none", elinewidth=0.8, alpha=depth[n])
+            axes.errorbar(cells["mean"], middle + aside, xerr=cells["interval"].fillna(0), **line)
+        axes.grid(axis="y", visible=False)
+        axes.set_yticks(middle, [style.look(prior)["label"] for prior in priors])
+        axes.set_ylim(len(priors) - 0.5, -0.5)
+    style.limit_fractions(drawn, axis="x")
+    grey = {"color": "#444444", "marker": "o", "markeredgewidth": 0, "linestyle": "none"}
+    marks = [Line2D([], [], label=f"n = {n:,}", alpha=depth[n], **grey) for n in counts]
+    style.legend_below(figure, inits, marks, linestyle="none")
     return figure
 
 
-def _paler(colour: str, depth: float) -> tuple[float, ...]:
-    """Mix a colour with white; at depth 1 it stays."""
-    return tuple(1 - depth * (1 - part) for part in to_rgb(colour))
+def factorial_text(
+    table: pd.DataFrame, rows: Sequence[str], columns: Sequence[str]
+) -> pd.DataFrame:
+    """Arrange a table of `dwp.evaluation.factorial`, of one domain, for readers.
 
-
-def factorial_text(table: pd.DataFrame, by: Sequence[str] = ("n",)) -> pd.DataFrame:
-    """Arrange the cells for readers: a row per `by` and prior, a column per metric and init.
-
-    A cell has the mean and the half width of the 95 % interval over splits; an asterisk where the
-    prior, a dagger where the init differs from the reference's, at 5 % after correction.
+    Each text has the mean and the half width of the 95 % interval over splits; an asterisk where
+    the prior, a dagger where the init differs from the reference's, at 5 % after correction.
 
     Args:
-        table: from `dwp.evaluation.factorial.factorial`, of one domain.
-        by: columns that distinguish rows besides the prior.
+        table: of the cells, or of the parts of a difference.
+        rows: columns whose combinations make the rows.
+        columns: columns whose combinations make the columns.
     """
-    cells = _with_interval(table)
+    texts = with_interval(table)
     for which, mark in _MARKS.items():
-        cells += np.where(table[f"{which}_p_holm"] < _LEVEL, f" {mark}", "")
-    priors, inits = style.in_order(table["prior"]), style.in_order(table["init"])
-    shown = table.assign(cell=cells, prior=pd.Categorical(table["prior"], priors, ordered=True))
-    wide = shown.pivot(index=[*by, "prior"], columns=["metric", "init"], values="cell")
-    wide = wide.sort_index()[[(metric, init) for metric in METRICS for init in inits]]
-    wide.columns = [f"{_short(metric)}, {init}" for metric, init in wide.columns]
+        if f"{which}_p_holm" in table:
+            texts += np.where(table[f"{which}_p_holm"] < _LEVEL, f" {mark}", "")
+    orders = {"metric": METRICS} | {
+        name: style.in_order(table[name]) for name in ("prior", "init") if name in table
+    }
+    kinds = {name: pd.CategoricalDtype(order, ordered=True) for name, order in orders.items()}
+    shown = table.assign(text=texts).astype(kinds)
+    labels = [style.metric_label(metric.removeprefix("ensemble_")) for metric in METRICS]
+    shown["metric"] = shown["metric"].cat.rename_categories(labels)
+    wide = shown.pivot(index=rows, columns=columns, values="text")
+    wide.columns = [v if isinstance(v, str) else ", ".join(v) for v in wide.columns]
     return wide.reset_index()
-
-
-def effects_text(table: pd.DataFrame, by: Sequence[str] = ("n",)) -> pd.DataFrame:
-    """Arrange the parts of a difference for readers: a row per `by` and metric, a column per part.
-
-    Args:
-        table: from `dwp.evaluation.factorial.effects`, of one domain.
-        by: columns that distinguish rows besides the metric.
-    """
-    metric = pd.Categorical(table["metric"], METRICS, ordered=True)
-    shown = table.assign(cell=_with_interval(table), metric=metric)
-    wide = shown.pivot(index=[*by, "metric"], columns="effect", values="cell")
-    wide = wide.sort_index()[list(EFFECTS)].reset_index()
-    return wide.assign(metric=[_short(name) for name in wide["metric"]])
-
-
-def _short(metric: str) -> str:
-    return style.metric_label(metric.removeprefix("ensemble_"))
-
-
-def _with_interval(table: pd.DataFrame) -> pd.Series:
-    texts = table["mean"].map("{:.3f}".format) + table["interval"].map(" ± {:.3f}".format)
-    texts = texts.mask(table["interval"].isna(), table["mean"].map("{:.3f}".format))
-    return texts.mask(table["mean"].isna(), "–")

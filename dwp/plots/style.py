@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -22,22 +22,14 @@ DOUBLE_COLUMN = 6.9  # inches
 PNG_DPI = 200
 
 RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are alike everywhere
     "font.size": 7,
-    "axes.labelsize": 8,
     "axes.titlesize": 8,
     "legend.frameon": False,
-    "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "0.9",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
     "lines.linewidth": 1.1,
     "lines.markersize": 3.6,
     "pdf.fonttype": 42,  # journals refuse Type 3 fonts
@@ -53,55 +45,44 @@ matplotlib's settings are as before.
 """
 
 
-class Look(NamedTuple):
-    """Colour, marker and label of a prior or an initialisation."""
-
-    colour: str
-    marker: str
-    label: str
-
-
-_LOOKS = {  # colours that differ for colour-blind readers too (Okabe and Ito)
-    "dwp": Look("#d55e00", "o", "DWP"),
-    "log-uniform": Look("#0072b2", "s", "log-uniform"),
-    "standard-normal": Look("#009e73", "^", "standard normal"),
-    "gaussian-diagonal": Look("#e69f00", "D", "Gaussian, diagonal"),
-    "gaussian-full": Look("#cc79a7", "v", "Gaussian, full"),
-    "deterministic": Look("#000000", "P", "deterministic"),
-    "deterministic-l2": Look("#777777", "<", "deterministic, L2"),
-    "deterministic-dropout": Look("#a0522d", ">", "deterministic, dropout"),
-    "deterministic-dwp": Look("#e7298a", "*", "deterministic, DWP penalty"),
-    "deep-ensemble": Look("#808000", "d", "deep ensemble"),
-    "flow": Look("#56b4e9", "X", "flow"),
-    "gaussian-mixture": Look("#7b3294", "p", "Gaussian mixture"),
-    "student-t": Look("#5c5c00", "*", "Student t"),
+_LOOKS = {  # colour (for colour-blind readers too: Okabe and Ito), marker, label
+    "dwp": ("#d55e00", "o", "DWP"),
+    "log-uniform": ("#0072b2", "s", "log-uniform"),
+    "standard-normal": ("#009e73", "^", "standard normal"),
+    "gaussian-diagonal": ("#e69f00", "D", "Gaussian, diagonal"),
+    "gaussian-full": ("#cc79a7", "v", "Gaussian, full"),
+    "deterministic": ("#000000", "P", "deterministic"),
+    "deterministic-l2": ("#777777", "<", "deterministic, L2"),
+    "deterministic-dropout": ("#a0522d", ">", "deterministic, dropout"),
+    "deterministic-dwp": ("#e7298a", "*", "deterministic, DWP penalty"),
+    "deep-ensemble": ("#808000", "d", "deep ensemble"),
+    "flow": ("#56b4e9", "X", "flow"),
+    "gaussian-mixture": ("#7b3294", "p", "Gaussian mixture"),
+    "student-t": ("#5c5c00", "*", "Student t"),
     # inits that are no priors; each has the look of a prior that is no init
-    "xavier": Look("#0072b2", "s", "Xavier"),
-    "reconstructed-kernels": Look("#777777", "<", "reconstructed kernels"),
-    "source-kernels": Look("#000000", "P", "source kernels"),
+    "xavier": ("#0072b2", "s", "Xavier"),
+    "reconstructed-kernels": ("#777777", "<", "reconstructed kernels"),
+    "source-kernels": ("#000000", "P", "source kernels"),
 }
 _SPARE_COLOURS = ("#6a3d9a", "#b2df8a", "#8c1d40", "#17becf", "#bcbd22", "#1b2a6b", "#f781bf")
 _SPARE_MARKERS = ("p", "h", "*", "d", "8")
 
-_WORDS = {
-    "nll": "NLL (nats)",
-    "kl": "KL",
-    "elbo": "ELBO (nats)",
-    "ece": "ECE",
-    "ood": "OOD",
-    "auroc": "AUROC",
-    "brier": "Brier score",
-}
+_ACRONYMS = ("nll", "kl", "elbo", "ece", "ood", "auroc")
+_IN_NATS = {"nll", "kl", "elbo"}
 _PANELS_A_ROW = 3
 _FRACTIONS = ("accuracy", "ece", "auroc")
 
 
-def look(name: str) -> Look:
-    """Return the look of a prior or init; an unknown one's depends on its name only."""
-    if name in _LOOKS:
-        return _LOOKS[name]
-    marker, colour = divmod(zlib.crc32(name.encode()), len(_SPARE_COLOURS))
-    return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker % len(_SPARE_MARKERS)], name)
+def look(name: str, **options: Any) -> dict[str, Any]:
+    """Return matplotlib's options of the line of a prior or init, and others.
+
+    Those of an unknown one depend on its name only.
+    """
+    number = zlib.crc32(name.encode())
+    marker = _SPARE_MARKERS[number // len(_SPARE_COLOURS) % len(_SPARE_MARKERS)]
+    spare = _SPARE_COLOURS[number % len(_SPARE_COLOURS)], marker, name
+    colour, marker, label = _LOOKS.get(name, spare)
+    return {"color": colour, "marker": marker, "markeredgewidth": 0, "label": label, **options}
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -112,29 +93,33 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def metric_label(metric: str) -> str:
     """Return the axis label of a metric: "ensemble_nll" -> "ensemble NLL (nats)"."""
-    text = " ".join(_WORDS.get(word, word) for word in metric.split("_"))
-    return f"{text} (nats)" if "KL" in text else text
+    words = metric.split("_")
+    text = " ".join(word.upper() if word in _ACRONYMS else word for word in words)
+    return text.replace("brier", "Brier score") + " (nats)" * (not _IN_NATS.isdisjoint(words))
 
 
 def setting_label(name: str, value: str) -> str:
-    """Return the label of a setting's value: "kernels per step 512"."""
+    """Return the label of a setting's value, such as "kernels per step 512", or of an init."""
+    if name == "init":
+        return f"{look(value)['label']} initialisation"
     return f"{name.replace('_', ' ')} {value}"
 
 
-def rows_of_metric(frame: pd.DataFrame, metric: str, alone: Iterable[str]) -> pd.DataFrame:
-    """Return the rows of one metric.
+def rows_of(frame: pd.DataFrame, metrics: Sequence[str], alone: Iterable[str]) -> pd.DataFrame:
+    """Return the rows of metrics, with the column `metric` as categories in this order.
 
     Raises:
-        UserError: there are none, or a column of `alone` has several values, which one figure
+        UserError: a metric has none, or a column of `alone` has several values, which one figure
             would mix up.
     """
-    rows = frame[frame["metric"] == metric]
-    if rows.empty:
-        raise UserError(f"no rows with the metric '{metric}'")
+    rows = frame[frame["metric"].isin(metrics)]
+    for metric in metrics:
+        if metric not in set(rows["metric"]):
+            raise UserError(f"no rows with the metric '{metric}'")
     for column in alone:
         if column in rows and rows[column].nunique() > 1:
             raise UserError(f"several values of '{column}' in one figure: keep one")
-    return rows
+    return rows.astype({"metric": pd.CategoricalDtype(list(metrics))})
 
 
 def canvas(
@@ -146,63 +131,50 @@ def canvas(
 
 
 def panels(
-    frame: pd.DataFrame, vary: Sequence[str], height: float, label: str
+    frame: pd.DataFrame, by: Sequence[str], height: float = 2.25, axis: str = "y"
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """Return an empty figure with a panel per initialisation and combination of varied settings.
+    """Return an empty figure with a panel per metric and combination of values of `by`.
 
-    Panels share the y axis, at most three in a row (those of one combination, where there are
-    several initialisations); titles say which runs they show.
+    Titles have the values of `by`. At most three panels stand in a row: the metrics or, of one
+    metric, the values of the last of `by`, where they are two or three.
 
     Args:
-        frame: the data to draw: the columns `init` and `vary`.
-        vary: varied settings.
-        height: of a row of panels, in inches.
-        label: of the y axis.
+        frame: the data to draw: the columns `metric` and `by`.
+        by: varied settings, `init`.
+        height: of a row of panels without its titles, in inches.
+        axis: that of the metrics; panels share the y axis where it is not that of several.
 
     Returns:
         The figure, and each panel with its rows of `frame`; one panel makes a single-column figure.
     """
-    parts = list(frame.groupby([*vary, "init"], observed=True))
-    inits = frame["init"].nunique()
-    rows = -(-len(parts) // _PANELS_A_ROW)
-    columns = inits if 1 < inits <= _PANELS_A_ROW else -(-len(parts) // rows)
+    several = frame["metric"].nunique() > 1
+    by = [*by, "metric"] if several or not by else list(by)
+    parts = list(frame.groupby(by, observed=True))
+    last = frame[by[-1]].nunique()
+    least = -(-len(parts) // _PANELS_A_ROW)
+    columns = last if 1 < last <= _PANELS_A_ROW else -(-len(parts) // least)
     rows = -(-len(parts) // columns)
-    height += 0.15 * len(vary)  # for the titles
-    width = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
-    figure, grid = canvas(width, rows * height, rows, columns, sharey=True)
+    titles = [name for name in by if name != "metric"]
+    size = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN, rows * (height + 0.15 * len(titles))
+    figure, grid = canvas(*size, rows, columns, sharey=axis == "x" or not several)
     figure.get_layout_engine().set(w_pad=0.08)  # inches; tick labels reach into the gap
     for unused in grid.flat[len(parts) :]:
         unused.remove()
-    drawn = []
-    for axes, ((*values, init), part) in zip(grid.flat, parts, strict=False):
-        settings = map(setting_label, vary, values)
-        axes.set_title("\n".join([f"{look(init).label} initialisation", *settings]))
-        drawn.append((axes, part))
-    for axes in grid[:, 0]:
-        axes.set_ylabel(label)
+    drawn = [(axes, part) for axes, (_, part) in zip(grid.flat, parts, strict=False)]
+    for number, (axes, part) in enumerate(drawn):
+        first = part.iloc[0]
+        axes.set_title("\n".join(setting_label(name, first[name]) for name in titles))
+        if several or number % columns == 0:
+            axes.set(**{f"{axis}label": metric_label(first["metric"])})
     return figure, drawn
 
 
-def line_with_band(
-    axes: Axes, x: pd.Series, y: pd.Series, half: pd.Series, colour: str, **line: Any
-) -> None:
-    """Draw a line and a band that reaches `half` to either side of it; no band where it is NaN."""
-    axes.plot(x, y, color=colour, **line)
-    axes.fill_between(x, y - half, y + half, color=colour, alpha=0.18, linewidth=0)
-
-
-def step_axis(axes: Axes) -> None:
-    """Label the x axis as optimisation steps."""
-    axes.margins(x=0.01)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("optimisation step")
-
-
-def limit_fractions(axes: Axes, metric: str, axis: str = "y") -> None:
-    """Keep the x or y axis of a fraction inside [0, 1], where wide error bars may reach out."""
-    if metric.endswith(_FRACTIONS):
-        low, high = getattr(axes, f"get_{axis}lim")()
-        axes.set(**{f"{axis}lim": (max(low, 0.0), min(high, 1.0))})
+def limit_fractions(drawn: list[tuple[Axes, pd.DataFrame]], axis: str = "y") -> None:
+    """Keep the axes of fractions inside [0, 1], where wide error bars may reach out."""
+    for axes, part in drawn:
+        if part["metric"].iloc[0].endswith(_FRACTIONS):
+            low, high = getattr(axes, f"get_{axis}lim")()
+            axes.set(**{f"{axis}lim": (max(low, 0.0), min(high, 1.0))})
 
 
 def legend_below(
@@ -212,24 +184,18 @@ def legend_below(
 
     Args:
         figure: with its panels.
-        names: priors or inits, in their looks.
+        names: priors or inits.
         more: further entries.
-        **options: of the lines of `names`, such as `marker=""`.
+        **options: of the lines of `names`; see `look`.
     """
-    entries = [
-        Line2D([], [], **{"color": colour, "marker": marker, "label": label, **options})
-        for colour, marker, label in map(look, names)
-    ]
-    entries += more
-    spacing = {"columnspacing": 1.2, "handletextpad": 0.5}
-    for columns in range(min(4, len(entries)), 0, -1):
-        legend = figure.legend(
-            handles=entries, loc="outside lower center", ncols=columns, **spacing
-        )
-        extent = legend.get_window_extent()
+    entries = [Line2D([], [], **look(name, **options)) for name in names]
+    legend = {"loc": "outside lower center", "columnspacing": 1.2, "handletextpad": 0.5}
+    for columns in (4, 3, 2, 1):
+        drawn = figure.legend(handles=[*entries, *more], ncols=columns, **legend)
+        extent = drawn.get_window_extent()
         if extent.width <= figure.bbox.width or columns == 1:
             break
-        legend.remove()
+        drawn.remove()
     figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dwp.errors import UserError
 from dwp.files import load_tensors
@@ -10,9 +10,6 @@ from dwp.priors.base import KernelPrior
 from dwp.priors.kinds import KINDS
 from dwp.priors.pretrained import pretrained_file
 from dwp.registry import class_at
-
-if TYPE_CHECKING:
-    from dwp.priors.vae import KernelVAE
 
 
 def prior_class(kind: str) -> type[KernelPrior]:
@@ -58,15 +55,9 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     return prior.requires_grad_(False)
 
 
-def load_vae(path: str | os.PathLike) -> "KernelVAE":
-    """Read a prior that must be a VAE, as `load_prior`.
-
-    Raises:
-        UserError: as `load_prior`, or the prior is of another kind.
-    """
-    from dwp.priors.vae import KernelVAE
-
-    prior = load_prior(path)
-    if not isinstance(prior, KernelVAE):
+def load_vae(path: str | os.PathLike) -> Any:
+    """Return a prior that must be a `dwp.priors.vae.KernelVAE`, read as by `load_prior`."""
+    prior = load_prior(path)  # the class is not named: other kinds do not depend on its code
+    if prior.kind != "vae":
         raise UserError(f"{path}: expected a prior of kind 'vae', found '{prior.kind}'")
     return prior

@@ -110,7 +110,7 @@ def work(study: Study, rule: str, w: Any) -> Work:
         of_kernels += 2 * kernels * _density(fit, settings.latent_samples)
     epoch = 3 * int(w.n) * image + batches * of_kernels + (batches - 1) * STEP
     predicted = math.ceil(settings.epochs / settings.evaluate_every) * settings.validation
-    image *= settings.samples if bayesian else 1
+    image *= max(settings.samples, 1) if bayesian else 1
     return Work(runs * settings.members, settings.epochs, epoch, predicted + test + others, image)
 
 

@@ -1,6 +1,7 @@
 """Turns an annotated function into a command-line program."""
 
 import argparse
+import dataclasses
 import functools
 import inspect
 import operator
@@ -24,6 +25,7 @@ def program(*mains: Callable[..., None], name: str | None = None) -> Callable[..
     - `str`, `int`, `float`, `Path`, `Literal`: one value; a list of one of them: several values;
     - `bool`: a flag, `--name` or `--no-name`, off unless the default says otherwise;
     - `dict[str, Path]`: `NAME=FILE` several times;
+    - a dataclass: an option for each of its fields;
     - anything else, such as a pydantic model, a `dict` or a list of either: JSON text.
 
     The docstring is the description, its section `Args` the help. Errors for the user are printed
@@ -45,30 +47,43 @@ def program(*mains: Callable[..., None], name: str | None = None) -> Callable[..
                 line = (inspect.getdoc(main) or "").partition("\n")[0]
                 command = commands.add_parser(main.__name__, help=line, allow_abbrev=False)
             _add_options(command, main)
-        values = vars(parser.parse_args(argv))
-        main, positional = values.pop("main"), values.pop("positional")
-        main(*[values.pop(name) for name in positional], **values)
+            command.set_defaults(main=main)
+        options = vars(parser.parse_args(argv))
+        _call(options.pop("main"), options)
 
     return run
 
 
-def _add_options(parser: argparse.ArgumentParser, main: Callable[..., None]) -> None:
-    """Give a parser the description and the options of a function."""
-    text = inspect.getdoc(main) or inspect.getdoc(inspect.getmodule(main)) or ""
-    parser.description, _, arguments = text.partition("\nArgs:\n")
+def _call(function: Callable, options: dict[str, Any]) -> Any:
+    """Call a function, or make a dataclass, with those of the options that it takes."""
+    signature = inspect.signature(function, eval_str=True)
+    own = {
+        name: _call(parameter.annotation, options)
+        if dataclasses.is_dataclass(parameter.annotation)
+        else options[name]
+        for name, parameter in signature.parameters.items()
+    }
+    bound = inspect.BoundArguments(signature, own)  # type: ignore[arg-type]
+    return function(*bound.args, **bound.kwargs)
+
+
+def _add_options(parser: argparse.ArgumentParser, function: Callable) -> None:
+    """Give a parser the description and the options of a function or a dataclass."""
+    text = inspect.getdoc(function) or inspect.getdoc(inspect.getmodule(function)) or ""
+    description, _, arguments = text.partition("\nArgs:\n")
     described = re.findall(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", arguments, re.M)
     helps = {name: " ".join(words.split()).replace("%", "%%") for name, words in described}
-    positional = []
-    for parameter in inspect.signature(main, eval_str=True).parameters.values():
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if dataclasses.is_dataclass(parameter.annotation):
+            _add_options(parser, parameter.annotation)
+            continue
         name, flags = parameter.name, {}
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            positional.append(name)
-        else:
+        if parameter.kind is not parameter.POSITIONAL_ONLY:
             name = f"--{name.replace('_', '-')}"
             flags = {"required": parameter.default is parameter.empty}
         options = _options(name, parameter) | {"help": helps.get(parameter.name)}
         parser.add_argument(name, **flags | options)
-    parser.set_defaults(main=main, positional=positional)
+    parser.description = description
 
 
 def _options(name: str, parameter: inspect.Parameter) -> dict[str, Any]:
@@ -93,9 +108,7 @@ def _scalar(option: str, hint: Any, text: str) -> Any:
     """Return the text of an option as a `str`, `int`, `float`, `Path` or one of a `Literal`."""
     allowed = get_args(hint)
     try:
-        if not allowed:
-            return hint(text)
-        return dict(zip(map(str, allowed), allowed, strict=True))[text]
+        return {str(value): value for value in allowed}[text] if allowed else hint(text)
     except (KeyError, ValueError):
         expected = " or ".join(map(str, allowed)) or _NAMES[hint]
         raise UserError(f"{option}: expected {expected}, found '{text}'") from None
@@ -115,10 +128,8 @@ class _Pairs(argparse.Action):
     """Collects NAME=FILE in a dictionary."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        pairs = {}
         for text in values:
-            name, _, path = text.partition("=")
-            if not (name and path):
+            if not all(text.partition("=")):
                 raise UserError(f"{option_string}: expected NAME=FILE, found '{text}'")
-            pairs[name] = Path(path)
-        setattr(namespace, self.dest, pairs)
+        pairs = (text.split("=", 1) for text in values)
+        setattr(namespace, self.dest, {name: Path(path) for name, path in pairs})

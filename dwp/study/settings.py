@@ -445,6 +445,9 @@ class Classification(NetSettings):
     tune_by: Literal["validation_nll", "validation_accuracy"] = "validation_nll"
     """Metric by which tuned settings are chosen."""
 
+    rotations: list[Annotated[float, Field(ge=0, le=180), NotBool]] = [0, 30, 60, 90, 120, 150, 180]
+    """Angles, in degrees, by which test images are rotated to test nets under shift; []: none."""
+
     @property
     def listed(self) -> dict[str, list[Any]]:
         """The listed values of every varied and of every tuned setting."""

@@ -95,9 +95,10 @@ class Study:
     # Code: what decides, with the settings, whether a stage runs again.
 
     @cache  # noqa: B019 - one study lives as long as its process
-    def code(self, script: str, *classes: str) -> str:
-        """Return the fingerprint of a script and of classes that its settings name."""
-        return fingerprint(f"workflow/scripts/{script}.py", *classes, root=self.root)
+    def code(self, *entries: str) -> str:
+        """Return the fingerprint of scripts by name, modules, and classes that settings name."""
+        scripts = (f"workflow/scripts/{e}.py" if e.isidentifier() else e for e in entries)
+        return fingerprint(*scripts, root=self.root)
 
     def paper(self, name: str) -> Path:
         """Return the file of the authors' numbers of an experiment."""
@@ -304,6 +305,13 @@ class Study:
             for init, variant, n in itertools.product(section.inits, variants, section.train_sizes):
                 yield {"prior": prior, "init": init, "variant": variant, "n": n}
 
+    def shift_cells(self, domain: str) -> list[dict[str, Any]]:
+        """Return the cells that are tested under shift: a size, init and variant of each prior."""
+        section = self.domains[domain].classification
+        of = {"init": section.inits[0], "n": max(section.train_sizes)}
+        cells = [cell for cell in self.cells(domain) if of.items() <= cell.items()]
+        return list({cell["prior"]: cell for cell in reversed(cells)}.values())[::-1]
+
     def rows(self, domain: str) -> list[dict[str, str]]:
         """Return a row for every prior and combination of listed values.
 
@@ -408,9 +416,11 @@ class Study:
         }
 
     def _classification_files(self, domain: str) -> list[str]:
-        sizes = self.domains[domain].classification.train_sizes
+        section = self.domains[domain].classification
+        sizes = section.train_sizes
         files = ["tables/classification_summary.csv", "fewshot_accuracy", "fewshot_nll"]
         files += [f"steps_{metric}_n{n}" for metric in ("accuracy", "nll") for n in sizes]
+        files += ["tables/shift.csv", "shift"] * bool(section.rotations)
         return files + ["tables/factorial.csv", "factorial"] * bool(self.crossed(domain))
 
     def _prior_files(self, domain: str) -> list[str]:

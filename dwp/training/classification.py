@@ -1,5 +1,7 @@
 """Training a net on few examples under a prior over its kernels."""
 
+import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +24,11 @@ from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import Source, generator
 from dwp.study.settings import RunSettings, validated
-from dwp.training.loop import Records, by_epochs, has_failed, of_run, optimise
-from dwp.training.source import cross_entropy, l2_penalty
+from dwp.training.loop import Records, by_epochs, has_diverged, one_by_one, optimise
+from dwp.training.source import cross_entropy, l2_penalty, logits_of_runs
+
+Priors = Mapping[str, KernelPrior] | None
+"""Priors by the name of the layer."""
 
 # Of a probability whose log is taken: that of `dwp.evaluation.metrics`, which is not imported, for
 # a change of a metric would train every net again
@@ -31,9 +36,7 @@ _FLOOR = torch.finfo(torch.float32).tiny
 
 
 def build_classifier(
-    settings: RunSettings | Mapping[str, Any],
-    classes: int,
-    priors: Mapping[str, KernelPrior] | None,
+    settings: RunSettings | Mapping[str, Any], classes: int, priors: Priors
 ) -> nn.Module:
     """Return the untrained net of a run, or its ensemble of `members`, to load a state into.
 
@@ -47,17 +50,16 @@ def build_classifier(
 
 
 def _build_member(
-    settings: RunSettings,
-    classes: int,
-    priors: Mapping[str, KernelPrior] | None,
-    init: Mapping[str, KernelPrior] | None = None,
-    start: torch.Generator | None = None,
+    settings: RunSettings, classes: int, priors: Priors, init: Priors = None, seeds: tuple = ()
 ) -> nn.Module:
+    """Return one net of a run; with seeds its weights are drawn."""
+    if seeds:
+        seed_globally("classification", *seeds)
     net = build_network(settings.network, filters=settings.filters, classes=classes)
     if settings.dropout is not None:
         net.classifier = nn.Sequential(Dropout(settings.dropout), net.classifier)
-    if start is not None:
-        initialise(net, init, start)
+    if seeds:
+        initialise(net, init, generator("classification", "initial", *seeds))
     if priors is not None:
         codes = "codes" if settings.posterior == "codes" else None
         layers = settings.bayesian_layers  # None: those that have priors
@@ -65,7 +67,7 @@ def _build_member(
     return net
 
 
-def member_places(run: tuple[int, int], members: int) -> list[tuple[int, ...]]:
+def member_seeds(run: tuple[int, int], members: int) -> list[tuple[int, ...]]:
     """Return the parts of the seeds of a run's members; the first are the run's own."""
     return [run, *((*run, member) for member in range(1, members))]
 
@@ -76,11 +78,7 @@ def estimation_of(settings: RunSettings) -> Estimation:
 
 
 def bayesian_objective(
-    logits: Tensor,
-    targets: Tensor,
-    n: int,
-    kl: Mapping[str, Tensor],
-    temperature: float = 1.0,
+    logits: Tensor, targets: Tensor, n: int, kl: Mapping[str, Tensor], temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Return the loss N/B * (summed cross-entropy) + T * (sum of the KLs), and its first term.
 
@@ -132,9 +130,9 @@ def train_classifiers(
     runs: Sequence[tuple[int, int]],
     *,
     n: int,
-    priors: Mapping[str, KernelPrior] | None,
-    init: Mapping[str, KernelPrior] | None,
-    penalty: Mapping[str, KernelPrior] | None = None,
+    priors: Priors,
+    init: Priors,
+    penalty: Priors = None,
     device: str = "cpu",
     tolerant: bool = False,
     **options: Any,
@@ -165,9 +163,9 @@ def train_classifiers(
             `dwp.training.loop.optimise`.
 
     Returns:
-        For each run the net, and the records over time: the terms of the loss (`penalty` in
-        nats of all kernels; a KL is that at temperature 1), and `validation_accuracy` and
-        `validation_nll` (mean nats) of the ensemble of weight samples.
+        For each run the net, and the records, one every `evaluate_every` epochs: the terms of the
+        loss (`penalty` in nats of all kernels; a KL is that at temperature 1), and
+        `validation_accuracy` and `validation_nll` (mean nats) of the ensemble of weight samples.
         The members of an ensemble differ in their initial weights, batches and noise; the first is
         what the run would be alone. The net is their stack (see `dwp.nn.stack`), and the terms
         of the loss are those of the first.
@@ -179,66 +177,55 @@ def train_classifiers(
     """
     settings = validated(RunSettings, settings)
     members = settings.members
-    places = [place for run in runs for place in member_places(run, members)]
-    nets, images, targets = [], [], []
-    for place in places:
-        start = generator("classification", "initial", *place)
-        seed_globally("classification", *place)
-        net = _build_member(settings, target.classes, priors, init, start)
-        nets.append(net.to(device, memory_format=torch.channels_last))
-        chosen, held_out = few_shot_subset(target.train_targets, n, place[0], settings.validation)
-        images.append(to_unit(target.train_images[chosen]))
-        targets.append(target.train_targets[chosen])
+    seeds = [own for run in runs for own in member_seeds(run, members)]
+    nets = [_build_member(settings, target.classes, priors, init, own) for own in seeds]
+    for net in nets:
+        net.to(device, memory_format=torch.channels_last)
     stacked = stack(nets)
     if len(runs) > 1 and isinstance(stacked, OneAfterAnother):
-        own = {"n": n, "priors": priors, "init": init, "penalty": penalty}
-        own |= {"device": device, "tolerant": tolerant}
-        return [
-            train_classifiers(target, settings, [run], **own, **of_run(options, run))[0]
-            for run in runs
-        ]
+        own = {"n": n, "priors": priors, "init": init, "penalty": penalty, "tolerant": tolerant}
+        train = functools.partial(train_classifiers, target, settings, device=device, **own)
+        return one_by_one(train, runs, options)
     stacked.to(memory_format=torch.channels_last)
-    images = torch.stack(images).to(device)  # (R, n, c, h, w)
-    targets = torch.stack(targets).to(device)  # (R, n)
+    subsets = [few_shot_subset(target.train_targets, n, s, settings.validation) for s, *_ in seeds]
+    chosen = torch.stack([own for own, _ in subsets])  # (R, n)
+    images = to_unit(target.train_images[chosen]).to(device)  # (R, n, c, h, w)
+    targets = target.train_targets[chosen].to(device)
     height, width = visible(nets[0], images[0, :1]).shape[2:]
+    held_out = subsets[0][1]  # the same for all splits
+    validation = to_unit(target.train_images[held_out])[..., :height, :width]
+    truth = target.train_targets[held_out]
     if penalty is not None:
         penalty = {name: prior.to(device) for name, prior in penalty.items()}
-    noise = [generator("classification", "noise", *place, device=device) for place in places]
+    noise = [generator("classification", "noise", *own, device=device) for own in seeds]
     for layer in stacked.modules():
         if isinstance(layer, (BayesianConv2d, Dropout)):
             layer.generator = noise
     numbers = torch.arange(len(nets), device=device)[:, None]
-    shift, warp = settings.shift, settings.warp
-    how = {"kernels_per_step": settings.kernels_per_step, "precision": settings.precision}
+    shift, warp, precision = settings.shift, settings.warp, settings.precision
+    how = {"kernels_per_step": settings.kernels_per_step, "precision": precision}
     how["estimation"] = estimation_of(settings)
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = numbers, batch
-        seen = images[chosen]  # (R, batch, c, h, w)
+        seen, classes = images[numbers, batch], targets[numbers, batch]
         if shift or warp:
             seen = distort(seen.flatten(0, 1), noise, shift=shift, warp=warp).view_as(seen)
-        inputs = seen[..., :height, :width].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
-        logits = stacked(inputs.to(memory_format=torch.channels_last))
-        logits = logits.unflatten(1, (len(nets), -1)).transpose(0, 1)  # (R, batch, classes)
+        logits = logits_of_runs(stacked, seen[..., :height, :width])
         if priors is None:
-            data = cross_entropy(logits, targets[chosen])
+            data = cross_entropy(logits, classes)
             loss = data + settings.l2 * l2_penalty(stacked, len(nets))
-            if penalty is None:
-                return loss, {"train_nll": data.detach()}
-            minus_log = prior_penalty(stacked, penalty, noise, settings.precision, len(nets))
-            scalars = {"train_nll": data.detach(), "penalty": minus_log.detach()}
-            return loss + minus_log / n, scalars
+            scalars = {"train_nll": data.detach()}
+            if penalty is not None:
+                minus_log = prior_penalty(stacked, penalty, noise, precision, len(nets))
+                loss, scalars["penalty"] = loss + minus_log / n, minus_log.detach()
+            return loss, scalars
         terms = kl(stacked, noise, reduction="layer", **how)
-        temperature = settings.kl_temperature
-        loss, data = bayesian_objective(logits, targets[chosen], n, terms, temperature)
+        loss, data = bayesian_objective(logits, classes, n, terms, settings.kl_temperature)
         scalars = {f"kl_{name}": value.detach() for name, value in terms.items()}
         return loss, {"loss": loss.detach(), "train_nll": data.detach() / n, **scalars}
 
-    validation = to_unit(target.train_images[held_out])  # the same for all splits
-    validation, truth = validation[..., :height, :width], target.train_targets[held_out]
-
     def evaluate(step: int) -> list[dict[str, float]]:
-        draws = [generator("classification", "validation", *p, step, device=device) for p in places]
+        draws = [generator("classification", "validation", *s, step, device=device) for s in seeds]
         predictions = predict(
             stacked,
             validation,
@@ -247,36 +234,35 @@ def train_classifiers(
             runs=len(runs),
             members=members,
             precision=settings.test_precision,
-        ).mean(0)
+        )
         found = []
-        for one in predictions.chunk(len(runs), 1):
+        for one in predictions.mean(0).chunk(len(runs), 1):
             values = {"validation_accuracy": float((one.argmax(1) == truth).float().mean())}
             values["validation_nll"] = float(F.nll_loss(one.clamp_min(_FLOOR).log(), truth))
             found += members * [values]
         return found
 
-    schedule = by_epochs(settings, n, settings.evaluate_every)
-    whole = "float32" if settings.precision == "float32" else "tfloat32"
-    with products(whole, device):
+    with products("float32" if precision == "float32" else "tfloat32", device):
         records = optimise(
             stacked,
             objective,
-            seeds=[("classification", *place) for place in places],
+            seeds=[("classification", *own) for own in seeds],
             noise=noise,
             evaluate=evaluate,
-            evaluate_every=schedule["record_every"],
-            **schedule,
-            **{"label": "classifiers", **options},
-            names=[f"split {split}, seed {seed}" for split, seed, *_ in places],
+            names=[f"split {split}, seed {seed}" for split, seed, *_ in seeds],
             tolerant=tolerant,
+            **by_epochs(settings, n, settings.evaluate_every),
+            **options,
         )
     for net, state in zip(nets, unstack(stacked, len(nets)), strict=True):
         net.load_state_dict(state)
     results = []
-    for first in range(0, len(nets), members):
+    for run, first in zip(runs, range(0, len(nets), members), strict=True):
         ensemble, own = stack(nets[first : first + members]), records[first : first + members]
-        failed = list(filter(has_failed, own))
-        for parameter in ensemble.parameters() if failed else ():
-            parameter.data.fill_(torch.nan)
-        results.append((ensemble, [*failed, own[0]][0]))
+        diverged = list(filter(has_diverged, own))
+        if diverged:
+            print(f"split {run[0]}, seed {run[1]}: diverged; lower learning_rate", file=sys.stderr)
+            for parameter in ensemble.parameters():
+                parameter.data.fill_(torch.nan)
+        results.append((ensemble, [*diverged, own[0]][0]))
     return results

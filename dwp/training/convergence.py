@@ -59,17 +59,15 @@ def train_from(
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     targets, truth = data.train_targets.to(device), data.test_targets.to(device)
     noise = generator("convergence", "noise", seed, device=device)
-    drawing, sample_steps = settings.kind == "image-vae", settings.sample_steps or []
+    drawing, drawn_steps = settings.kind == "image-vae", settings.sample_steps or []
     seed_globally("convergence", seed)
     if drawing:
-        if images.shape[1:] != (1, 28, 28):
-            raise UserError(
-                f"image-vae: expected images of shape (1, 28, 28), found {tuple(images.shape[1:])}"
-            )
+        shape = tuple(images.shape[1:])
+        if shape != (1, 28, 28):
+            raise UserError(f"image-vae: expected images of shape (1, 28, 28), found {shape}")
         net: nn.Module = ImageVAE(settings.filters, settings.latent)
         # a buffer, so that a checkpoint holds what has been drawn
-        drawn = torch.zeros(len(sample_steps), _DRAWN, *images.shape[2:])
-        net.register_buffer("drawn", drawn)
+        net.register_buffer("drawn", torch.zeros(len(drawn_steps), _DRAWN, *shape[1:]))
     else:
         net = build_network(settings.network or "", filters=settings.filters, classes=data.classes)
     initialise(net, init, generator("convergence", "initial", seed))
@@ -79,22 +77,20 @@ def train_from(
         tests = tests[..., : images.shape[2], : images.shape[3]]
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        some = images[batch[0]]
+        (chosen,) = batch
         if drawing:
-            loss = -net.elbo(some, noise).mean()
-        else:
-            loss = F.cross_entropy(net(some), targets[batch[0]])
-        return loss, {}
+            return -net.elbo(images[chosen], noise).mean(), {}
+        return F.cross_entropy(net(images[chosen]), targets[chosen]), {}
 
     @torch.no_grad()
     def evaluate(step: int) -> list[dict[str, float]]:
         if not drawing:
             return [{"test_accuracy": accuracy(net, tests, truth)}]
-        draws = generator("convergence", "look", seed, step, device=device)
+        draws = generator("convergence", "evaluation", seed, step, device=device)
         bounds = torch.cat([net.elbo(some, draws) for some in tests.split(500)])
-        if step in sample_steps:
+        if step in drawn_steps:
             codes = torch.randn((_DRAWN, net.latent), generator=generator("codes"))
-            net.drawn[sample_steps.index(step)] = net.decode(codes.to(device)).sigmoid()[:, 0]
+            net.drawn[drawn_steps.index(step)] = net.decode(codes.to(device)).sigmoid()[:, 0]
         return [{"test_elbo": float(bounds.double().mean())}]
 
     start = {"step": 0, **evaluate(0)[0]}
@@ -107,12 +103,9 @@ def train_from(
         learning_rate=settings.learning_rate,
         seeds=[("convergence", seed)],
         noise=[noise],
-        record_every=settings.evaluate_every,  # nothing but whether the loss is finite
+        record_every=settings.evaluate_every,
         evaluate=evaluate,
-        evaluate_every=settings.evaluate_every,
-        **{"label": "convergence", **options},
+        **options,
     )
-    drawn = net.drawn.cpu() if drawing else None
-    if drawing:
-        del net.drawn
-    return net, [start, *(record for record in records if len(record) > 1)], drawn
+    drawn = net._buffers.pop("drawn").cpu() if drawing else None
+    return net, [start, *records], drawn

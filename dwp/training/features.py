@@ -65,17 +65,17 @@ def train_on_features(
     seed_globally("features", seed)
     net = build_network(settings.network, filters=filters, classes=data.classes)
     initialise(net, init, generator("features", "initial", seed))
-    for layer in [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]:
-        layer.requires_grad_(False)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.requires_grad_(False)
     net.to(device, memory_format=torch.channels_last)
     images, tests = (to_unit(part).to(device) for part in (data.train_images, data.test_images))
     images = visible(net, images)
     tests = tests[..., : images.shape[2], : images.shape[3]]
     targets = data.train_targets.to(device)
 
-    part: nn.Module = net
-    before = [p for name, p in net.named_parameters() if not name.startswith("classifier.")]
-    if not any(parameter.requires_grad for parameter in before):
+    part, trains = net, [name for name, p in net.named_parameters() if p.requires_grad]
+    if all(name.startswith("classifier.") for name in trains):
         probe = copy.deepcopy(net)
         trained, tested = (apply(probe.train(m).features, images[:2]) for m in (True, False))
         size = len(images) * tested[0].numel() * tested.element_size()
@@ -89,13 +89,8 @@ def train_on_features(
         return loss, {"cross_entropy": loss.detach()}
 
     net.train()
-    optimise(
-        part,
-        objective,
-        seeds=[("features", seed)],
-        **by_epochs(settings, len(images)),
-        **{"label": "features", **options},
-    )
+    schedule = by_epochs(settings, len(images))
+    optimise(part, objective, seeds=[("features", seed)], **schedule, **options)
     net.eval()
     metrics = {}
     tested = {"train": (images, targets), "test": (tests, data.test_targets.to(device))}

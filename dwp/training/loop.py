@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -76,7 +75,6 @@ def optimise(
     noise: Sequence[torch.Generator] = (),
     record_every: int = 0,
     evaluate: Callable[[int], Sequence[Mapping[str, float]]] | None = None,
-    evaluate_every: int = 0,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 300.0,
     deadline: float | None = None,
@@ -107,11 +105,9 @@ def optimise(
         learning_rate: step size at step 0.
         seeds: for each of the R runs, the parts of the seed of its batch order.
         noise: the generators the objective draws from; their states go into the checkpoint.
-        record_every: record the objective's scalars every so many steps (0: never), and at the
-            last.
-        evaluate: called with the number of steps done; what it returns for each run is recorded. It
-            must not draw from `noise`.
-        evaluate_every: call `evaluate` every so many steps (0: never), and at the last.
+        record_every: make a record every so many steps (0: never), and at the last.
+        evaluate: called with the number of steps done for every record; what it returns for each
+            run is recorded with the objective's scalars. It must not draw from `noise`.
         checkpoint: file to resume from, bit for bit, and to save to while training; whoever has
             written the results removes it.
         checkpoint_seconds: least time between two checkpoints.
@@ -121,8 +117,8 @@ def optimise(
             one, is not used: training starts from the beginning and says so.
         label: name shown with the progress (see `dwp.training.watch`).
         names: of the runs, for messages; None: the label is enough.
-        tolerant: a loss that is not finite is reported, not raised; all records of its run from
-            then on are NaN, and training ends when no other run is left.
+        tolerant: a loss that is not finite does not stop training: the record of its run is NaN.
+            Training ends at a record for which no run has a finite loss.
 
     Returns:
         The records of each run: dictionaries with `step` and the recorded scalars.
@@ -135,9 +131,8 @@ def optimise(
     device = parameters[0].device
     graphed = graphs.supported(device)
     rate = torch.tensor(learning_rate, device=device) if graphed else learning_rate
-    optimiser = torch.optim.Adam(
-        parameters, lr=rate, capturable=graphed, fused=device.type == "cuda"
-    )
+    fused = device.type == "cuda"
+    optimiser = torch.optim.Adam(parameters, lr=rate, capturable=graphed, fused=fused)
 
     def take_step(batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         losses, scalars = objective(batch)
@@ -153,49 +148,41 @@ def optimise(
     if checkpoint is not None and Path(checkpoint).exists():
         found = _resume(checkpoint, identity, label, model, optimiser, noise)
         first, records = found or (first, records)
-    failed = {run for run, own in enumerate(records) if has_failed(own)}
     saved = time.monotonic()
     indices = (batches(n, batch_size, steps, *seed, start=first) for seed in seeds)
     watched = Watched(zip(*indices, strict=True), label, first, steps, names)
 
-    def keep(done: int, found: Sequence[Mapping[str, float]]) -> None:
-        found = [dict.fromkeys(x, math.nan) if r in failed else x for r, x in enumerate(found)]
-        for own, one in zip(records, found, strict=True):
-            own.append({"step": done, **one})
-        watched.record(done, found)
-
-    def fail(run: int, done: int, loss: float, scalars: Mapping[str, Tensor]) -> None:
-        terms = {name: value.flatten()[run].item() for name, value in scalars.items()}
-        terms = [f"{k} {v}" for k, v in terms.items() if not math.isfinite(v)]
-        which = f"{label}, {names[run]}" if names else label
-        cause = f" ({', '.join(terms)})" if terms else ""
-        failure = f"{which}: the loss is {loss} at step {done}{cause}; lower learning_rate"
-        if not tolerant:
-            raise UserError(failure)
-        print(failure, file=sys.stderr)
-        failed.add(run)
-
-    for step, batch in enumerate(watched, start=first):
-        size = learning_rate * (1 - step / steps)
+    for done, batch in enumerate(watched, start=first + 1):
+        size = learning_rate * (1 - (done - 1) / steps)
         for group in optimiser.param_groups:
             group["lr"] = rate.fill_(size) if graphed else size
-        seed_globally(*seeds[0], "step", step)
+        seed_globally(*seeds[0], "step", done - 1)
         losses, scalars = take_step(torch.stack(batch))
-        done = step + 1
         record = record_every and (done % record_every == 0 or done == steps)
         if record or device.type == "cpu":  # others would have to be waited for at every step
-            for run, loss in enumerate(losses.flatten().tolist()):
-                if not (math.isfinite(loss) or run in failed):
-                    fail(run, done, loss, scalars)
+            finite = losses.flatten().isfinite().tolist()
+            if not (tolerant or all(finite)):
+                run = finite.index(False)
+                terms = {name: value.flatten()[run].item() for name, value in scalars.items()}
+                terms = ", ".join(f"{k} {v}" for k, v in terms.items() if not math.isfinite(v))
+                cause = f"{losses.flatten()[run].item()} at step {done}" + f" ({terms})" * bool(
+                    terms
+                )
+                which = f"{label}, {names[run]}" if names else label
+                raise UserError(f"{which}: the loss is {cause}; lower learning_rate")
         if record:
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
-            keep(done, [{k: own[run] for k, own in values.items()} for run in range(len(seeds))])
-        evaluated = evaluate_every and (done % evaluate_every == 0 or done == steps)
-        if evaluate is not None and evaluated:
-            seed_globally(*seeds[0], "evaluation", step)
-            keep(done, evaluate(done))
-        if len(failed) == len(seeds) and (evaluated or evaluate is None):
-            break
+            found = [{name: own[run] for name, own in values.items()} for run in range(len(seeds))]
+            if evaluate is not None:
+                seed_globally(*seeds[0], "evaluation", done - 1)
+                found = [one | more for one, more in zip(found, evaluate(done), strict=True)]
+            for run, own in enumerate(records):
+                if not finite[run]:
+                    found[run] = dict.fromkeys(found[run], math.nan)
+                own.append({"step": done, **found[run]})
+            watched.record(done, found)
+            if not any(finite):
+                break
         if done == steps:
             continue
         now = time.monotonic()
@@ -211,16 +198,26 @@ def optimise(
     return records
 
 
-def has_failed(records: Sequence[Mapping[str, float]]) -> bool:
-    """Return whether a run of a tolerant training has failed, by its records."""
-    return bool(records) and any(math.isnan(value) for value in records[-1].values())
+def has_diverged(records: Sequence[Mapping[str, float]]) -> bool:
+    """Return whether a run of a tolerant training has diverged, by its records."""
+    return any(math.isnan(value) for value in records[-1].values())
 
 
-def of_run(options: Mapping[str, Any], run: object) -> dict[str, Any]:
-    """Return the options of a training for one of its runs that is trained by itself."""
-    name = "-".join(map(str, run if isinstance(run, tuple) else [run]))
-    checkpoint = options.get("checkpoint")
-    return {**options, "checkpoint": checkpoint and f"{checkpoint}.{name}"}
+def one_by_one(
+    train: Callable[..., list[Any]], runs: Sequence[Any], options: Mapping[str, Any]
+) -> list[Any]:
+    """Return the results of runs that are trained one after another, not as one stack.
+
+    Args:
+        train: takes a list of one run, and options.
+        runs: of the training.
+        options: of `optimise`; a checkpoint gets a name of its own for each run.
+    """
+    checkpoint, results = options.get("checkpoint"), []
+    for number, run in enumerate(runs):
+        own = {"checkpoint": checkpoint and f"{checkpoint}.{number}"}
+        results += train([run], **{**options, **own})
+    return results
 
 
 def _state(model, optimiser, noise) -> dict[str, Tensor]:
@@ -234,16 +231,11 @@ def _resume(path, identity, label, model, optimiser, noise) -> tuple[int, list[R
     """Return the steps done and the records of a checkpoint, and restore its state."""
     try:
         tensors, settings = load_tensors(path, kind="checkpoint")
+        if settings.get("identity") != identity:
+            other = "other settings, code, inputs, torch or device"
+            raise UserError(f"{path} is the checkpoint of a run with {other}")
     except UserError as error:
-        _log.warning("%s: starts from the beginning; its checkpoint is damaged: %s", label, error)
-        return None
-    if settings.get("identity") != identity:
-        _log.warning(
-            "%s: starts from the beginning; %s is the checkpoint of a run with other settings, "
-            "code, inputs, torch or device",
-            label,
-            path,
-        )
+        _log.warning("%s: starts from the beginning; %s", label, error)
         return None
 
     def below(prefix: str) -> dict[str, Tensor]:
@@ -252,18 +244,18 @@ def _resume(path, identity, label, model, optimiser, noise) -> tuple[int, list[R
     try:
         model.load_state_dict(below("model/"))
         for number, parameter in enumerate(optimiser.param_groups[0]["params"]):
-            values = below(f"adam/{number}/")
-            for name, value in values.items():
-                if name != "step":  # in the parameter's layout, as if training had gone on
-                    values[name] = torch.empty_like(parameter).copy_(value)
-                elif optimiser.defaults["capturable"]:
-                    values[name] = value.to(parameter.device)
-            optimiser.state[parameter] = values
+            device = parameter.device if optimiser.defaults["capturable"] else "cpu"
+            optimiser.state[parameter] = {
+                name: value.to(device)
+                if name == "step"  # the others in the parameter's layout, as if it had gone on
+                else torch.empty_like(parameter).copy_(value)
+                for name, value in below(f"adam/{number}/").items()
+            }
         for number, source in enumerate(noise):
             source.set_state(tensors[f"noise/{number}"])
-        return settings["done"], json.loads(settings["records"])
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path}: expected a checkpoint of this very run, found another ({reason}); delete it"
         ) from None
+    return settings["done"], json.loads(settings["records"])

@@ -57,15 +57,15 @@ def fit_prior(
     if not kind_class.trained:
         return kind_class.fit(kernels, **arguments), []
     training = validated(FitTraining, training or {})
-    seed = training.seed
+    seed, count = training.seed, training.kernels or len(kernels)
+    if count > len(kernels):
+        raise UserError(
+            f"training.kernels: expected at most {len(kernels)}, found {count}; lower it, or "
+            "collect more kernels"
+        )
     if training.kernels is not None:
-        if training.kernels > len(kernels):
-            raise UserError(
-                f"training.kernels: expected at most {len(kernels)}, found {training.kernels}; "
-                "lower it, or collect more kernels"
-            )
         order = torch.randperm(len(kernels), generator=generator("prior", "kernels", seed))
-        kernels = kernels[order[: training.kernels]]
+        kernels = kernels[order[:count]]
     seed_globally("prior", "weights", seed)
     prior = kind_class(kernel_size, **arguments)
     prior.prepare(kernels)
@@ -78,12 +78,8 @@ def fit_prior(
         return loss, {"loss": loss.detach()}
 
     with products(training.precision, device):
+        schedule = by_epochs(training, len(kernels))
         (records,) = optimise(
-            prior,
-            objective,
-            seeds=[("prior", seed)],
-            noise=[noise],
-            **by_epochs(training, len(kernels)),
-            **{"label": "prior", **options},
+            prior, objective, seeds=[("prior", seed)], noise=[noise], **schedule, **options
         )
     return prior.requires_grad_(False), records

@@ -1,7 +1,7 @@
 """Source nets: where the kernels come from."""
 
-import operator
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from dwp.nn.prediction import evaluating
 from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.seeds import generator
 from dwp.study.settings import SourceTraining, validated
-from dwp.training.loop import Records, by_epochs, of_run, optimise
+from dwp.training.loop import Records, by_epochs, one_by_one, optimise
 
 
 def l2_penalty(net: nn.Module, runs: int = 1) -> Tensor:
@@ -27,12 +27,8 @@ def l2_penalty(net: nn.Module, runs: int = 1) -> Tensor:
         net: a net, or a stack of R of them (see `dwp.nn.stack`).
         runs: the number R of runs.
     """
-    squares = [
-        parameter.square().unflatten(0, (runs, -1))
-        for module in net.modules()
-        if isinstance(module, nn.Conv2d)
-        for parameter in module.parameters()
-    ]
+    parameters = [p for m in net.modules() if isinstance(m, nn.Conv2d) for p in m.parameters()]
+    squares = [parameter.square().unflatten(0, (runs, -1)) for parameter in parameters]
     return sum(values.sum(tuple(range(1, values.dim()))) for values in squares)
 
 
@@ -40,6 +36,13 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy (R,) of logits (R, batch, classes), in nats an example."""
     values = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
     return values.view(targets.shape).mean(-1)
+
+
+def logits_of_runs(stacked: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return the logits (R, batch, classes) of a stack of nets for images (R, batch, c, h, w)."""
+    inputs = images.transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
+    logits = stacked(inputs.to(memory_format=torch.channels_last)).float()
+    return logits.unflatten(1, (len(images), -1)).transpose(0, 1)
 
 
 def accuracy(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 500) -> float:
@@ -60,9 +63,8 @@ def nets_together(settings: SourceTraining, device: str) -> int:
     took 0.99 ms a net for one of the paper's nets, 1.23 ms for two together; for nets of 64 and 64
     filters 0.30 ms a net for one, 0.20 for four, 0.14 for eight.
     """
-    filters = settings.filters
-    widest = max(map(operator.mul, [1, *filters], filters))
-    return 1 if device == "cpu" else max(1, 65536 // widest)
+    pairs = zip([1, *settings.filters], settings.filters, strict=False)
+    return 1 if device == "cpu" else max(1, 65536 // max(a * b for a, b in pairs))
 
 
 @isolated()
@@ -95,9 +97,8 @@ def train_source_nets(
         UserError: a setting does not fit, or a loss is not finite.
         OutOfTime: the deadline has passed.
     """
-    settings = validated(SourceTraining, settings)
-    data = data.to(device)
-    runs, nets = len(seeds), []
+    settings, data = validated(SourceTraining, settings), data.to(device)
+    nets = []
     for seed in seeds:
         seed_globally("source", seed)
         net = build_network(settings.network, filters=settings.filters, classes=data.classes)
@@ -105,35 +106,27 @@ def train_source_nets(
         nets.append(net.to(device, memory_format=torch.channels_last))
     stacked = stack(nets)
     if isinstance(stacked, OneAfterAnother):
-        return [
-            train_source_nets(data, settings, [seed], device=device, **of_run(options, seed))[0]
-            for seed in seeds
-        ]
+        train = functools.partial(train_source_nets, data, settings, device=device)
+        return one_by_one(train, seeds, options)
     stacked.to(memory_format=torch.channels_last)
     images, targets = visible(nets[0], to_unit(data.train_images)), data.train_targets
-    forward = graphs.fused(stacked) if runs == 1 else stacked
+    forward = graphs.fused(stacked) if len(nets) == 1 else stacked
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        inputs = images[batch].transpose(0, 1).flatten(1, 2)  # (batch, R * c, h, w)
-        logits = forward(inputs.to(memory_format=torch.channels_last)).float()
-        logits = logits.unflatten(1, (runs, -1)).transpose(0, 1)  # (R, batch, classes)
-        data = cross_entropy(logits, targets[batch])
-        penalty = l2_penalty(stacked, runs)
-        loss = data + settings.l2 * penalty
-        return loss, {"cross_entropy": data.detach(), "l2": penalty.detach()}
+        data = cross_entropy(logits_of_runs(forward, images[batch]), targets[batch])
+        penalty = l2_penalty(stacked, len(nets))
+        scalars = {"cross_entropy": data.detach(), "l2": penalty.detach()}
+        return data + settings.l2 * penalty, scalars
 
     with products(settings.precision, device):
+        batch_seeds = [("source", seed) for seed in seeds]
+        names, schedule = [f"seed {seed}" for seed in seeds], by_epochs(settings, len(images))
         records = optimise(
-            stacked,
-            objective,
-            seeds=[("source", seed) for seed in seeds],
-            **by_epochs(settings, len(images)),
-            **{"label": "source nets", **options},
-            names=[f"seed {seed}" for seed in seeds],
+            stacked, objective, seeds=batch_seeds, names=names, **schedule, **options
         )
     tests = to_unit(data.test_images)[..., : images.shape[2], : images.shape[3]]
     results = []
-    for net, state, history in zip(nets, unstack(stacked, runs), records, strict=True):
+    for net, state, history in zip(nets, unstack(stacked, len(nets)), records, strict=True):
         net.load_state_dict(state)
         metrics = {"train_accuracy": accuracy(net, images, targets)}
         metrics["test_accuracy"] = accuracy(net, tests, data.test_targets)

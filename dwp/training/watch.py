@@ -1,5 +1,6 @@
 """Watching a training: its progress, its newest numbers, and event files for TensorBoard."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,17 +15,16 @@ EVENTS = "DWP_TENSORBOARD"
 """The environment variable that names the folder of event files; without it none are written."""
 
 _SECONDS = 30  # between two lines of a log
+_LINE = "{desc}: step {n_fmt} of {total_fmt}, {rate_noinv_fmt}, {remaining} left{postfix}"
 
 
-class _Lines:
+class _Lines(io.TextIOBase):
     """A stream that turns tqdm's carriage returns into lines, for logs and shared terminals."""
 
-    def write(self, text: str) -> None:
-        if text := text.strip("\r\n "):
-            sys.stderr.write(f"{text}\n")
-
-    def flush(self) -> None:
-        sys.stderr.flush()
+    def write(self, text: str) -> int:
+        if line := text.strip("\r\n "):
+            sys.stderr.write(f"{line}\n")
+        return len(text)
 
 
 class Watched:
@@ -56,20 +56,23 @@ class Watched:
     ) -> None:
         options: dict[str, Any] = {"dynamic_ncols": True}
         if not sys.stderr.isatty():
-            form = (
-                "{desc}: step {n_fmt} of {total_fmt}, {rate_noinv_fmt}, {remaining} left{postfix}"
-            )
-            options = {"file": _Lines(), "bar_format": form, "miniters": 1}
+            options = {"file": _Lines(), "bar_format": _LINE, "miniters": 1}
             options |= {"mininterval": _SECONDS, "maxinterval": _SECONDS}
         self._bar = tqdm(steps, desc=label, initial=first, total=total, unit=" steps", **options)
-        self._newest: dict[str, float] = {}
-        self._names = list(names or [""])
-        folder = os.environ.get(EVENTS)
-        several = len(set(self._names)) > 1
-        self._writers = {
-            name: _writer(Path(folder, label, name if several else ""), first)
-            for name in (dict.fromkeys(self._names) if folder else [])
-        }
+        self._writers = {}  # by the number of the run
+        if folder := os.environ.get(EVENTS):
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise UserError(
+                    f"{EVENTS}: event files need the package tensorboard, which is not installed; "
+                    "run pip install tensorboard, or unset it"
+                ) from None
+            names = list(names or [""])
+            different = dict.fromkeys(names)
+            for name in different:
+                own = Path(folder, label, name if len(different) > 1 else "")
+                self._writers[names.index(name)] = SummaryWriter(str(own), purge_step=first + 1)
 
     def __iter__(self) -> Iterator[Any]:
         try:
@@ -85,21 +88,9 @@ class Watched:
             step: number of steps done.
             records: of each run, numbers by name.
         """
-        for name in records[0]:
-            self._newest[name] = sum(own[name] for own in records) / len(records)
-        self._bar.set_postfix(self._newest, refresh=False)
-        for name, writer in self._writers.items():
-            for key, value in records[self._names.index(name)].items():
+        means = {key: sum(own[key] for own in records) / len(records) for key in records[0]}
+        self._bar.set_postfix(means, refresh=False)
+        for run, writer in self._writers.items():
+            for key, value in records[run].items():
                 writer.add_scalar(key, value, step)
             writer.flush()
-
-
-def _writer(folder: Path, first: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            f"{EVENTS}: event files need the package tensorboard, which is not installed; run"
-            " pip install tensorboard, or unset it"
-        ) from None
-    return SummaryWriter(str(folder), purge_step=first + 1)

@@ -53,19 +53,24 @@ rule classifiers:
         columns=lambda w: as_json(
             {k: w[k] for k in ("domain", "prior", "init", "variant")} | {"n": int(w.n)}
         ),
-        runs=lambda w: as_json(study.run_batches(w.domain)[int(w.batch)]),
+        runs=lambda w: json.dumps(study.run_batches(w.domain)[int(w.batch)]),
         settings=lambda w: study.run_settings(w.domain, w.prior, w.variant).text(),
         tolerant=lambda w: "--tolerant" if study.listed(w.domain, "tune") else "",
         code=lambda w: study.code(
+            "dwp.training.classification",
+            *study.run_classes(w.domain, w.prior, w.init),
+        ),
+        # a change of the test alone tests kept nets again
+        test_code=lambda w: study.code(
             "train_classifiers", *study.run_classes(w.domain, w.prior, w.init)
         ),
     shell:
-        RUN + "/train_classifiers.py --data {input.target} --source {input.source}"
+        '"$DWP_RUN" train_classifiers --data {input.target} --source {input.source}'
         " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
         " --settings {params.settings:q} --code {params.code}"
         " --columns {params.columns:q} --runs {params.runs:q} {params.tolerant}"
         " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
-        " " + TRAINING + " 2>&1 | tee {log}"
+        " $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule classification_tables:
@@ -81,7 +86,7 @@ rule classification_tables:
         variants=lambda w: as_json(study.rows(w.domain)),
         code=study.code("tabulate_runs"),
     shell:
-        RUN + "/tabulate_runs.py --metrics {input.metrics} --history {input.history}"
+        '"$DWP_RUN" tabulate_runs --metrics {input.metrics} --history {input.history}'
         " --variants {params.variants:q} --outputs {output} 2>&1 | tee {log}"
 
 
@@ -107,13 +112,13 @@ rule classification_summary:
         tune_by=lambda w: study.domains[w.domain].classification.tune_by,
         code=study.code("summarise_runs"),
     shell:
-        RUN + "/summarise_runs.py --runs {input}"
+        '"$DWP_RUN" summarise_runs --runs {input}'
         " --domain {wildcards.domain} --dataset {params.dataset}"
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text[0]}"
-        + PAPERS
-        + " 2>&1 | tee {log}"
+        ' --paper "$DWP_PAPER"/paper_classification.csv "$DWP_PAPER"/paper_shapes.csv'
+        " 2>&1 | tee {log}"
 
 
 rule factorial:
@@ -146,7 +151,7 @@ rule factorial:
         tune_by=lambda w: study.domains[w.domain].classification.tune_by,
         code=study.code("summarise_factorial"),
     shell:
-        RUN + "/summarise_factorial.py --runs {input}"
+        '"$DWP_RUN" summarise_factorial --runs {input}'
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --full {params.full:q} --reference {params.reference:q}"
         " --cells {output.cells} --parts {output.effects}"
@@ -168,11 +173,10 @@ rule fewshot_figures:
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
-        RUN + "/plot_runs.py --summary {input}"
-        " --domain {wildcards.domain} --dataset {params.dataset}"
+        '"$DWP_RUN" plot_runs --summary {input} --dataset {params.dataset}'
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output}"
-        + PAPERS
-        + " 2>&1 | tee {log}"
+        ' --paper "$DWP_PAPER"/paper_classification.csv "$DWP_PAPER"/paper_shapes.csv'
+        " 2>&1 | tee {log}"
 
 
 rule steps_figures:
@@ -191,5 +195,53 @@ rule steps_figures:
         tune=lambda w: as_json(study.listed(w.domain, "tune")),
         code=study.code("plot_runs"),
     shell:
-        RUN + "/plot_runs.py --summary {input.summary} --history {input.history}"
+        '"$DWP_RUN" plot_runs --summary {input.summary} --history {input.history}'
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output} 2>&1 | tee {log}"
+
+
+def shift_files(w):
+    """The weights of the nets that are tested under shift."""
+    batches = study.run_batches(w.domain)
+    return [
+        file
+        for cell in study.shift_cells(w.domain)
+        for file in batch_files(CELL, ".safetensors", batches, domain=w.domain, **cell)
+    ]
+
+
+def shift_priors(w):
+    """The prior of each Bayesian layer of these nets, by PRIOR/LAYER."""
+    return {
+        f"{cell['prior']}/{layer}": prior_file(w.domain, cell["prior"], layer)
+        for cell in study.shift_cells(w.domain)
+        for layer in study.prior_layers(w.domain, cell["prior"], cell["variant"])
+    }
+
+
+rule shift:
+    input:
+        data=TARGET,
+        weights=shift_files,
+        priors=lambda w: shift_priors(w).values(),
+    output:
+        **figure("shift", "shift", CLASSIFICATION, "Rotated test images"),
+        runs=f"{TABLES}/shift.csv",
+        text=table("shift_means", "shift", "Rotated test images"),
+    log:
+        f"{LOG}/tables/shift.log",
+    resources:
+        gpu=GPU,
+        runtime=lambda w, attempt: study.minutes("shift", w, attempt),
+    params:
+        priors=lambda w: pairs(shift_priors(w)),
+        angles=lambda w: study.domains[w.domain].classification.rotations,
+        code=lambda w: study.code(
+            "evaluate_shift",
+            study.network_class(w.domain),
+            *study.prior_classes(w.domain, *study.kinds(w.domain)),
+        ),
+    shell:
+        '"$DWP_RUN" evaluate_shift --data {input.data} --weights {input.weights}'
+        " --priors {params.priors} --angles {params.angles}"
+        " --output {output.runs} --table {output.text[0]}"
+        " --figures {output.svg} {output.png} {output.pdf} $DWP_TRAINING 2>&1 | tee {log}"

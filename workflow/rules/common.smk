@@ -1,6 +1,7 @@
 # Names that all rules share: the study, its files and wildcards, how programs are started, and how
 # files are shown in the HTML report.
-import shlex
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -49,36 +50,23 @@ wildcard_constraints:
     batch="[0-9]+",
 
 
-# Programs are started with what makes them fast and their results the same. What belongs to this
-# machine stands in names of its own: a rule's command as written does not change with it, so that
-# moving the folder or the data runs nothing again. They are no names in braces, which Snakemake
-# would look up in the workflow that uses this one as a module.
-def quoted(text):
-    return shlex.quote(str(text)).replace("{", "{{").replace("}", "}}")
-
-
-environment = dict(JOB_ENVIRONMENT)
+# What belongs to this machine goes to the programs through the environment, not through commands and
+# parameters, which Snakemake records: moving the folder or the data runs nothing again.
+SCRIPTS = ROOT / "workflow" / "scripts"
+os.environ |= {
+    "DWP_RUN": str(SCRIPTS / "run"),
+    "DWP_PYTHON": sys.executable,
+    "DWP_ENVIRONMENT": " ".join(f"{k}={v}" for k, v in JOB_ENVIRONMENT.items()),
+    "DWP_PAPER": str(ROOT / "workflow" / "resources"),
+    "DWP_DATA_LOCATION": as_json(settings.data.model_dump()),
+    "DWP_TRAINING": f"--device {settings.device}"
+    f" --checkpoint-minutes {settings.checkpoint_minutes}",
+}
 if settings.tensorboard:
-    environment["DWP_TENSORBOARD"] = f"{LOGS}/tensorboard"
+    os.environ["DWP_TENSORBOARD"] = f"{LOGS}/tensorboard"
 if settings.release:
-    environment["DWP_RELEASE"] = settings.release
-RUN = " ".join(
-    [
-        "env",
-        *(f"{name}={quoted(value)}" for name, value in environment.items()),
-        quoted(sys.executable),
-        quoted(ROOT / "workflow" / "scripts"),
-    ]
-)
-LOCATION = quoted(as_json(settings.data.model_dump()))
-TRAINING = (
-    f"--device {settings.device} --checkpoint-minutes {settings.checkpoint_minutes}"
-)
+    os.environ["DWP_RELEASE"] = settings.release
 GPU = 0 if settings.device == "cpu" else 1
-PAPER = {name: quoted(study.paper(name)) for name in ("features", "convergence")}
-PAPERS = (
-    f" --paper {quoted(study.paper('classification'))} {quoted(study.paper('shapes'))}"
-)
 
 
 # After a kill the same command goes on.

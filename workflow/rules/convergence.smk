@@ -37,7 +37,7 @@ rule convergence_nets:
     params:
         init=lambda w: pairs(init_files(w)),
         columns=lambda w: as_json({"domain": w.domain, "init": w.init}),
-        runs=lambda w: as_json(
+        runs=lambda w: json.dumps(
             study.convergence_batches(w.domain, w.experiment)[int(w.batch)]
         ),
         settings=lambda w: study.convergence_training(w.domain, w.experiment).text(),
@@ -47,12 +47,10 @@ rule convergence_nets:
             *study.prior_classes(w.domain, w.init),
         ),
     shell:
-        RUN + "/train_convergence.py --data {input.data} --init {params.init}"
+        '"$DWP_RUN" train_convergence --data {input.data} --init {params.init}'
         " --settings {params.settings:q} --code {params.code}"
         " --columns {params.columns:q} --runs {params.runs:q}"
-        " --weights {output.weights} --history {output.history} "
-        + TRAINING
-        + " 2>&1 | tee {log}"
+        " --weights {output.weights} --history {output.history} $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule convergence_tables:
@@ -84,11 +82,12 @@ rule convergence_tables:
         levels=lambda w: study.domains[w.domain].convergence[w.experiment].levels,
         code=study.code("summarise_convergence"),
     shell:
-        RUN + "/summarise_convergence.py --runs {input} --dataset {params.dataset}"
+        '"$DWP_RUN" summarise_convergence --runs {input} --dataset {params.dataset}'
         " --experiment {params.kind} --metric {params.metric} --levels {params.levels}"
         " --output {output.runs} --steps {output.steps}"
         " --figures {output.svg} {output.png} {output.pdf}"
-        " --paper " + PAPER["convergence"] + " 2>&1 | tee {log}"
+        ' --paper "$DWP_PAPER"/paper_convergence.csv'
+        " 2>&1 | tee {log}"
 
 
 def first_batches(w):
@@ -119,5 +118,4 @@ rule images_figure:
         weights=lambda w: pairs(first_batches(w)),
         code=study.code("plot_images"),
     shell:
-        RUN
-        + "/plot_images.py --weights {params.weights} --outputs {output} 2>&1 | tee {log}"
+        '"$DWP_RUN" plot_images --weights {params.weights} --outputs {output} 2>&1 | tee {log}'

@@ -13,8 +13,10 @@ rule data:
         choice=lambda w: getattr(study.domains[w.domain].data, w.role).text(),
         code=lambda w: study.code("prepare_data", study.dataset_class(w.domain, w.role)),
     shell:
-        RUN + "/prepare_data.py --choice {params.choice:q}"
-        " --output {output} --location " + LOCATION + " 2>&1 | tee {log}"
+        '"$DWP_RUN" prepare_data --choice {params.choice:q}'
+        " --output {output}"
+        ' --location "$DWP_DATA_LOCATION"'
+        " 2>&1 | tee {log}"
 
 
 rule check_data:
@@ -28,5 +30,5 @@ rule check_data:
     params:
         code=study.code("check_data"),
     shell:
-        RUN + "/check_data.py --source {input.source} --target {input.target}"
+        '"$DWP_RUN" check_data --source {input.source} --target {input.target}'
         " --output {output} 2>&1 | tee {log}"

@@ -33,7 +33,7 @@ rule features:
         columns=lambda w: as_json(
             {"domain": w.domain, "init": w.init, "scale": float(w.scale)}
         ),
-        runs=lambda w: as_json(study.feature_batches(w.domain)[int(w.batch)]),
+        runs=lambda w: json.dumps(study.feature_batches(w.domain)[int(w.batch)]),
         settings=lambda w: study.feature_training(w.domain).text(),
         code=lambda w: study.code(
             "train_features",
@@ -41,12 +41,10 @@ rule features:
             *study.prior_classes(w.domain, w.init),
         ),
     shell:
-        RUN + "/train_features.py --data {input.data} --init {params.init}"
+        '"$DWP_RUN" train_features --data {input.data} --init {params.init}'
         " --settings {params.settings:q} --code {params.code}"
         " --columns {params.columns:q} --runs {params.runs:q}"
-        " --weights {output.weights} --metrics {output.metrics} "
-        + TRAINING
-        + " 2>&1 | tee {log}"
+        " --weights {output.weights} --metrics {output.metrics} $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule feature_tables:
@@ -66,7 +64,8 @@ rule feature_tables:
         dataset=lambda w: study.paper_dataset(w.domain),
         code=study.code("summarise_features"),
     shell:
-        RUN + "/summarise_features.py --runs {input} --dataset {params.dataset}"
+        '"$DWP_RUN" summarise_features --runs {input} --dataset {params.dataset}'
         " --output {output.runs} --summary {output.summary} --table {output.text[0]}"
         " --figures {output.svg} {output.png} {output.pdf}"
-        " --paper " + PAPER["features"] + " 2>&1 | tee {log}"
+        ' --paper "$DWP_PAPER"/paper_features.csv'
+        " 2>&1 | tee {log}"

@@ -22,6 +22,6 @@ rule kernels:
         settings=lambda w: study.collected_kernels(w.domain, w.layer).text(),
         code=study.code("collect_kernels"),
     shell:
-        RUN + "/collect_kernels.py --nets {input} --layer {wildcards.layer}"
+        '"$DWP_RUN" collect_kernels --nets {input} --layer {wildcards.layer}'
         " --settings {params.settings:q} --kernels {output.kernels}"
         " --description {output.description} 2>&1 | tee {log}"

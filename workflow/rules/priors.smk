@@ -58,12 +58,10 @@ rule prior:
             ),
         ),
     shell:
-        RUN + "/fit_prior.py --kernels {input.kernels}"
+        '"$DWP_RUN" fit_prior --kernels {input.kernels}'
         " --reconstructed-by {input.reconstructed_by}"
         " --settings {params.settings:q} --code {params.code}"
-        " --prior {output.prior} --history {output.history} "
-        + TRAINING
-        + " 2>&1 | tee {log}"
+        " --prior {output.prior} --history {output.history} $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule prior_score:
@@ -87,7 +85,7 @@ rule prior_score:
             "score_prior", *study.prior_classes(w.domain, w.prior)
         ),
     shell:
-        RUN + "/score_prior.py --priors {params.priors} --kernels {params.kernels}"
+        '"$DWP_RUN" score_prior --priors {params.priors} --kernels {params.kernels}'
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"
 
 
@@ -103,8 +101,7 @@ rule prior_table:
         scores=lambda w: pairs(scores_files(w)),
         code=study.code("tabulate_priors"),
     shell:
-        RUN
-        + "/tabulate_priors.py --scores {params.scores} --domain {wildcards.domain}"
+        '"$DWP_RUN" tabulate_priors --scores {params.scores} --domain {wildcards.domain}'
         " --output {output.csv} 2>&1 | tee {log}"
 
 
@@ -125,7 +122,7 @@ rule samples_figure:
             "study_layer", *study.prior_classes(w.domain, *sampled_files(w))
         ),
     shell:
-        RUN + "/study_layer.py {params.kernels} --priors {params.priors}"
+        '"$DWP_RUN" study_layer {params.kernels} --priors {params.priors}'
         " --samples {output} 2>&1 | tee {log}"
 
 
@@ -139,7 +136,7 @@ rule norms_figure:
     params:
         code=study.code("study_layer"),
     shell:
-        RUN + "/study_layer.py --kernels {input} --norms {output} 2>&1 | tee {log}"
+        '"$DWP_RUN" study_layer --kernels {input} --norms {output} 2>&1 | tee {log}'
 
 
 rule kl_by_width:
@@ -157,7 +154,7 @@ rule kl_by_width:
             "study_layer", *study.prior_classes(w.domain, *dense_files(w))
         ),
     shell:
-        RUN + "/study_layer.py --kernels {input.kernels} --priors {params.priors}"
+        '"$DWP_RUN" study_layer --kernels {input.kernels} --priors {params.priors}'
         " --table {output.table} --kl {output.svg} {output.png} {output.pdf} 2>&1 | tee {log}"
 
 
@@ -181,7 +178,7 @@ rule latent_figure:
         kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
         code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
     shell:
-        RUN + "/plot_vae.py --prior {input.prior} {params.kernels}"
+        '"$DWP_RUN" plot_vae --prior {input.prior} {params.kernels}'
         " --latent {output} 2>&1 | tee {log}"
 
 
@@ -204,5 +201,5 @@ rule reconstruction_figure:
     params:
         code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
     shell:
-        RUN + "/plot_vae.py --prior {input.prior} --kernels {input.kernels}"
+        '"$DWP_RUN" plot_vae --prior {input.prior} --kernels {input.kernels}'
         " --reconstructions {output} 2>&1 | tee {log}"

@@ -16,14 +16,14 @@ rule source_nets:
         operations=lambda w: study.operations("source_nets", w),
     params:
         columns=lambda w: as_json({"domain": w.domain}),
-        runs=lambda w: as_json(study.source_batches(w.domain)[int(w.batch)]),
+        runs=lambda w: json.dumps(study.source_batches(w.domain)[int(w.batch)]),
         settings=lambda w: study.source_training(w.domain).text(),
         code=lambda w: study.code("train_source", study.network_class(w.domain)),
     shell:
-        RUN + "/train_source.py --data {input.data} --settings {params.settings:q}"
+        '"$DWP_RUN" train_source --data {input.data} --settings {params.settings:q}'
         " --code {params.code} --columns {params.columns:q} --runs {params.runs:q}"
         " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
-        " " + TRAINING + " 2>&1 | tee {log}"
+        " $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule source_table:
@@ -38,4 +38,4 @@ rule source_table:
     params:
         code=study.code("tabulate_runs"),
     shell:
-        RUN + "/tabulate_runs.py --metrics {input} --outputs {output} 2>&1 | tee {log}"
+        '"$DWP_RUN" tabulate_runs --metrics {input} --outputs {output} 2>&1 | tee {log}'

@@ -1,6 +1,7 @@
 """Put a prior that a run fitted among the pretrained ones, with a card of the run's numbers."""
 
 from pathlib import Path
+from typing import Any
 
 from dwp.data.choice import describe
 from dwp.files import read_json, write_text
@@ -8,15 +9,14 @@ from dwp.priors import load_prior
 from dwp.priors.card import model_card
 from dwp.priors.pretrained import FOLDER
 from dwp.study.program import program
-from dwp.study.settings import (
-    check_config,
-    check_name,
-    check_one_of,
-    kernel_settings,
-    prior_settings,
-    read_config,
-    source_settings,
-)
+from dwp.study.settings import Settings, check_one_of, read_config
+from dwp.study.study import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _of(settings: Settings, *ignored: str) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude=set(ignored), exclude_none=True)
 
 
 @program
@@ -39,25 +39,26 @@ def main(
         results: folder of all runs.
         folder: of the pretrained priors.
     """
-    settings = read_config(config)
-    check_config(settings, config)
-    check_name("name", name)
-    check_one_of("domain", domain, settings["domains"])
-    section = settings["domains"][domain]
-    check_one_of("prior", prior, section["priors"])
-    check_one_of("layer", layer, section["kernels"]["layers"])
-    run = results / settings["name"] / domain
-    fitted = load_prior(run / "priors" / "fitted" / prior / f"{layer}.safetensors")
+    study = Study(read_config(config), config, root=ROOT)
+    fits = {
+        f"{each} {fit} {of}": each
+        for each, section in study.domains.items()
+        for fit, of in study.scored_priors(each)
+        if section.source_nets and study.fitted_to_kernels(each, fit, of)
+    }
+    check_one_of(f"{config}: domain, prior and layer", f"{domain} {prior} {layer}", fits)
+    run = results / study.settings.name / domain
+    fitted = load_prior(run / "priors" / prior / f"{layer}.safetensors")
     card = model_card(
         name,
         fitted,
-        read_json(run / "priors" / "scores" / prior / f"{layer}.json"),
-        read_json(run / "kernels" / "collected" / f"{layer}.json"),
-        source=describe(section["data"]["source"]),
+        read_json(run / "priors" / prior / "scores.json")[layer],
+        read_json(run / "kernels" / f"{layer}.json"),
+        source=describe(study.domains[domain].data.source),
         settings={
-            "source nets": source_settings(section),
-            "kernels": kernel_settings(section, layer),
-            "prior": prior_settings(section, prior, layer),
+            "source nets": _of(study.source_training(domain), "count", "runs_per_job"),
+            "kernels": _of(study.collected_kernels(domain, layer)),
+            "prior": _of(study.prior_fit(domain, prior, layer)),
         },
     )
     write_text(folder / f"{name}.md", card)  # first: where there is a prior its card is read, too

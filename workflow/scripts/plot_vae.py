@@ -9,7 +9,6 @@ Args:
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dwp.evaluation.study import latent_grid, reconstruct
 from dwp.kernels import load_kernels
@@ -18,8 +17,8 @@ from dwp.plots.style import save
 from dwp.priors import load_vae
 from dwp.study.program import program
 
-_REACH = 3.0  # standard deviations of p(z) to either side
-_PLANE = np.linspace(-_REACH, _REACH, 13).tolist()
+# standard deviations of p(z)
+_PLANE = np.linspace(-3, 3, 13).tolist()
 _ALONG = np.linspace(-2, 2, 9).tolist()
 
 
@@ -31,14 +30,12 @@ def main(
     latent: list[Path] | None = None,
     reconstructions: list[Path] | None = None,
 ) -> None:
-    torch.set_num_threads(1)
     vae = load_vae(prior)
     real = load_kernels(kernels, "test", vae.kernel_size) if kernels else None
-    codes = None if real is None else vae.encode(real)[0]
-    if latent and vae.latent == 2:
-        save(latent_space(latent_grid(vae, _PLANE), _REACH, codes), latent)
-    elif latent:
-        save(latent_traversal(latent_grid(vae, _ALONG), _ALONG, codes), latent)
+    if latent:
+        codes = None if real is None else vae.encode(real)[0]
+        draw, values = (latent_space, _PLANE) if vae.latent == 2 else (latent_traversal, _ALONG)
+        save(draw(latent_grid(vae, values), values, codes), latent)
     if reconstructions:
         save(reconstruction_pairs(real, *reconstruct(vae, real)), reconstructions)
 

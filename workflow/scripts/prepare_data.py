@@ -6,23 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from typing_extensions import TypedDict
 
 from dwp.data import data_folder, load_dataset
 from dwp.data.choice import choose, dataset_of, describe
 from dwp.seeds import derive_seed
 from dwp.study.program import program
-
-
-class Location(TypedDict):
-    """Where the data sets' files lie, and whether to fetch those that are missing."""
-
-    folder: str | None
-    download: bool
+from dwp.study.settings import DataFolder
 
 
 @program
-def main(*, choice: str | dict[str, Any], location: Location, output: Path) -> None:
+def main(*, choice: str | dict[str, Any], location: DataFolder, output: Path) -> None:
     """Read a data set, or some of one, from files, a download or its generator, into one file.
 
     Args:
@@ -30,13 +23,14 @@ def main(*, choice: str | dict[str, Any], location: Location, output: Path) -> N
         location: folder and download
         output: the file, .safetensors
     """
-    name, folder = dataset_of(choice), data_folder(location["folder"])
+    name, folder = dataset_of(choice), data_folder(location.folder)
     # A data set of one's own may draw from the global generators.
-    torch.manual_seed(derive_seed("data", name))
-    np.random.seed(derive_seed("data", name) % 2**32)  # noqa: NPY002
-    random.seed(derive_seed("data", name))
+    seed = derive_seed("data", name)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
     train, test = (
-        load_dataset(name, folder, train=train, download=location["download"])
+        load_dataset(name, folder, train=train, download=location.download)
         for train in (True, False)
     )
     images = choose(choice, train, test)

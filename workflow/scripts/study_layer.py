@@ -11,8 +11,6 @@ Args:
 
 from pathlib import Path
 
-import torch
-
 from dwp.evaluation.study import kl_by_width
 from dwp.files import load_tensors, write_csv
 from dwp.kernels import load_kernels
@@ -36,7 +34,6 @@ def main(
     table: Path | None = None,
     kl: list[Path] | None = None,
 ) -> None:
-    torch.set_num_threads(1)
     loaded = {name: load_prior(path) for name, path in (priors or {}).items()}
     real = load_kernels(kernels, "test") if kernels else None
     if samples:
@@ -49,8 +46,7 @@ def main(
         collected = None if "released" in settings else settings["collected"]
         save(norm_histogram(tensors["norms"], settings["cut"], kept, collected), norms)
     if table:
-        dense = {name: prior for name, prior in loaded.items() if prior.density}
-        kls = kl_by_width(dense, real)
+        kls = kl_by_width({name: prior for name, prior in loaded.items() if prior.density}, real)
         write_csv(table, kls)
         save(kl_against_width(kls), kl)
 

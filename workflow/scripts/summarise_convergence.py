@@ -45,7 +45,7 @@ def main(
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
     write_csv(steps, table)
     write_readable(table, steps)
-    save(curves(history, metric, "step", authors), figures)
+    save(curves(history, [metric], "step", paper=authors), figures)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ Args:
 from pathlib import Path
 
 from dwp.evaluation.factorial import METRICS, effects, factorial
-from dwp.evaluation.statistics import read_chosen
-from dwp.evaluation.tables import write_readable
+from dwp.evaluation.statistics import keep_chosen
+from dwp.evaluation.tables import read_runs, write_readable
 from dwp.files import write_csv
-from dwp.plots.factorial import effects_text, factorial_figure, factorial_text
+from dwp.plots.factorial import factorial_figure, factorial_text
 from dwp.plots.style import save
 from dwp.study.program import program
 
@@ -36,15 +36,16 @@ def main(
     parts: Path,
     figures: list[Path],
 ) -> None:
-    chosen = read_chosen(runs, vary, tune, tune_by)
+    chosen = keep_chosen(read_runs(runs, {**vary, **tune}), list(tune), tune_by)
     chosen = chosen[chosen["metric"].isin(METRICS)]
     by = [*vary, "n", *["chosen_by"] * bool(tune)]
-    crossed = factorial(chosen, reference, ["domain", *by, "metric"])
-    gains = effects(chosen, full, reference, ["domain", *by, "metric"])
+    compared = ["domain", *by, "metric"]
+    crossed = factorial(chosen, reference, compared)
+    gains = effects(chosen, full, reference, compared)
     write_csv(cells, crossed)
-    write_readable(factorial_text(crossed, by), cells)
+    write_readable(factorial_text(crossed, [*by, "prior"], ["metric", "init"]), cells)
     write_csv(parts, gains)
-    write_readable(effects_text(gains, by), parts)
+    write_readable(factorial_text(gains, [*by, "metric"], ["effect"]), parts)
     drawn = crossed[crossed["chosen_by"] == "validation"] if tune else crossed
     save(factorial_figure(drawn, list(vary)), figures)
 

@@ -34,15 +34,14 @@ def main(
 ) -> None:
     numbers = concatenate(runs)
     write_csv(output, numbers)
-    by = ["init", "scale", "metric"]
-    authors = read_authors([paper], ["init", "scale", "value"], dataset=dataset)
-    authors = authors[["init", "scale", "value"]]
+    by, columns = ["init", "scale", "metric"], ["init", "scale", "value"]
+    authors = read_authors([paper], columns, dataset=dataset)[columns]
     theirs = authors.rename(columns={"value": "authors"}).assign(metric="test_accuracy")
     summarised = summarise(numbers, ["domain", *by], over="seed").merge(theirs, "left", by)
     write_csv(summary, summarised)
     accuracy = summarised[summarised["metric"] == "test_accuracy"]
     write_readable(accuracy.drop(columns=["domain", "metric"]), table)
-    save(curves(numbers, "test_accuracy", "scale", authors), figures)
+    save(curves(numbers, ["test_accuracy"], "scale", paper=authors), figures)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 
 from dwp.evaluation.paper import authors_at, compare_with_paper, read_authors
-from dwp.evaluation.statistics import paired_tests, read_chosen, summarise, with_holm
-from dwp.evaluation.tables import write_readable
+from dwp.evaluation.statistics import keep_chosen, paired_tests, summarise, with_holm
+from dwp.evaluation.tables import read_runs, with_interval, write_readable
 from dwp.files import write_csv
 from dwp.study.program import program
 
@@ -43,7 +43,7 @@ def main(
     comparison: Path,
     table: Path,
 ) -> None:
-    chosen = read_chosen(runs, vary, tune, tune_by)
+    chosen = keep_chosen(read_runs(runs, {**vary, **tune}), list(tune), tune_by)
     by = ["domain", "prior", "init", *vary, "n", *["chosen_by"] * bool(tune), "metric"]
     summarised = summarise(chosen, [*by[:-1], *tune, "metric"])
     write_csv(summary, summarised)
@@ -54,25 +54,21 @@ def main(
     tested = [paired_tests(chosen, each, [k for k in by if k not in each]) for each in references]
     write_csv(tests, with_holm(pd.concat(tested)))
 
-    authors = read_authors(
-        paper, ("prior", "num_examples", "accuracy"), list(vary), dataset=dataset
-    )
-    authors = authors.assign(dataset=domain)
+    columns = "prior", "num_examples", "accuracy"
+    authors = read_authors(paper, columns, list(vary), dataset=dataset).assign(dataset=domain)
     variant = [name for name in by if name not in ("domain", "prior", "n", "metric")]
-    compared = []
     accuracy = summarised[summarised["metric"] == "ensemble_accuracy"]
-    for values, rows in accuracy.groupby(variant, observed=True):
-        run = dict(zip(variant, values, strict=True))
-        compared.append(compare_with_paper(rows, authors_at(authors, run)).assign(**run))
-    write_csv(comparison, pd.concat(compared))
-    write_readable(pd.concat(compared), comparison)
-
-    wide = summarised[summarised["metric"].isin(_REPORTED)].pivot(
-        index=["n", *variant, "prior", *tune], columns="metric", values=["mean", "interval"]
+    compared = pd.concat(
+        compare_with_paper(rows, authors_at(authors, rows.iloc[0])).assign(**rows.iloc[0][variant])
+        for _, rows in accuracy.groupby(variant, observed=True)
     )
-    wide = wide.reindex(columns=[(part, m) for m in _REPORTED for part in ("mean", "interval")])
-    wide.columns = [m if part == "mean" else f"+- ({m})" for part, m in wide.columns]
-    write_readable(wide.reset_index(), table)
+    write_csv(comparison, compared)
+    write_readable(compared, comparison)
+
+    shown = summarised[summarised["metric"].isin(_REPORTED)]
+    shown = shown.assign(cell=with_interval(shown))
+    wide = shown.pivot(index=["n", *variant, "prior", *tune], columns="metric", values="cell")
+    write_readable(wide.reindex(columns=_REPORTED).reset_index(), table)
 
 
 if __name__ == "__main__":

@@ -13,28 +13,20 @@ from dwp.evaluation.tables import write_readable
 from dwp.files import read_json, write_csv
 from dwp.study.program import program
 
-_TERMS = ("elbo", "log_likelihood", "kl", "log_prob")
+_SHORTER = {"_mean": "", "standard_error": "error", "log_prob_estimator": "estimator"}
 
 
 @program
 def main(*, scores: dict[str, Path], domain: str, output: Path) -> None:
-    rows = []
-    found = [
-        (prior, layer, score)
+    rows = [
+        {"domain": domain, "layer": layer, "prior": prior, **score}
         for prior, path in scores.items()
         for layer, score in read_json(path).items()
     ]
-    for prior, layer, score in found:
-        row = {"domain": domain, "layer": layer, "prior": prior}
-        row |= {"n": score["n"], "estimator": score["log_prob"]["estimator"]}
-        for term in _TERMS:
-            row[term] = score[term]["mean"]
-            row[f"{term}_error"] = score[term]["standard_error"]
-        row |= {where: score[where] for where in ("at_zero", "at_initial")}
-        for of in ("nearest_sample", "nearest_test"):
-            row |= {f"{of}_{quantile}": value for quantile, value in score[of].items()}
-        rows.append(row)
-    table = pd.DataFrame(rows).sort_values(["layer", "log_prob"], ascending=[True, False])
+    table = pd.json_normalize(rows, sep="_")  # elbo_mean, elbo_standard_error, ...
+    for long, short in _SHORTER.items():
+        table.columns = table.columns.str.replace(long, short)
+    table = table.sort_values(["layer", "log_prob"], ascending=[True, False])
     write_csv(output, table)
     write_readable(table, output)
 

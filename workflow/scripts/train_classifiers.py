@@ -6,7 +6,6 @@ Args:
     init: prior of each layer to draw kernels from; none: Xavier-normal
     penalty: prior of each layer of a plain net, by which its kernels are penalised
     settings: of the training
-    test_settings: of the test; default: those of the training
     n: training images; default: that of the columns
     tolerant: go on after a run that diverges; its numbers are missing
 """
@@ -18,12 +17,13 @@ from dwp.data.tensors import ImageTensors
 from dwp.evaluation.run import evaluate_run
 from dwp.nn.networks import network_class
 from dwp.priors import load_prior
-from dwp.study.runs import Batch, batch_program
-from dwp.study.settings import RunSettings, TestSettings
+from dwp.study.program import program
+from dwp.study.runs import Batch
+from dwp.study.settings import RunSettings
 from dwp.training.classification import train_classifiers
 
 
-@batch_program
+@program
 def main(
     batch: Batch,
     *,
@@ -32,7 +32,6 @@ def main(
     init: dict[str, Path] | None = None,
     penalty: dict[str, Path] | None = None,
     settings: RunSettings,
-    test_settings: TestSettings | None = None,
     n: int | None = None,
     tolerant: bool = False,
 ) -> None:
@@ -46,19 +45,19 @@ def main(
 
     def train(group, **options):
         places = [(run["split"], run["seed"]) for run in group]
-        options |= {"n": n, "device": batch.device, "tolerant": tolerant, **loaded}
+        options |= {"n": n, "tolerant": tolerant, **loaded}
         for net, records in train_classifiers(target, settings, places, **options):
-            last = {k: v for row in records for k, v in row.items() if k.startswith("validation_")}
-            yield net.state_dict(), records, last
+            yield net.state_dict(), records, {}
 
-    # on a GPU the launches of kernels dominate
-    together = 1 if batch.device == "cpu" else None
+    device = batch.chosen_device
+    together = 1 if device == "cpu" else None  # on a GPU the launches of kernels dominate
     finished = batch.train(train, settings, priors, init, penalty, together=together, n=n)
-    given = {"settings": settings, "n": n, "priors": loaded["priors"], "device": batch.device}
+    given = {"settings": settings, "n": n, "priors": loaded["priors"], "device": device}
     for number, one in enumerate(finished):
+        metrics = {k: v for k, v in one.records[-1].items() if k.startswith("validation_")}
         place = one.run["split"], one.run["seed"]
-        found = evaluate_run(one.tensors, place, target, other, test_settings, **given)
-        finished[number] = replace(one, metrics={**one.metrics, **found})
+        metrics |= evaluate_run(one.tensors, place, target, other, **given)
+        finished[number] = replace(one, metrics=metrics)
     batch.write(finished, settings, kind="classifiers")
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from dwp.data.tensors import ImageTensors
 from dwp.priors import load_prior
-from dwp.study.runs import Batch, batch_program
+from dwp.study.program import program
+from dwp.study.runs import Batch
 from dwp.study.settings import ConvergenceTraining
 from dwp.training.convergence import train_from
 
 
-@batch_program
+@program
 def main(
     batch: Batch, *, settings: ConvergenceTraining, init: dict[str, Path] | None = None
 ) -> None:
@@ -25,8 +26,7 @@ def main(
 
     def train(group, **options):
         (run,) = group
-        options |= {"init": start, "device": batch.device}
-        net, records, drawn = train_from(data, settings, **run, **options)
+        net, records, drawn = train_from(data, settings, init=start, **run, **options)
         images = {} if drawn is None else {"drawn": drawn}
         return [(net.state_dict() | images, records, {})]
 

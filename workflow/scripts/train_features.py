@@ -10,12 +10,13 @@ from pathlib import Path
 from dwp.data.tensors import ImageTensors
 from dwp.nn.networks import network_class
 from dwp.priors import load_prior
-from dwp.study.runs import Batch, batch_program
+from dwp.study.program import program
+from dwp.study.runs import Batch
 from dwp.study.settings import FeatureTraining
 from dwp.training.features import train_on_features, trained_state
 
 
-@batch_program
+@program
 def main(batch: Batch, *, settings: FeatureTraining, init: dict[str, Path] | None = None) -> None:
     data = ImageTensors.load(batch.data, network_class(settings.network).image_shape)
     start = {layer: load_prior(path) for layer, path in (init or {}).items()} or None
@@ -23,7 +24,7 @@ def main(batch: Batch, *, settings: FeatureTraining, init: dict[str, Path] | Non
 
     def train(group, **options):
         (run,) = group
-        options |= {"scale": scale, "init": start, "device": batch.device}
+        options |= {"scale": scale, "init": start}
         net, metrics = train_on_features(data, settings, **run, **options)
         return [(trained_state(net), [], metrics)]
 

@@ -1,0 +1,38 @@
+"""Rotated test images: the rotation itself, and metrics against it."""
+
+import math
+
+import pytest
+import torch
+from helpers import CLASSIFICATION, striped_images
+
+from dwp.evaluation.shift import METRICS, metrics_by_angle, rotate
+from dwp.priors import prior_class
+from dwp.study.settings import RunSettings
+from dwp.training.classification import train_classifiers
+
+
+def test_a_rotation_turns_the_image_counterclockwise():
+    images = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(rotate(images, 0), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rotate(images, 90), images.rot90(1, (2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rotate(images, 180), images.flip(2, 3), atol=1e-5, rtol=0)
+    assert rotate(torch.ones(1, 1, 8, 8), 45)[0, 0, 0, 0] == 0  # nothing was in the corner
+
+
+@pytest.mark.parametrize("bayesian", [True, False])
+def test_stripes_across_become_stripes_down(bayesian):
+    data = striped_images(bright=250, noise=10)
+    settings = RunSettings(**CLASSIFICATION | {"epochs": 60, "filters": [4, 6], "log_variance": -8})
+    sizes = {"conv1": 7, "conv2": 5}
+    priors = {n: prior_class("standard-normal")(k) for n, k in sizes.items()} if bayesian else None
+    ((net, _),) = train_classifiers(data, settings, [(0, 0)], n=60, priors=priors, init=None)
+    upright, turned, back = metrics_by_angle(
+        net.state_dict(), (0, 0), data, [0, 90, 180], settings=settings, priors=priors
+    )
+    assert list(upright) == list(METRICS)
+    assert upright["accuracy"] > 0.9
+    assert turned["accuracy"] < 0.5 * upright["accuracy"]  # one of three classes stays as it is
+    assert turned["nll"] > upright["nll"]
+    assert back["accuracy"] > turned["accuracy"]
+    assert 0 <= upright["entropy"] <= math.log(3)
