@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.fast import faster
-from dwp.fast.tiles import by_tiles, share_of_products
-from dwp.study.settings import JOB_ENVIRONMENT
+from dwp.fast.tiles import by_tiles, least_share
+from dwp.study.study import JOB_ENVIRONMENT
 
 from run import timed  # isort: skip
 
@@ -62,7 +62,7 @@ def main() -> None:
     print("| --- " + "| --: " * (1 + len(WAYS)) + "|")
     for layer in LAYERS:
         inputs, outputs, size, taps = layer
-        share = share_of_products((outputs, inputs, taps, taps), *2 * (size - taps + 1,))
+        share, _ = least_share((outputs, inputs, taps, taps), *2 * (size - taps + 1,))
         with faster():  # products of full width
             cells = [measure(way, *layer) for way in WAYS]
         name = f"{inputs} to {outputs}, {size}, {taps}"

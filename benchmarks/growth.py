@@ -20,7 +20,7 @@ from matplotlib.ticker import NullFormatter
 from dwp.fast import faster
 from dwp.files import write_json
 from dwp.plots.style import DOUBLE_COLUMN, save, styled
-from dwp.study.settings import JOB_ENVIRONMENT
+from dwp.study.study import JOB_ENVIRONMENT
 
 import ours  # isort: skip
 from run import images  # isort: skip

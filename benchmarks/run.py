@@ -1,7 +1,7 @@
 """Time the library against the yardstick, alternately, and write a table and a JSON file.
 
 Each row has a process of its own, since what a process did before decides where its memory comes
-from: the yardstick's with torch's defaults, the library's in the environment of the workflow's jobs.
+from: the yardstick's with torch's defaults, the library's in the environment of workflow jobs.
 Prints what the processor has, and which of the faster paths each row takes.
 """
 
@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dwp.devices import has_bfloat16, has_matrix_units
 from dwp.fast import convolve, faster, frozen
 from dwp.files import write_json
-from dwp.study.settings import JOB_ENVIRONMENT
+from dwp.study.study import JOB_ENVIRONMENT
 
 import ours  # isort: skip
 import yardstick  # isort: skip

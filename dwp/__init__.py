@@ -11,14 +11,11 @@ if TYPE_CHECKING:
     from dwp.errors import UserError as UserError
     from dwp.evaluation.scores import score as score
     from dwp.nn import init as init
-    from dwp.nn.bayesian import bayesianize as bayesianize
-    from dwp.nn.bayesian import kl as kl
+    from dwp.nn.bayesian import bayesianize as bayesianize, kl as kl
     from dwp.nn.predict import predict as predict
-    from dwp.priors import kl_divergence as kl_divergence
-    from dwp.priors import load_prior as load_prior
+    from dwp.priors import kl_divergence as kl_divergence, load_prior as load_prior
     from dwp.priors.pretrained import pretrained as pretrained
     from dwp.release import load_released_vae as load_released_vae
-    from dwp.seeds import derive_seed as derive_seed
-    from dwp.seeds import generator as generator
+    from dwp.seeds import derive_seed as derive_seed, generator as generator
 
 __getattr__, __dir__, __all__ = exports(__name__, __file__)

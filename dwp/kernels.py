@@ -37,12 +37,9 @@ def check_kernels(kernels: ArrayLike | Tensor, kernel_size: int | None = None) -
     if kernels.dim() != 3 or kernels.shape[1] != kernels.shape[2] or kernels.numel() == 0:
         shape = tuple(kernels.shape)
         raise UserError(f"kernels: expected shape (n, k, k) or (n, 1, k, k), found {shape}")
-    if kernel_size is not None and kernels.shape[1] != kernel_size:
-        size = kernels.shape[1]
-        raise UserError(
-            f"kernels: the prior is over {kernel_size} x {kernel_size} kernels, "
-            f"found {size} x {size}"
-        )
+    k, size = kernel_size, kernels.shape[1]
+    if k is not None and size != k:
+        raise UserError(f"kernels: the prior is over {k} x {k} kernels, found {size} x {size}")
     kernels = kernels.to(torch.get_default_dtype())
     if not torch.isfinite(kernels).all():
         raise UserError("kernels: expected finite values, found NaN or infinity")

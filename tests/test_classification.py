@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CLASSIFICATION as SETTINGS
-from helpers import ROOT, same_state, some_kernels, striped_images
+from helpers import CLASSIFICATION as SETTINGS, ROOT, same_state, some_kernels, striped_images
 from torch.nn import functional as F
 
 from dwp.data.distort import distort

@@ -1,7 +1,5 @@
 """A posterior over latent codes: its KL, its kernels, its gradients, and training with it."""
 
-import math
-
 import pytest
 import torch
 from helpers import CLASSIFICATION
@@ -9,17 +7,14 @@ from torch import nn
 from torch.distributions import Normal
 
 from dwp.data.tensors import ImageTensors
-from dwp.errors import UserError
-from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, kl, prediction
+from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, prediction
 from dwp.nn.predict import predict
-from dwp.nn.stack import stack
 from dwp.priors import Estimation, kl_divergence, kl_nature
 from dwp.priors.normal import StandardNormal
 from dwp.priors.posteriors import GaussianCodes
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training.classification import build_classifier, train_classifiers
-from dwp.training.loop import OutOfTime
 
 SETTINGS = CLASSIFICATION | {
     "epochs": 6,
@@ -76,16 +71,6 @@ def test_codes_have_no_kl_from_other_priors():
         kl_divergence(posterior, StandardNormal(5))
 
 
-def test_samples_of_codes_follow_the_posterior():
-    mean, log_variance = torch.tensor([[1.0, -2.0]]), torch.tensor([[-1.0, 1.0]])
-    posterior = GaussianCodes(mean.expand(20000, 2), log_variance.expand(20000, 2))
-    drawn = posterior.sample(generator("draws"))
-    deviation = (0.5 * log_variance[0]).exp()
-    error = (drawn.mean(0) - mean[0]).abs()
-    assert (error < 4 * deviation / math.sqrt(20000)).all()
-    torch.testing.assert_close(drawn.std(0), deviation, rtol=0.03, atol=0)
-
-
 # The layer
 
 
@@ -138,31 +123,12 @@ def test_a_layer_starts_from_the_mean_codes_of_its_kernels():
         torch.testing.assert_close(net(images()), found)
 
 
-def test_codes_of_another_kind_are_refused():
-    with pytest.raises(UserError, match="kind vae; found 'standard-normal'"):
-        CodeConv2d(1, 2, 5, prior=StandardNormal(5))
-
-
 def test_a_sample_has_one_draw_of_the_codes_for_all_batches():
     net = nn.Sequential(make_layer(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     whole = predict(net, images(), samples=3, generator=generator("draws"))
     parts = predict(net, images(), samples=3, generator=generator("draws"), batch_size=2)
     torch.testing.assert_close(whole, parts)
     assert not torch.allclose(whole[0], whole[1])
-
-
-def test_a_stack_draws_and_computes_what_its_nets_do():
-    nets = [nn.Sequential(make_layer(filters=2)) for _ in range(3)]
-    for run, net in enumerate(nets):
-        nn.init.normal_(net[0].codes, generator=generator("codes", run))
-    stacked, inputs = stack(nets), images(channels=9)
-    stacked[0].generator = [generator("noise", run) for run in range(3)]
-    found = stacked(inputs).chunk(3, 1)
-    together = kl(stacked)
-    for run, net in enumerate(nets):
-        net[0].generator = generator("noise", run)
-        torch.testing.assert_close(found[run], net(inputs.chunk(3, 1)[run]))
-        torch.testing.assert_close(together[run], kl(net))
 
 
 # Training
@@ -180,13 +146,6 @@ def data():
 def train(data, runs=((0, 0),), **options):
     priors = {"conv1": make_vae(7), "conv2": make_vae(5)}
     return train_classifiers(data, SETTINGS, runs, n=12, priors=priors, init=priors, **options)
-
-
-def same(first, second):
-    return first[1] == second[1] and all(
-        torch.equal(value, second[0].state_dict()[name])
-        for name, value in first[0].state_dict().items()
-    )
 
 
 def test_training_moves_codes_and_leaves_the_prior(data):
@@ -212,26 +171,3 @@ def test_training_moves_codes_and_leaves_the_prior(data):
         predict(each, pictures, samples=2, generator=generator("draws")) for each in (net, again)
     )
     assert torch.equal(first, second)
-
-
-def test_training_together_is_training_alone(data):
-    places = [(0, 0), (1, 0), (0, 1)]
-    for place, (net, records) in zip(places, train(data, places), strict=True):
-        ((expected, history),) = train(data, [place])
-        for found, record in zip(records, history, strict=True):
-            assert found == pytest.approx(record, rel=1e-3)
-        for name, value in expected.state_dict().items():
-            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
-
-
-def test_resume_is_bit_for_bit(tmp_path, data):
-    (whole,) = train(data)
-    stops = 0
-    while True:
-        try:  # a deadline that has passed: one step each time
-            (resumed,) = train(data, deadline=-math.inf, checkpoint=tmp_path / "checkpoint")
-            break
-        except OutOfTime:
-            stops += 1
-    assert stops == 11
-    assert same(resumed, whole)

@@ -19,20 +19,7 @@ from dwp.priors import KINDS, prior_class
 from dwp.priors.kinds import REQUIRED
 
 ROOT = Path(__file__).parent.parent
-HIDE = """
-import sys
-
-HIDDEN = set(sys.argv[1].split())
-
-
-class Hider:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in HIDDEN:
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-
-
-sys.meta_path.insert(0, Hider())
-"""
+HIDE = "import sys\nsys.modules |= dict.fromkeys(sys.argv[1].split())\n"
 USE = """
 import torch, dwp
 from dwp import kernels
@@ -103,7 +90,7 @@ def test_a_package_that_is_missing_is_one_line(tmp_path):
     )
     done = python(tmp_path, code)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: No module named 'scipy")
+    assert re.match("error: .*scipy", done.stderr)
     assert done.stderr.count("\n") == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dwp import devices
-from dwp.devices import choose_device, products
+from dwp.devices import Switch, choose_device, products
 from dwp.errors import UserError
 
 
@@ -112,3 +112,16 @@ def test_weights_may_change_within_the_block():
         with torch.no_grad():
             weight.mul_(2)
         assert (torch.eye(4) @ weight).sum() == 32
+
+
+def test_a_switch_is_as_before_after_the_last_of_blocks_that_overlap():
+    changes = ["before"]
+    switch = Switch(lambda: changes[-1], changes.append)
+    first, second = switch("first"), switch("second")
+    with first:
+        with switch("inner"):
+            pass
+        second.__enter__()  # as of another thread
+    assert changes[1:] == ["first", "inner", "first", "second", "second"]
+    second.__exit__(None, None, None)
+    assert changes[-1] == "before"

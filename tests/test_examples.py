@@ -10,8 +10,7 @@ import torch
 import dwp
 from dwp.data import load_dataset, registered
 from dwp.errors import UserError
-from dwp.priors import KINDS, GaussianKernels, load_prior
-from dwp.priors import kl as registry
+from dwp.priors import KINDS, GaussianKernels, kl as registry, load_prior
 from dwp.seeds import generator
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

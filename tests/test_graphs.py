@@ -193,17 +193,6 @@ def test_resume_of_replayed_steps_is_bit_for_bit(recorded, tmp_path, steps):
     assert tensors["adam/0/step"] == steps * stops
 
 
-def test_a_loss_that_waits_for_the_device_is_no_recorded_step(recorded):
-    net = nn.Linear(1, 1)
-
-    def objective(batch):
-        return net.weight.sum() * net.weight.sum().item(), {}
-
-    options = {"n": 1, "batch_size": 1, "steps": 9, "learning_rate": 0.1, "seeds": [()]}
-    with pytest.raises(AssertionError, match="_local_scalar_dense within a recorded step"):
-        optimise(net, objective, **options)
-
-
 # The trainings of dwp: none waits for the device, none draws from a generator of its own
 
 

@@ -132,26 +132,6 @@ def test_description_by_hand():
     json.dumps(found, allow_nan=False)
 
 
-@pytest.mark.parametrize("how", [{"threshold": 1.2}, {"quantile": 0.3}, {"quantile": 0.0}])
-def test_counts_add_up_along_the_chain(how):
-    scales = torch.rand(3, 4, 8, 1, 1, generator=generator("scales"))
-    weights = list(torch.randn(3, 4, 8, 5, 5, generator=generator("nets")) * scales)
-    kernels = collect(weights)
-    kernel_norms = norms(kernels)
-    threshold = pruning_threshold(kernel_norms, **how)
-    train, test = split(kernels[kernel_norms >= threshold], 0.2, "conv2")
-    found = describe(kernel_norms, threshold, len(weights), len(train), len(test))
-    assert found["collected"] == 3 * 4 * 8
-    assert found["train"] + found["test"] == found["kept"]
-    assert found["kept_fraction"] == pytest.approx(found["kept"] / found["collected"])
-    assert norms(torch.cat([train, test])).min() >= threshold
-    # What is kept has no norm below the threshold, and the same greatest one.
-    assert found["norms_kept"]["least"] >= threshold
-    assert found["norms_kept"]["most"] == found["norms_collected"]["most"]
-    for distribution in (found["norms_collected"], found["norms_kept"]):
-        assert list(distribution.values()) == sorted(distribution.values())
-
-
 def test_thinned_norms_have_the_distribution_of_all():
     kernel_norms = random_norms(50_001)
     few = thin(kernel_norms, 5001)

@@ -9,8 +9,7 @@ import torch
 from scipy.integrate import quad
 from torch import nn
 from torch.autograd import gradcheck
-from torch.distributions import Normal
-from torch.distributions import kl_divergence as torch_kl
+from torch.distributions import Normal, kl_divergence as torch_kl
 
 from dwp.errors import UserError
 from dwp.fast import frozen
@@ -20,13 +19,12 @@ from dwp.priors import (
     Estimation,
     GaussianKernels,
     MultiplicativeKernels,
+    kl as registry,
     kl_divergence,
     kl_nature,
     prior_class,
     register_kl,
 )
-from dwp.priors import kl as registry
-from dwp.priors.base import KernelPrior
 from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
 from dwp.training.prior import fit_prior
@@ -162,16 +160,6 @@ def test_closed_form_against_torch(kind):
     torch.testing.assert_close(kl_divergence(posterior, prior), torch_kl(q, p).sum((1, 2)))
 
 
-@pytest.mark.parametrize("prior_kind", [*EXACT, "log-uniform"])
-def test_kl_is_per_kernel(prior_kind):
-    # Leading shapes stay, and a kernel's KL depends on that kernel alone.
-    posterior, prior = make_posterior(MultiplicativeKernels, shape=(4, 2, 3, 3)), make(prior_kind)
-    values = kl_divergence(posterior, prior)
-    assert values.shape == (4, 2)
-    one = kl_divergence(posterior.select(torch.tensor([5])), prior)
-    torch.testing.assert_close(one, values[2, 1][None])
-
-
 # The log-uniform prior
 
 
@@ -279,19 +267,6 @@ def test_dispatch_by_subclass(monkeypatch):
         assert kl_nature(q, p) == "exact"
 
 
-def test_new_kind_has_no_kl_until_registered(monkeypatch):
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-
-    class Mine(KernelPrior):
-        kind = "mine"
-
-    posterior = make_posterior(MultiplicativeKernels)
-    with pytest.raises(NotImplementedError, match="Mine"):
-        kl_divergence(posterior, Mine(3))
-    register_kl(GaussianKernels, Mine, "exact")(lambda q, p, *_: q.mean.sum((-2, -1)))
-    assert torch.equal(kl_divergence(posterior, Mine(3)), posterior.mean.sum((-2, -1)))
-
-
 # The bound of the Deep Weight Prior
 
 
@@ -336,20 +311,6 @@ def test_bound_is_unbiased(kind, small_vae):
 
     estimates = kl_divergence(repeat(posterior, n), small_vae, generator("unbiased"))
     assert_means_agree(estimates, written_out)
-
-
-def test_bound_draws_from_the_generator_alone_and_keeps_the_order(small_vae):
-    # 1,100 kernels are more than one chunk; one of them is far from the others.
-    means = torch.zeros(11, 100, 5, 5)
-    means[10, 99] = 100
-    posterior = GaussianKernels(means, torch.full_like(means, -3.0))
-    first, same, other = (kl_divergence(posterior, small_vae, generator(s)) for s in (0, 0, 1))
-    assert first.shape == (11, 100)
-    assert first.argmax() == 1099
-    assert torch.equal(first, same)
-    assert (first != other).all()
-    with pytest.raises(UserError, match=r"expected a torch\.Generator, found int 0"):
-        kl_divergence(posterior, small_vae, 0)
 
 
 # Estimates without a closed form
@@ -503,19 +464,6 @@ def test_subsampling_kernels_is_unbiased(net, count):
     assert abs(found.mean() - full["conv2"]) < 3 * error
     if count == 4:  # conv1 has no more than two kernels
         assert all(draw["conv1"] == full["conv1"] for draw in draws)
-
-
-def test_subsampled_gradient_is_unbiased(net):
-    give(net, {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)})
-    weight = net.conv2.weight
-
-    def gradient(count):
-        return torch.autograd.grad(kl(net, random, kernels_per_step=count), weight)[0]
-
-    random = generator("gradient")
-    mean = torch.stack([gradient(3) for _ in range(1000)]).mean(0)
-    # A kernel is chosen half the times, and then counts twice: the error is that of a coin.
-    torch.testing.assert_close(mean, gradient(None), rtol=4 / math.sqrt(1000), atol=0)
 
 
 @pytest.mark.parametrize(

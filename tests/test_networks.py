@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import CLASSIFICATION
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,11 +9,9 @@ from dwp.data.tensors import ImageTensors
 from dwp.nn.bayesian import bayesian_layers, bayesianize, kl, prediction
 from dwp.nn.networks import NETWORKS, build_network, initialise_xavier, network_class, scaled
 from dwp.nn.predict import predict
-from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.registry import find_class
 from dwp.seeds import generator
-from dwp.training.classification import train_classifiers
 from dwp.training.source import accuracy, l2_penalty, train_source_nets
 
 SMALL = {"mnist": [3, 4], "cifar": [3, 4, 5], "cifar-batchnorm": [3, 4, 5, 6], "shapes": [6]}
@@ -157,25 +154,6 @@ def test_source_nets_learn(name):
     assert metrics["test_accuracy"] > 0.9
     if name == "cifar-batchnorm":
         assert net.norm1.num_batches_tracked == 30
-
-
-@pytest.mark.parametrize("kind", ["standard-normal", "log-uniform"])
-@pytest.mark.parametrize("name", ["cifar-batchnorm", "shapes"])
-def test_training_together_is_training_alone(name, kind):
-    def train(runs):
-        sizes = network_class(name).kernel_sizes
-        settings = CLASSIFICATION | {"network": name, "filters": SMALL[name]}
-        settings |= {"batch_size": 8, "learning_rate": 0.003}
-        priors = {layer: prior_class(kind)(size) for layer, size in sizes.items()}
-        return train_classifiers(data_of(name), settings, runs, n=12, priors=priors, init=None)
-
-    runs = [(0, 0), (1, 0)]
-    for run, (net, records) in zip(runs, train(runs), strict=True):
-        ((expected, history),) = train([run])
-        for found, record in zip(records, history, strict=True):
-            assert found == pytest.approx(record, rel=1e-3)
-        for key, value in expected.state_dict().items():
-            torch.testing.assert_close(net.state_dict()[key], value, rtol=1e-3, atol=1e-4)
 
 
 def test_a_file_of_ones_own_may_hold_data_classes(tmp_path):

@@ -14,7 +14,7 @@ from dwp.errors import UserError
 from dwp.evaluation.scores import score
 from dwp.files import write_json
 from dwp.kernels import describe, norms
-from dwp.priors import load_prior, load_priors, pretrained, prior_class
+from dwp.priors import load_prior, pretrained, prior_class
 from dwp.seeds import generator
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +64,6 @@ def test_a_name_stands_for_its_file(folder):
     assert dwp.pretrained() == {"one": "# one\n"}
     for path in ("one", f"{folder}/one.safetensors", folder / "one.safetensors"):
         assert torch.equal(load_prior(path).log_prob(kernels), prior.log_prob(kernels))
-    assert load_priors(["conv1=one"])["conv1"].kernel_size == 3
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(folder):

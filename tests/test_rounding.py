@@ -103,15 +103,3 @@ def test_results_are_those_of_here(here, elsewhere, relative, counts):
     for name, value in found.items():
         allowed = counts if name.endswith(COUNTS) else relative * max(1.0, abs(here[name]))
         assert value == pytest.approx(here[name], abs=allowed), name
-
-
-@pytest.mark.parametrize("kind", ["gaussian-full", "gaussian-mixture", "student-t", "flow"])
-def test_densities_in_double_precision(kind):
-    kernels = 0.3 * torch.randn((90, 5, 5), generator=generator(5))
-    ansatz = {"gaussian-mixture": {"components": 2, "seed": 0}}
-    ansatz["flow"] = {"transforms": 2, "hidden": 4}
-    prior, _ = fit_prior(kind, 5, kernels, ansatz.get(kind, {}), FITTING)
-    single = prior.log_prob(kernels).double()
-    double = prior.double().log_prob(kernels.double())
-    assert double.dtype == torch.double
-    torch.testing.assert_close(single, double, rtol=1e-5, atol=1e-4)

@@ -1,8 +1,6 @@
 """A stack of nets computes, draws and trains what its nets do alone."""
 
 import copy
-import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,9 +22,7 @@ from dwp.priors import KINDS, Estimation, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator, standard_normal
 from dwp.study.settings import SourceTraining
-from dwp.training import loop
 from dwp.training.classification import train_classifiers
-from dwp.training.loop import OutOfTime, optimise
 from dwp.training.prior import fit_prior
 from dwp.training.source import l2_penalty, nets_together, train_source_nets
 
@@ -110,30 +106,6 @@ def test_every_run_has_the_noise_it_has_alone(shape):
         for noise, source in zip(found.chunk(RUNS), alone, strict=True):
             assert torch.equal(noise, standard_normal(block, source, torch.empty(0)))
     assert found.is_contiguous()
-
-
-def test_a_single_generator_may_be_in_a_list():
-    first, second = (standard_normal((4, 5), s, randn(1)) for s in ([generator(0)], generator(0)))
-    assert torch.equal(first, second)
-    assert standard_normal((4, 5), None, randn(1).double()).dtype == torch.double
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_noise_of_a_layer_is_that_of_its_runs(layout):
-    # Means of 0 and variances of 1 leave the noise alone.
-    nets = make_nets("additive")
-    stacked = make_stack(nets).to(memory_format=layout)
-    for net in [*nets, stacked]:
-        layer = net.conv2
-        with torch.no_grad():
-            layer.weight.zero_(), layer.bias.zero_(), layer.log_variance.zero_()
-            layer.log_variance += math.log(1 / 100)
-    ones = torch.ones(2, 4, 9, 9)
-    with prediction(stacked, generator=sources()):
-        found = stacked.conv2(ones.repeat(1, RUNS, 1, 1).to(memory_format=layout))
-    for net, source, noise in zip(nets, sources(), by_run(found), strict=True):
-        with prediction(net, generator=source):
-            assert torch.equal(noise, net.conv2(channels_last(ones)))
 
 
 # The net
@@ -462,65 +434,6 @@ def test_training_together_is_training_alone(data, kind, count):
     first, second, third = (net.conv1.weight for net, _ in together)
     assert (first - second).abs().max() > 0.01
     assert (first - third).abs().max() > 0.01
-
-
-def test_the_deadline(tmp_path, monkeypatch):
-    # The clock ticks with every reading.
-    ticks = iter(range(10**6))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    net, path, steps = nn.Linear(1, 1), tmp_path / "checkpoint", []
-
-    def objective(batch):
-        steps.append(batch)
-        return net.weight.sum(), {}
-
-    options = {"n": 1, "batch_size": 1, "steps": 6, "learning_rate": 0.1, "seeds": [()]}
-    with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 6 steps$"):
-        optimise(net, objective, deadline=3.5, checkpoint=path, label="a run", **options)
-    assert path.exists()
-    assert len(steps) == 4
-    # A run that ends with its last step is a whole one, however late.
-    optimise(net, objective, deadline=5.5, checkpoint=path, **options | {"steps": 5})
-    assert len(steps) == 5
-
-
-def test_a_loss_that_is_not_finite_names_its_run(data):
-    net = nn.Linear(1, 3)
-
-    def objective(batch):
-        losses = net.weight[:, 0] * torch.tensor([1.0, math.nan, 1.0])
-        return losses, {"loss": losses.detach()}
-
-    with pytest.raises(
-        UserError, match=r"^three, second: the loss is nan at step 1 \(loss nan\); lower"
-    ):
-        optimise(
-            net,
-            objective,
-            n=1,
-            batch_size=1,
-            steps=4,
-            learning_rate=0.1,
-            seeds=[(0,), (1,), (2,)],
-            record_every=2,
-            label="three",
-            names=["first", "second", "third"],
-        )
-
-
-def test_batches_of_the_runs_are_their_own():
-    seen, net = [], nn.Linear(1, 1)
-
-    def objective(batch):
-        seen.append(batch)
-        return net.weight.sum(), {}
-
-    options = {"n": 10, "batch_size": 4, "steps": 6, "learning_rate": 0.1}
-    optimise(net, objective, seeds=[("a",), ("b",)], **options)
-    assert [tuple(batch.shape) for batch in seen] == [(2, 4), (2, 4), (2, 2)] * 2
-    for run, name in enumerate("ab"):
-        for found, expected in zip(seen, loop.batches(10, 4, 6, name), strict=True):
-            assert torch.equal(found[run], expected)
 
 
 # Source nets

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import has_matrix_units
-from dwp.fast.tiles import by_tiles, share_of_products
+from dwp.fast.tiles import by_tiles, least_share
 from dwp.fast.windows import windows
 
 _FEW = 8  # channels; the matrix units take multiples of so many numbers
@@ -28,13 +28,14 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     the largest numbers of a tile, and small sums might come out negative. Elsewhere, and with
     strides and the like, it is torch's.
     """
+    plain = {*_pair(stride), *_pair(dilation)} == {1} and input.dim() == 4 and padding != "same"
     by_others = None
-    if {*_pair(stride), *_pair(dilation)} == {1} and input.dim() == 4 and padding != "same":
+    if plain and input.shape[1] == groups * weight.shape[1]:
         if input.is_cuda:
             by_others = by_products if groups > 1 or weight.shape[1] < _FEW else None
         elif input.device.type == "cpu" and not torch.compiler.is_compiling():
             by_others = by_tiles if _pays(input, weight, _pair(padding), groups) else None
-    if by_others is None or input.shape[1] != groups * weight.shape[1]:
+    if by_others is None:
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     last = _channels_last(input) or _channels_last(weight)  # torch's own rule
     down, across = _pair(padding)
@@ -44,20 +45,20 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
     return outputs if last else outputs.clone(memory_format=torch.contiguous_format)
 
 
-def _channels_last(maps: Tensor) -> bool:
-    """Return whether torch takes the layout for channels last; of one channel that is ambiguous."""
-    (_, channels, _, width), (_, own, down, across) = maps.shape, maps.stride()
-    return own == 1 and across >= channels and down >= width * across
-
-
 def _pair(value: int | tuple[int, ...] | str) -> tuple[int, int]:
     if isinstance(value, int):
         return value, value
     return (0, 0) if value == "valid" else (value[0], value[-1])
 
 
+def _channels_last(maps: Tensor) -> bool:
+    """Return whether torch takes the layout for channels last; of one channel that is ambiguous."""
+    (_, channels, _, width), (_, own, down, across) = maps.shape, maps.stride()
+    return own == 1 and across >= channels and down >= width * across
+
+
 def _pays(inputs: Tensor, weight: Tensor, padding: tuple[int, int], groups: int) -> bool:
-    """Whether products of polynomials are faster on a CPU, and as good."""
+    """Return whether products of polynomials are faster on a CPU, and as good."""
     half, taps = torch.is_autocast_enabled("cpu"), weight.shape[2]
     if weight.dtype not in (torch.float32, torch.float64) or (half and has_matrix_units()):
         return False
@@ -65,7 +66,7 @@ def _pays(inputs: Tensor, weight: Tensor, padding: tuple[int, int], groups: int)
     square = weight.shape[3] == taps and 1 < taps < 8 and min(*size, len(inputs)) > 0
     if not square or not (half or inputs.dtype == weight.dtype):
         return False
-    share = share_of_products((len(weight) // groups, *weight.shape[1:]), *size)
+    share, _ = least_share((len(weight) // groups, *weight.shape[1:]), *size)
     # of a kernel first, which has one mostly
     return share < (_HALF_SHARE if half else _SHARE) and any(
         bool(part.min() < 0) for part in (weight[0, 0].detach(), weight.detach())
@@ -101,16 +102,16 @@ def by_products(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int
     return outputs.flatten(3).contiguous().permute(0, 3, 1, 2)
 
 
-def max_pool2d(input: Tensor, kernel_size: int | tuple[int, ...], **options: Any) -> Tensor:
+def max_pool2d(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+) -> Any:
     """Return `torch.nn.functional.max_pool2d` of the same arguments.
 
     On a CPU maps with channels last, of which no gradient is wanted, become maxima of whole rows.
     """
-    usual = {"stride": kernel_size, "padding": 0, "dilation": 1}
-    usual |= {"ceil_mode": False, "return_indices": False}
-    given = {name: value for name, value in options.items() if value is not None}
+    options = stride or kernel_size, padding, dilation, ceil_mode, return_indices
     if (
-        {**usual, **given} != usual
+        options != (kernel_size, 0, 1, False, False)
         or not isinstance(kernel_size, int)
         or (torch.is_grad_enabled() and input.requires_grad)
         or input.device.type != "cpu"
@@ -118,7 +119,7 @@ def max_pool2d(input: Tensor, kernel_size: int | tuple[int, ...], **options: Any
         or min(input.shape[2:]) < kernel_size
         or not _channels_last(input)
     ):
-        return F.max_pool2d(input, kernel_size, **options)
+        return F.max_pool2d(input, kernel_size, *options)
     down, across = (pixels // kernel_size * kernel_size for pixels in input.shape[2:])
     maps = input.permute(0, 2, 3, 1)[:, :down, :across]  # (n, h, w, c)
     for dimension in (1, 2):

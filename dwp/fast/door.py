@@ -1,7 +1,6 @@
 """The one way into the faster paths."""
 
 import contextlib
-import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -62,22 +61,21 @@ def faster(enabled: bool = True) -> Iterator[None]:
     Args:
         enabled: False: take the plain path, also in blocks within this one.
     """
+    door = _thread.door
     if torch.compiler.is_compiling():
         yield
-        return
-    if _thread.door is None:
+    elif door is None:
         try:
             with full_width() if enabled else nullcontext(), Door(enabled) as _thread.door:
                 yield
         finally:
             _thread.door = None
-        return
-    door, before = _thread.door, _thread.door.open
-    door.open = before and enabled
-    try:
-        yield
-    finally:
-        door.open = before
+    else:
+        before, door.open = door.open, door.open and enabled
+        try:
+            yield
+        finally:
+            door.open = before
 
 
 def entered() -> Door | None:
@@ -86,35 +84,26 @@ def entered() -> Door | None:
     return door if door and door.open else None
 
 
-def faster_by(alternative: Callable[..., Tensor]) -> Callable[[Callable], Callable]:
-    """Have a function of tensors and more computed by `alternative` within `faster`.
+def by(alternative: Callable[..., Tensor], plain: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """Return what a plain function returns, within `faster` computed by another one.
 
     Args:
         alternative: takes the plain function, and its arguments.
+        plain: takes tensors and more.
+        *arguments: its own.
     """
-
-    def decorate(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        @functools.wraps(plain)
-        def function(*arguments: Any) -> Tensor:
-            if entered() is None or not _are_ordinary(arguments):
-                return plain(*arguments)
-            with torch._C.DisableTorchFunction():  # a call less for each of torch's
-                return alternative(plain, *arguments)
-
-        return function
-
-    return decorate
+    if entered() is None or not _are_ordinary(arguments):
+        return plain(*arguments)
+    with torch._C.DisableTorchFunction():  # a call less for each of torch's
+        return alternative(plain, *arguments)
 
 
 def _are_ordinary(values: Iterable[object]) -> bool:
-    """Whether there are tensors among values, all of them such as hand-made gradients can take."""
+    """Return whether there are tensors, all of them such as hand-made gradients can take."""
     kinds = {type(value) for value in values if isinstance(value, Tensor)}
-    return bool(kinds) and kinds <= {Tensor, nn.Parameter} and not _is_transformed()
-
-
-def _is_transformed() -> bool:
-    return not torch.compiler.is_compiling() and (
+    transformed = not torch.compiler.is_compiling() and (
         torch._C._are_functorch_transforms_active()
         or torch.jit.is_tracing()
         or torch.autograd.forward_ad._current_level >= 0
     )
+    return bool(kinds) and kinds <= {Tensor, nn.Parameter} and not transformed

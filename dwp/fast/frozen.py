@@ -7,8 +7,8 @@ rounding.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,9 +18,12 @@ from torch.nn import functional as F
 from dwp.devices import has_bfloat16, has_matrix_units
 from dwp.errors import UserError
 from dwp.fast.door import entered
-from dwp.fast.toom_cook import POINTS, balanced, evaluation
+from dwp.fast.toom_cook import POINTS, matrices
 
+# between them maps are (n, pixels, channels) by rows, else (pixels, n, channels)
 Product = Callable[[Tensor], Tensor]
+Products = tuple[Product, Product]
+"""A convolution without its bias, and the gradient with respect to its input."""
 
 _BLOCK = 2**18  # bytes
 _ELU_BACKWARD = torch.ops.aten.elu_backward.grad_input
@@ -40,13 +43,13 @@ def in_parts(plain: Callable[..., Tensor], rows: Tensor, noise: Tensor, *argumen
     # made first: what is kept of every part would lie between its maps and tear the heap
     values, gradients = rows.new_empty(len(rows)), torch.zeros_like(rows)
     wanted, size = rows.requires_grad and torch.is_grad_enabled(), _at_once(rows) // noise.shape[1]
-    parts = (tensor.split(max(1, size)) for tensor in (rows, noise, values, gradients))
-    for part, draws, its_values, its_gradient in zip(*parts, strict=True):
-        part = part.detach().requires_grad_(wanted)
-        result = plain(part, draws, *arguments)
-        its_values.copy_(result.detach())
+    for start in range(0, len(rows), max(1, size)):
+        own = slice(start, start + max(1, size))
+        part = rows[own].detach().requires_grad_(wanted)
+        result = plain(part, noise[own], *arguments)
+        values[own] = result.detach()
         if wanted:
-            its_gradient.copy_(torch.autograd.grad(result.sum(), part)[0])
+            gradients[own] = torch.autograd.grad(result.sum(), part)[0]
     return _WithGradients.apply(rows, values, gradients)
 
 
@@ -89,18 +92,18 @@ def run(
         heads: see `frozen_stack`.
         maps: (n, in, size, size).
     """
-    stack = _prepared(layers, heads, maps) or functools.partial(plain, layers, heads)
+    own, stack = [p for module in (layers, *heads) for p in module.parameters()], None
+    reduced = torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
+    if len(maps) and not any(p.requires_grad for p in own) and not (maps.is_cuda and reduced):
+        stack = _prepared(layers, heads, own, maps)
+    stack = stack or functools.partial(plain, layers, heads)
     return torch.cat([stack(part) for part in maps.split(_at_once(maps))])
 
 
 def _prepared(
-    layers: nn.Sequential, heads: Sequence[nn.Conv2d], maps: Tensor
+    layers: nn.Sequential, heads: Sequence[nn.Conv2d], own: list[nn.Parameter], maps: Tensor
 ) -> Callable[[Tensor], Tensor] | None:
     """Return the frozen stack, one that the door keeps if its parameters are the same still."""
-    own = [p for module in (layers, *heads) for p in module.parameters()]
-    reduced = torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
-    if any(p.requires_grad for p in own) or not len(maps) or (maps.is_cuda and reduced):
-        return None
     dtype, versions = torch.bfloat16 if _half(maps) else None, [p._version for p in own]
     key = dtype, maps.shape[-1], own[0].dtype, own[0].device
     kept = entered().kept.setdefault(layers, {})
@@ -122,19 +125,6 @@ def _half(values: Tensor) -> bool:
     return wanted and values.is_cpu and values.dtype == torch.float32 and has_bfloat16()
 
 
-@dataclass
-class Step:
-    """A convolution without its bias, the gradient with respect to its input, and what follows it.
-
-    By rows maps are (n, pixels, channels), else (pixels, n, channels).
-    """
-
-    forward: Product
-    backward: Product
-    bias: Tensor
-    elu: bool = False
-
-
 def frozen_stack(
     layers: nn.Sequential, heads: Sequence[nn.Conv2d], size: int, dtype: torch.dtype | None = None
 ) -> Callable[[Tensor], Tensor] | None:
@@ -142,7 +132,7 @@ def frozen_stack(
 
     Args:
         layers: `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d` of square kernels, the latter
-            without padding, and `torch.nn.ELU` after any of them.
+            without padding, and `torch.nn.ELU` after each of them.
         heads: 1 x 1 convolutions, each of what the layers give; their results are concatenated.
         size: height and width of the maps that go in.
         dtype: of the products and of the maps between them; None: that of the weights. In
@@ -155,17 +145,14 @@ def frozen_stack(
         once, in its argument only; None for other layers, for which nothing is written here.
     """
     by_rows, steps = dtype == torch.bfloat16 and has_matrix_units(), []
-    for layer in layers:
-        if isinstance(layer, nn.ELU) and layer.alpha == 1 and steps and not steps[-1].elu:
-            steps[-1].elu = True
-            continue
+    for layer, elu in itertools.zip_longest(layers[::2], layers[1::2]):
         found = _convolution(layer, size, dtype, by_rows)
-        if found is None:
+        if found is None or type(elu) is not nn.ELU or elu.alpha != 1:
             return None
         products, size = found
-        steps.append(Step(*products, layer.bias.detach()))
+        steps.append((*products, layer.bias.detach()))
     weight, bias = (torch.cat([getattr(h, k) for h in heads]).detach() for k in ("weight", "bias"))
-    steps.append(Step(*_pointwise(weight[:, :, 0, 0].T, dtype), bias))
+    steps.append((*_pointwise(weight[:, :, 0, 0].T, dtype), bias))
     order = (0, 1) if by_rows else (1, 0)
 
     def apply(maps: Tensor) -> Tensor:
@@ -179,28 +166,23 @@ def frozen_stack(
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, maps: Tensor, steps: list[Step]) -> Tensor:
-        ctx.steps, kept = steps, []
-        for step in steps:
-            maps = step.forward(maps)
-            if step.elu:
-                kept.append(_elu_(maps, step.bias))
-            else:
-                maps += step.bias
-        ctx.save_for_backward(*kept)
-        return maps
+    def forward(ctx, maps: Tensor, steps: list[tuple[Product, Product, Tensor]]) -> Tensor:
+        *layers, (heads, _, bias) = ctx.steps = steps
+        kept = [maps]
+        for forward, _, own in layers:
+            kept.append(_elu_(forward(kept[-1]), own))
+        ctx.save_for_backward(*kept[1:])
+        return heads(kept[-1]).add_(bias)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         _refuse_second()
-        kept, gradient = list(ctx.saved_tensors), gradient.contiguous()
-        for step in reversed(ctx.steps):
-            if step.elu:
-                # in place: the step after this one, the heads if no other, made the gradient
-                maps = kept.pop()
-                gradient = gradient.to(maps)
-                _ELU_BACKWARD(gradient, 1, 1, 1, True, maps, grad_input=gradient)
-            gradient = step.backward(gradient)
+        *layers, (_, heads, _) = ctx.steps
+        gradient = heads(gradient.contiguous())
+        for (_, backward, _), maps in zip(layers[::-1], ctx.saved_tensors[::-1], strict=True):
+            gradient = gradient.to(maps)  # in place: the step after this one made it
+            _ELU_BACKWARD(gradient, 1, 1, 1, True, maps, grad_input=gradient)
+            gradient = backward(gradient)
         return gradient, None
 
 
@@ -220,7 +202,7 @@ def _elu_(maps: Tensor, bias: Tensor) -> Tensor:
 
 def _convolution(
     layer: nn.Module, size: int, dtype: torch.dtype | None, by_rows: bool
-) -> tuple[tuple[Product, Product], int] | None:
+) -> tuple[Products, int] | None:
     """Return a layer's products, forward and back, and its maps' size; None: it has none here."""
     full = isinstance(layer, nn.ConvTranspose2d)
     if not (full or isinstance(layer, nn.Conv2d)) or layer.padding_mode != "zeros":
@@ -230,8 +212,8 @@ def _convolution(
     taps, padding = layer.kernel_size[0], layer.padding[0]
     weight = layer.weight.detach()
     weight = weight.permute(2, 3, 0, 1) if full else weight.permute(2, 3, 1, 0)  # (k, k, in, out)
-    places = size + taps - 1 if full else size + 2 * padding
-    result = places if full else places - taps + 1
+    points = size + taps - 1 if full else size + 2 * padding
+    result = points if full else points - taps + 1
     if taps == 1:
         return _pointwise(weight[0, 0], dtype), result
     if by_rows or min(size, result, layer.in_channels) == 1:
@@ -241,82 +223,68 @@ def _convolution(
         leads = (leads.flip(1) if full else leads).transpose(1, 2)
         dense = torch.tensordot(leads, weight.flatten(0, 1).double(), 1).transpose(1, 2)
         dense = dense.to(weight).to(dtype)  # (size^2, in, size'^2, out)
-        if not by_rows:
-            return _all_at_once(dense), result
-        dense = dense.unflatten(2, (result, -1)).unflatten(0, (size, -1))
-        return _by_rows(dense.flatten(4).flatten(1, 2)), result
-    if places not in POINTS:
+        way = _all_at_once
+        if by_rows:
+            dense = dense.unflatten(2, (result, -1)).unflatten(0, (size, -1))
+            way, dense = _by_rows, dense.flatten(4).flatten(1, 2)
+        return (way(dense), way(dense.permute(2, 3, 0, 1))), result
+    if points not in POINTS:
         return None
-    if places > (5 if full else 7):  # its maps are differences of larger numbers
+    if points > (5 if full else 7):  # its maps are differences of larger numbers
         dtype = None
     return _toom_cook(weight, size, padding, full, dtype), result
 
 
-def _pointwise(weight: Tensor, dtype: torch.dtype | None) -> tuple[Product, Product]:
+def _pointwise(weight: Tensor, dtype: torch.dtype | None) -> Products:
     """A 1 x 1 convolution; weight (in, out)."""
     weight = weight.to(dtype).contiguous()
     return lambda maps: maps.to(weight) @ weight, lambda maps: maps.to(weight) @ weight.T
 
 
-def _all_at_once(dense: Tensor) -> tuple[Product, Product]:
-    """A convolution as a dense product a pixel: for maps of one pixel or of one channel."""
+def _all_at_once(dense: Tensor) -> Product:
+    """A convolution as a dense product a pixel: for maps of one pixel or of one channel.
 
-    def product(matrix: Tensor) -> Product:
-        matrices = matrix.permute(2, 0, 1, 3).flatten(1, 2).contiguous()
+    The matrix is (pixels, channels, pixels after, channels after).
+    """
+    matrices = dense.permute(2, 0, 1, 3).flatten(1, 2).contiguous()
 
-        def apply(maps: Tensor) -> Tensor:
-            flat = maps.to(matrices).transpose(0, 1).flatten(1)  # (n, pixels * channels)
-            if matrices.shape[2] == 1:
-                return (matrices[:, :, 0] @ flat.T)[:, :, None]
-            return torch.bmm(flat.expand(len(matrices), -1, -1), matrices)
+    def apply(maps: Tensor) -> Tensor:
+        flat = maps.to(matrices).transpose(0, 1).flatten(1)  # (n, pixels * channels)
+        if matrices.shape[2] == 1:
+            return (matrices[:, :, 0] @ flat.T)[:, :, None]
+        return torch.bmm(flat.expand(len(matrices), -1, -1), matrices)
 
-        return apply
-
-    return product(dense), product(dense.permute(2, 3, 0, 1))
+    return apply
 
 
-def _by_rows(dense: Tensor) -> tuple[Product, Product]:
+def _by_rows(dense: Tensor) -> Product:
     """A convolution as a dense product a row, of all rows that it reads.
 
     The matrix is (rows, numbers in a row, rows after, numbers in a row after).
     """
+    parts, (_, width, rows, after) = [], dense.shape
+    for row in dense.unbind(2):
+        read = row.flatten(1).any(1).nonzero()[:, 0].tolist() or [0]
+        window = slice(read[0] * width, (read[-1] + 1) * width)
+        parts.append((window, row.flatten(0, 1)[window].contiguous()))
 
-    def product(matrix: Tensor) -> Product:
-        parts, (_, width, rows, after) = [], matrix.shape
-        for row in matrix.unbind(2):
-            read = row.flatten(1).any(1).nonzero()[:, 0].tolist() or [0]
-            window = slice(read[0] * width, (read[-1] + 1) * width)
-            parts.append((window, row.flatten(0, 1)[window].contiguous()))
+    def apply(maps: Tensor) -> Tensor:
+        flat = maps.flatten(1)
+        sums = flat.new_empty(len(flat), rows, after)
+        for row, (window, part) in enumerate(parts):
+            torch.mm(flat[:, window], part, out=sums[:, row])
+        return sums.view(len(flat), rows**2, -1)
 
-        def apply(maps: Tensor) -> Tensor:
-            flat = maps.flatten(1)
-            sums = flat.new_empty(len(flat), rows, after)
-            for row, (window, part) in enumerate(parts):
-                torch.mm(flat[:, window], part, out=sums[:, row])
-            return sums.view(len(flat), rows**2, -1)
-
-        return apply
-
-    return product(dense), product(dense.permute(2, 3, 0, 1))
+    return apply
 
 
 def _toom_cook(
     weight: Tensor, size: int, padding: int, full: bool, dtype: torch.dtype | None
-) -> tuple[Product, Product]:
+) -> Products:
     """A convolution by products of polynomials; `full`: the transposed convolution."""
-    taps = len(weight)
-    places = size + taps - 1 if full else size + 2 * padding
-    kernel, square = evaluation(places, taps), evaluation(places, places)
-    if full:
-        into, out = evaluation(places, size), torch.linalg.inv(square)
-    else:  # the transpose of the full product
-        into = torch.linalg.inv(square).T[:, padding : padding + size]
-        out = evaluation(places, places - taps + 1).T
-    kernel, into, out = balanced(kernel, into, out)
-    weight64 = weight.double().cpu().flatten(0, 1)  # (k * k, in, out)
-    products = torch.tensordot(kernel, weight64, 1)  # (places^2, in, out)
+    kernel, into, out = matrices(size, len(weight), padding, full)
+    products = torch.tensordot(kernel, weight.double().cpu().flatten(0, 1), 1)  # (p^2, in, out)
     into, out, products = (m.to(weight).to(dtype).contiguous() for m in (into, out, products))
-    back = products.transpose(1, 2).contiguous()
 
     def apply(before: Tensor, products: Tensor, after: Tensor, maps: Tensor) -> Tensor:
         n = maps.shape[1]
@@ -324,5 +292,6 @@ def _toom_cook(
         values = torch.bmm(values, products)
         return (after @ values.view(len(values), -1)).view(len(after), n, -1)
 
+    back = products.transpose(1, 2).contiguous()
     forward = functools.partial(apply, into, products, out)
     return forward, functools.partial(apply, out.T, back, into.T)

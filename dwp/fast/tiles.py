@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dwp.fast.toom_cook import valid_convolution
+from dwp.fast.toom_cook import matrices
 from dwp.fast.windows import windows
 
-_PLACES = 7, 8  # of a tile, across and down
+_SIZES = 7, 8  # of a tile
 _AT_ONCE = 128  # tiles, whose values stay in the cache
 
 
@@ -34,23 +34,23 @@ def by_tiles(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 
     """
     taps, outputs = weight.shape[2], len(weight) // groups
     height, width = (pixels - taps + 1 for pixels in inputs.shape[2:])
-    places = _best_places((outputs, *weight.shape[1:]), height, width)
-    step = places - taps + 1
+    _, size = least_share((outputs, *weight.shape[1:]), height, width)
+    step = size - taps + 1
     down, across = -(-height // step), -(-width // step)
     missing = down * step - height, across * step - width
     maps = F.pad(inputs, (0, missing[1], 0, missing[0])) if any(missing) else inputs
     results = []
     with torch.autocast("cpu", enabled=False):
         maps = maps.to(weight.dtype).permute(0, 2, 3, 1).unflatten(3, (groups, -1))
-        kernel, into, out = _matrices(places, taps, weight.dtype)
+        kernel, into, out = _matrices(size, taps, weight.dtype)
         kernels = weight.unflatten(0, (groups, -1)).permute(3, 4, 0, 2, 1)  # (k, k, G, c, o)
-        shape = places**2 * groups, *kernels.shape[3:]
+        shape = size**2 * groups, *kernels.shape[3:]
         kernels = (kernel @ kernels.reshape(taps**2, -1)).view(shape)  # (p^2 * G, c, o)
         for block in maps.split(max(1, _AT_ONCE // (down * across))):
-            tiles = windows(block, places, places, step)  # (n, down, across, G, c, p, p)
-            tiles = tiles.permute(5, 6, 3, 0, 1, 2, 4).reshape(places**2, -1)
+            tiles = windows(block, size, size, step)  # (n, down, across, G, c, p, p)
+            tiles = tiles.permute(5, 6, 3, 0, 1, 2, 4).reshape(size**2, -1)
             values = (into @ tiles).view(len(kernels), -1, kernels.shape[1])
-            products = torch.bmm(values, kernels).view(places**2, -1)  # (p^2, G * n * tiles * o)
+            products = torch.bmm(values, kernels).view(size**2, -1)  # (p^2, G * n * tiles * o)
             result = out @ products
             result = result.view(step, step, groups, len(block), down, across, outputs)
             results.append(result.permute(3, 4, 0, 5, 1, 2, 6))  # (n, down, s, across, s, G, o)
@@ -59,34 +59,26 @@ def by_tiles(inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int = 
         return (whole if bias is None else whole.add_(bias)).permute(0, 3, 1, 2)
 
 
-def share_of_products(layer_shape: tuple[int, ...], height: int, width: int) -> float:
-    """Return how many products `by_tiles` takes, as a share of a direct convolution's.
+def least_share(weight: tuple[int, ...], height: int, width: int) -> tuple[float, int]:
+    """Return how many of a direct convolution's products `by_tiles` takes, and the size of tiles.
 
     Those that evaluate polynomials are counted, too.
 
     Args:
-        layer_shape: of the weight, (out, in / groups, k, k).
+        weight: the shape of a group's, (out, in / groups, k, k).
         height: of the outputs.
         width: of the outputs.
     """
-    places = _best_places(layer_shape, height, width)
-    direct = height * width * math.prod(layer_shape)
-    return _products(places, layer_shape, height, width) / direct
-
-
-def _best_places(layer_shape: tuple[int, ...], height: int, width: int) -> int:
-    fitting = [places for places in _PLACES if places > layer_shape[2]]
-    return min(fitting, key=lambda places: _products(places, layer_shape, height, width))
-
-
-def _products(places: int, layer_shape: tuple[int, ...], height: int, width: int) -> int:
-    outputs, inputs, taps, _ = layer_shape
-    step = places - taps + 1
-    tiles = -(-height // step) * -(-width // step)
-    evaluations = places**2 * inputs + step**2 * outputs
-    return tiles * places**2 * (inputs * outputs + evaluations)
+    (outputs, inputs, taps, _), found = weight, []
+    for size in (each for each in _SIZES if each > taps):
+        step = size - taps + 1
+        tiles = -(-height // step) * -(-width // step)
+        evaluations = size**2 * inputs + step**2 * outputs
+        found.append((tiles * size**2 * (inputs * outputs + evaluations), size))
+    products, size = min(found)
+    return products / (height * width * math.prod(weight)), size
 
 
 @functools.cache
-def _matrices(places: int, taps: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return tuple(matrix.to(dtype) for matrix in valid_convolution(places, taps))
+def _matrices(size: int, taps: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return tuple(matrix.to(dtype) for matrix in matrices(size, taps))

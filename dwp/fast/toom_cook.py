@@ -1,11 +1,10 @@
-"""Products of polynomials by their values at places (Toom and Cook), for convolutions.
+"""Products of polynomials by their values at points (Toom and Cook), for convolutions.
 
 Winograd, "Arithmetic Complexity of Computations", 1980.
 """
 
 import functools
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from dwp.devices import Switch, has_matrix_units
 
-# Where polynomials are evaluated, by how many places there are; the last is infinity. The released
+# Where polynomials are evaluated, by the number of points; the last is infinity. The released
 # VAEs' gradients are then within 7e-6 of those in double precision (direct convolutions: 3e-6).
 POINTS = {
     5: (0.0, 1.0, -1.0, -2.0),
@@ -22,34 +21,40 @@ POINTS = {
 }
 
 
-def evaluation(places: int, coefficients: int) -> Tensor:
-    """Return the matrix (places, coefficients) that evaluates a polynomial at the places."""
-    points = torch.tensor(POINTS[places], dtype=torch.double)
+def _evaluation(count: int, coefficients: int) -> Tensor:
+    """Return the matrix (count, coefficients) that evaluates a polynomial at `count` points."""
+    points = torch.tensor(POINTS[count], dtype=torch.double)
     infinity = torch.zeros(1, coefficients, dtype=torch.double)
     infinity[0, -1] = 1
     return torch.cat([points[:, None] ** torch.arange(coefficients), infinity])
 
 
-def valid_convolution(places: int, taps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return matrices K, I and O of two-dimensional valid convolutions of tiles, in float64.
+def matrices(size: int, taps: int, padding: int = 0, full: bool = False) -> tuple[Tensor, ...]:
+    """Return matrices K, I and O of two-dimensional convolutions, in float64.
 
-    The outputs (places - taps + 1)^2 of a tile x of places^2 inputs under kernels w of taps^2 are
-    O ((K w) * (I x)), each flattened: places^2 products.
+    The outputs of maps x of size^2 pixels under kernels w of taps^2 are O ((K w) * (I x)), each
+    flattened: as many products as there are points, squared.
+
+    Args:
+        size: height and width of the maps.
+        taps: height and width of the kernels.
+        padding: zeros around the maps.
+        full: whether it is the transposed convolution, without padding.
     """
-    kernel, square = evaluation(places, taps), evaluation(places, places)
-    into = torch.linalg.inv(square).T  # the transpose of the full product
-    out = evaluation(places, places - taps + 1).T
-    return balanced(kernel, into, out)
-
-
-def balanced(kernel: Tensor, into: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the matrices for two dimensions, the values of inputs all of one scale."""
-    scale = into.abs().sum(1, keepdim=True)
+    points = size + taps - 1 if full else size + 2 * padding
+    kernel, inverse = _evaluation(points, taps), torch.linalg.inv(_evaluation(points, points))
+    if full:
+        into, out = _evaluation(points, size), inverse
+    else:  # the transpose of the full product
+        into, out = inverse.T[:, padding : padding + size], _evaluation(points, points - taps + 1).T
+    scale = into.abs().sum(1, keepdim=True)  # values of inputs all of one scale
     return tuple(torch.kron(m, m) for m in (kernel * scale, into / scale, out))
 
 
 _matmul = torch.backends.mkldnn.matmul
-_precision = Switch(lambda: _matmul.fp32_precision, partial(setattr, _matmul, "fp32_precision"))
+_precision = Switch(
+    lambda: _matmul.fp32_precision, lambda value: setattr(_matmul, "fp32_precision", value)
+)
 
 
 def full_width() -> AbstractContextManager[None]:
@@ -63,7 +68,5 @@ def full_width() -> AbstractContextManager[None]:
 
 @functools.cache
 def _is_amd() -> bool:
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    cpu = Path("/proc/cpuinfo")
+    return cpu.is_file() and "AuthenticAMD" in cpu.read_text()

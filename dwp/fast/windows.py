@@ -1,15 +1,17 @@
 """Windows of maps, with a gradient that is faster than torch's."""
 
+import itertools
+
 import torch
 from torch import Tensor
 
 
 def windows(maps: Tensor, rows: int, columns: int, step: int = 1) -> Tensor:
     """Return windows (n, down, across, ..., rows, columns) of maps (n, h, w, ...), `step` apart."""
-    return (_Windows.apply if maps.requires_grad else _windows)(maps, rows, columns, step)
+    return _Windows.apply(maps, (rows, columns, step))
 
 
-def _windows(maps: Tensor, rows: int, columns: int, step: int) -> Tensor:
+def _views(maps: Tensor, rows: int, columns: int, step: int) -> Tensor:
     return maps.unfold(1, rows, step).unfold(2, columns, step)
 
 
@@ -17,23 +19,17 @@ class _Windows(torch.autograd.Function):
     """The gradient is added up by windows, or by their pixels, whichever are fewer."""
 
     @staticmethod
-    def forward(ctx, maps: Tensor, rows: int, columns: int, step: int) -> Tensor:
-        ctx.shape, ctx.step = maps.shape, step
-        return _windows(maps, rows, columns, step)
+    def forward(ctx, maps: Tensor, sizes: tuple[int, int, int]) -> Tensor:
+        ctx.shape, ctx.sizes = maps.shape, sizes
+        return _views(maps, *sizes)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        result, step = gradient.new_zeros(ctx.shape), ctx.step
-        (down, across), (rows, columns) = gradient.shape[1:3], gradient.shape[-2:]
-        if down * across < rows * columns:
-            parts = gradient.movedim((-2, -1), (3, 4))  # (n, down, across, rows, columns, ...)
-            for y in range(down):
-                for x in range(across):
-                    top, left = y * step, x * step
-                    result[:, top : top + rows, left : left + columns] += parts[:, y, x]
-            return result, None, None, None
-        bottom, right = step * (down - 1) + 1, step * (across - 1) + 1
-        for y in range(rows):
-            for x in range(columns):
-                result[:, y : y + bottom : step, x : x + right : step] += gradient[..., y, x]
-        return result, None, None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        result = gradient.new_zeros(ctx.shape)
+        views, (down, across), pixels = _views(result, *ctx.sizes), gradient.shape[1:3], ctx.sizes
+        by_windows = down * across < pixels[0] * pixels[1]
+        count = (down, across) if by_windows else pixels[:2]
+        for y, x in itertools.product(*map(range, count)):
+            part = (slice(None), y, x) if by_windows else (..., y, x)
+            views[part] += gradient[part]
+        return result, None

@@ -75,7 +75,8 @@ class BayesianConv2d(nn.Conv2d):
 
     def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
         """Add a posterior to a convolution, around the weights that it has."""
-        self.prior, self.posterior_kind = prior, _posterior_kind(prior, posterior)
+        self.prior = prior
+        self.posterior_kind = _posterior_kind(self.kernel_size, prior, posterior)
         self._move_prior()
         self.log_variance = nn.Parameter(torch.full_like(self.weight.detach(), log_variance))
 
@@ -215,18 +216,12 @@ class CodeConv2d(BayesianConv2d):
         UserError: another kind of prior, or one of kernels of another size.
     """
 
-    def __init__(
-        self, *arguments: Any, prior: KernelPrior, log_variance: float = -10.0, **options: Any
-    ) -> None:
-        options |= {"prior": prior, "posterior": "codes", "log_variance": log_variance}
-        super().__init__(*arguments, **options)
-
     @torch.no_grad()
     def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
-        vae: Any = _check_codes(self.kernel_size, prior)
-        self.prior, self.posterior_kind = vae, "codes"
+        self.posterior_kind = _posterior_kind(self.kernel_size, prior, "codes")
+        vae: Any = prior
+        self.prior, shape = vae, (*self.weight.shape[:2], vae.latent)
         self._move_prior()
-        shape = *self.weight.shape[:2], vae.latent
         if self.weight.is_meta:
             codes = self.weight.new_empty(shape)
         else:
@@ -261,24 +256,24 @@ class CodeConv2d(BayesianConv2d):
         return self._convolution(inputs, weight, self.bias)
 
 
-def _posterior_kind(prior: KernelPrior | None, posterior: str | None) -> str:
+def _posterior_kind(
+    kernel_size: tuple[int, ...], prior: KernelPrior | None, posterior: str | None
+) -> str:
+    """Return the kind of a layer's posterior, if it can have it."""
     if posterior is None:
-        posterior = (prior or KernelPrior).posterior_kind
-    if posterior not in get_args(PosteriorKind):
+        return (prior or KernelPrior).posterior_kind
+    if posterior == "codes":
+        kind = getattr(prior, "kind", "none")
+        if kind != "vae":
+            raise UserError(f"posterior: codes are of priors of kind vae; found '{kind}'")
+        size = cast(KernelPrior, prior).kernel_size
+        if kernel_size != (size, size):
+            wanted = " x ".join(map(str, kernel_size))
+            raise UserError(f"prior: expected kernels of {wanted}, found {size} x {size}")
+    elif posterior not in get_args(PosteriorKind):
         known = ", ".join(get_args(PosteriorKind))
         raise UserError(f"posterior: expected one of {known}; found '{posterior}'")
     return posterior
-
-
-def _check_codes(kernel_size: tuple[int, ...], prior: KernelPrior | None) -> KernelPrior:
-    if prior is None or prior.kind != "vae":
-        found = getattr(prior, "kind", "none")
-        raise UserError(f"posterior: codes are of priors of kind vae; found '{found}'")
-    size = prior.kernel_size
-    if kernel_size != (size, size):
-        wanted = " x ".join(map(str, kernel_size))
-        raise UserError(f"prior: expected kernels of {wanted}, found {size} x {size}")
-    return prior
 
 
 def bayesianize(
@@ -334,10 +329,7 @@ def bayesianize(
     matched = match_priors(convolutions, prior, layers)
     for name, own in matched.items():
         _check_convolution(net, name, convolutions[name])
-        if posterior == "codes":
-            _check_codes(convolutions[name].kernel_size, own)
-        else:
-            _posterior_kind(own, posterior)
+        _posterior_kind(convolutions[name].kernel_size, own, posterior)
     for name, own in copy.deepcopy(matched).items():  # what is shared stays so among the copies
         if own is not None:
             own.requires_grad_(False)
@@ -349,18 +341,16 @@ def bayesianize(
 
 
 def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
+    found = type(layer).__name__
     if type(layer) is not nn.Conv2d or "forward" in vars(layer):
-        forward = " with a forward of its own" if "forward" in vars(layer) else ""
-        found = type(layer).__name__ + forward
+        found += " with a forward of its own" if "forward" in vars(layer) else ""
         raise UserError(
-            f"layer '{name}': expected a torch.nn.Conv2d itself, found {found}; name the layers "
-            "that are meant by layers="
+            f"layer '{name}': expected a torch.nn.Conv2d itself, found {found}; choose by layers="
         )
     own = set(layer.parameters(recurse=False))
     if any(own.intersection(m.parameters(recurse=False)) for m in net.modules() if m is not layer):
         raise UserError(
-            f"layer '{name}': shares its weight or bias with another layer; use one layer in both "
-            "roles, or name the layers that are meant by layers="
+            f"layer '{name}': shares its weight or bias with another layer; use one in both roles"
         )
 
 
@@ -423,8 +413,7 @@ def kl(
                 f"layer '{name}': expected weights of at least bfloat16's range, found float16; "
                 "keep the net in float32 and train it under torch.autocast"
             )
-        kernels = posterior.mean.shape[:2].numel() // runs
-        scale = 1.0
+        kernels, scale = posterior.mean.shape[:2].numel() // runs, 1.0
         if kernels_per_step is not None and kernels_per_step < kernels:
             # the indices of the largest of random numbers: a choice without replacement
             numbers = standard_normal((runs, kernels), generator, posterior.mean)

@@ -30,9 +30,8 @@ class Dropout(nn.Module):
         super().__init__()
         if not 0 < rate < 1:
             raise UserError(f"dropout: expected a rate above 0 and below 1, found {rate}")
-        self.rate = rate
+        self.rate, self.runs = rate, 1
         self.generator: Source = None
-        self.runs = 1
         # a normal number is below it with probability `rate`
         self._bound = NormalDist().inv_cdf(rate)
 

@@ -27,39 +27,28 @@ def match_priors(
         UserError: `priors` is empty, a name is not one of a convolution, or a chosen convolution
             has no prior over kernels of its size, no weight yet or one computed from others.
     """
-    by_key: Mapping[Any, Any] = (
-        priors if isinstance(priors, Mapping) else dict.fromkeys(convolutions, priors)
-    )
+    given: Any = priors
+    by_key = given if isinstance(given, Mapping) else dict.fromkeys(convolutions, given)
     if not by_key and convolutions:
         raise UserError("prior: expected one, or one by layer or by kernel size; found none")
     if layers is None:
-        named = all(isinstance(key, str) for key in by_key)
-        layers = by_key if named else convolutions
+        layers = by_key if all(isinstance(key, str) for key in by_key) else convolutions
     matched = {}
     for name in layers:
-        if name not in convolutions:
-            raise UserError(
-                f"layer '{name}': expected one of the net's convolutions "
-                f"{', '.join(sorted(convolutions))}"
-            )
-        if "weight" not in convolutions[name]._parameters:
-            raise UserError(
-                f"layer '{name}': expected a weight of its own, found one computed from others "
-                "(weight norm, spectral norm, pruning); remove that first"
-            )
-        if is_lazy(convolutions[name].weight):
-            raise UserError(
-                f"layer '{name}': expected a weight, found none yet, for it is lazy; pass a batch "
-                "through the net first"
-            )
-        height, width = convolutions[name].kernel_size
-        prior = by_key.get(name, by_key.get(height))
-        if priors is not None and not (prior and prior.kernel_size == height == width):
-            sizes = sorted({each.kernel_size for each in by_key.values()})
-            raise UserError(
-                f"layer '{name}': expected a prior over its {height} x {width} kernels, found only "
-                f"over {', '.join(f'{k} x {k}' for k in sizes)}; add one, or name the layers "
-                "that are meant by layers="
-            )
-        matched[name] = prior
+        problem, layer = "", convolutions.get(name)
+        if layer is None:
+            problem = f"one of the net's convolutions {', '.join(sorted(convolutions))}"
+        elif "weight" not in layer._parameters:
+            problem = "a weight of its own, found one computed from others; remove that first"
+        elif is_lazy(layer.weight):
+            problem = "a weight, found none yet (lazy); pass a batch through the net first"
+        else:
+            height, width = layer.kernel_size
+            prior = matched[name] = by_key.get(name, by_key.get(height))
+            if priors is not None and not (prior and prior.kernel_size == height == width):
+                sizes = sorted({each.kernel_size for each in by_key.values()})
+                known = ", ".join(f"{k} x {k}" for k in sizes)
+                problem = f"a prior over its {height} x {width} kernels, found only over {known}"
+        if problem:
+            raise UserError(f"layer '{name}': expected {problem}")
     return matched

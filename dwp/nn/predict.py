@@ -84,10 +84,10 @@ def predict(
 
 def _checked(outputs: Any, n: int, nets: int) -> Tensor:
     """Return logits (n, nets * classes) in float32 or float64."""
-    shape = tuple(getattr(outputs, "shape", ()))
+    shape, found = tuple(getattr(outputs, "shape", ())), type(outputs).__name__
     if len(shape) == 2 and shape[0] == n and shape[1] > 0 and shape[1] % nets == 0:
         return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     raise UserError(
-        f"net: expected logits ({n}, {nets} * classes) of {n} images, found a "
-        f"{type(outputs).__name__} {shape}; wrap it in a net that returns a vector an image"
+        f"net: expected logits ({n}, {nets} * classes) of {n} images, found a {found} {shape}; "
+        "wrap it in a net that returns a vector an image"
     )

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
-from dwp.nn.modes import evaluating
 from dwp.seeds import Source
 
 _predictions: ContextVar[tuple["Draws", ...]] = ContextVar("predictions", default=())
 _run: ContextVar[int | None] = ContextVar("run", default=None)
 _lock = threading.Lock()
 _running = 0
+_modes: dict[nn.Module, list] = {}  # of each module before, and the number of blocks it is in
 
 
 class Draws:
@@ -138,6 +138,28 @@ def _marked(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 def one_run(run: int) -> contextlib.AbstractContextManager[None]:
     """Within the block, let the layers of a stack draw what one of its runs draws."""
     return _marked(_run, run)
+
+
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Within the block, batch norm uses its running statistics and dropout does nothing.
+
+    After it every module is in the mode it was in before, its own; where blocks overlap, as those
+    of several threads, after the last of them.
+    """
+    modules = list(net.modules())
+    with _lock:
+        for module in modules:
+            _modes.setdefault(module, [module.training, 0])[1] += 1
+    try:
+        net.eval()
+        yield
+    finally:
+        with _lock:
+            for module in modules:
+                _modes[module][1] -= 1
+                if not _modes[module][1]:
+                    module.training = _modes.pop(module)[0]
 
 
 @contextlib.contextmanager

@@ -46,8 +46,6 @@ def _with_error(term: Mapping[str, float]) -> str:
 def _words(settings: Mapping[str, Any]) -> str:
     parts = []
     for name, value in sorted(settings.items()):
-        if isinstance(value, Mapping):
-            parts += [f"{key} {part}" for key, part in sorted(value.items())]
-        elif value is not None:
-            parts.append(f"{name} {value}")
+        items = value.items() if isinstance(value, Mapping) else [(name, value)]
+        parts += [f"{key} {part}" for key, part in sorted(items) if part is not None]
     return ", ".join(parts)

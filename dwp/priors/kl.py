@@ -44,10 +44,8 @@ class Estimation:
     def __post_init__(self) -> None:
         for name in ("estimator", "bound"):
             known = get_args(get_type_hints(Estimation)[name])
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"{name}: expected {' or '.join(known)}, found '{getattr(self, name)}'"
-                )
+            if (found := getattr(self, name)) not in known:
+                raise UserError(f"{name}: expected {' or '.join(known)}, found '{found}'")
         if self.latent_samples < 1:
             raise UserError(f"latent_samples: expected at least 1, found {self.latent_samples}")
 
@@ -123,12 +121,9 @@ def kl_divergence(
         NotImplementedError: no KL is registered for the pair.
         UserError: the prior is over kernels of another size.
     """
-    size = posterior.mean.shape[-1]
-    if isinstance(posterior, GaussianKernels) and size != prior.kernel_size:
-        raise UserError(
-            f"kl: the prior is over {prior.kernel_size} x {prior.kernel_size} kernels, found "
-            f"{size} x {size}"
-        )
+    size, k = posterior.mean.shape[-1], prior.kernel_size
+    if isinstance(posterior, GaussianKernels) and size != k:
+        raise UserError(f"kl: the prior is over {k} x {k} kernels, found {size} x {size}")
     return _find(posterior, prior, estimation)[0](posterior, prior, generator, estimation)
 
 

@@ -1,7 +1,6 @@
 """Priors by the name of their kind, and from their files."""
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +61,3 @@ def load_vae(path: str | os.PathLike) -> Any:
     if prior.kind != "vae":
         raise UserError(f"{path}: expected a prior of kind 'vae', found '{prior.kind}'")
     return prior
-
-
-def load_priors(
-    files: Mapping[str, str | os.PathLike] | Sequence[str] | None,
-) -> dict[str, KernelPrior] | None:
-    """Read the priors of several layers; None for none.
-
-    Args:
-        files: by layer, or as `LAYER=FILE`.
-
-    Raises:
-        UserError: a string has no `=`, or a file is no prior.
-    """
-    if not files:
-        return None
-    if not isinstance(files, Mapping):
-        pairs = [text.partition("=") for text in files]
-        for layer, sign, path in pairs:
-            if not (layer and path):
-                raise UserError(f"expected LAYER=FILE, found '{layer}{sign}{path}'")
-        files = {layer: path for layer, _, path in pairs}
-    return {layer: load_prior(os.fspath(path)) for layer, path in files.items()}

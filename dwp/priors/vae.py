@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.errors import UserError
-from dwp.fast import frozen
-from dwp.fast.door import faster, faster_by
+from dwp.fast import door, faster, frozen
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Estimation, register_kl
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels
@@ -47,10 +46,9 @@ class KernelVAE(KernelPrior):
         fixed = {} if variance is None else {"variance": variance}
         super().__init__(kernel_size, hidden=hidden, latent=latent, **fixed)
         if kernel_size not in _ENCODERS:
-            sizes = ", ".join(map(str, sorted(_ENCODERS)))
+            sizes = ", ".join(map(str, _ENCODERS))
             raise UserError(f"a vae prior has kernel size {sizes}; found {kernel_size}")
-        self.latent = latent
-        self.variance = variance
+        self.latent, self.variance = latent, variance
         self.encoder = _ENCODERS[kernel_size](hidden)
         self.latent_mean = nn.Conv2d(2 * hidden, latent, 1)
         self.latent_variance = nn.Conv2d(2 * hidden, latent, 1)
@@ -128,7 +126,7 @@ class KernelVAE(KernelPrior):
         Estimation(bound=bound, latent_samples=latent_samples)  # refuses what there is not
         noise = self._noise(kernels, latent_samples, generator)
         with faster(self.frozen):  # the gradients of a trained one may need their own
-            return _loss(kernels, noise, self, bound)
+            return door.by(frozen.in_parts, _loss, kernels, noise, self, bound)
 
     def importance_log_prob(
         self, kernels: Tensor, samples: int, generator: torch.Generator
@@ -174,14 +172,16 @@ class KernelVAE(KernelPrior):
             return self.decode(codes)
 
 
-@faster_by(frozen.run)
 def _run(layers: nn.Sequential, heads: Sequence[nn.Module], maps: Tensor) -> Tensor:
     """Return maps (n, c, h, w) after layers, and then each of the heads, concatenated."""
+    return door.by(frozen.run, _plain_run, layers, heads, maps)
+
+
+def _plain_run(layers: nn.Sequential, heads: Sequence[nn.Module], maps: Tensor) -> Tensor:
     features = layers(maps)
     return torch.cat([head(features) for head in heads], 1).to(maps)
 
 
-@faster_by(frozen.in_parts)
 def _loss(kernels: Tensor, noise: Tensor, prior: KernelVAE, bound: str) -> Tensor:
     """Return `KernelVAE.loss` (n,) of kernels (n, k, k), given the noise (n, S, latent) of z."""
     if bound == "importance-weighted":

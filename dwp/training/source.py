@@ -12,8 +12,8 @@ from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
 from dwp.fast import graphs, visible
 from dwp.isolated import isolated, seed_globally
-from dwp.nn.modes import evaluating
 from dwp.nn.networks import build_network, initialise_xavier
+from dwp.nn.prediction import evaluating
 from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.seeds import generator
 from dwp.study.settings import SourceTraining, validated

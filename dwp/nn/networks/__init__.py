@@ -20,11 +20,6 @@ def scaled(filters: Sequence[int], factor: float) -> list[int]:
     return [max(1, round(factor * number)) for number in filters]
 
 
-def network_place(name: str) -> str:
-    """Return where the class of a network stands: "module:Class", or `FILE.py:CLASS` as given."""
-    return NETWORKS.get(name, name)
-
-
 def network_class(name: str) -> type[nn.Module]:
     """Return the class of a network.
 
@@ -43,13 +38,10 @@ def build_network(name: str, **arguments) -> nn.Module:
     Raises:
         UserError: the name is unknown, or `filters` has another length.
     """
-    network = network_class(name)
-    layers, filters = network.kernel_sizes, arguments["filters"]
-    if len(filters) != len(layers):
-        raise UserError(
-            f"filters: expected {len(layers)} numbers, one for each of {', '.join(layers)}; found "
-            f"{filters}"
-        )
+    network, filters = network_class(name), arguments["filters"]
+    layers = ", ".join(network.kernel_sizes)
+    if len(filters) != len(network.kernel_sizes):
+        raise UserError(f"filters: expected one number for each of {layers}; found {filters}")
     return network(**arguments)
 
 
