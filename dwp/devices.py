@@ -4,9 +4,10 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -35,7 +36,7 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
         return "cpu"
     if not torch.cuda.is_available():
         raise UserError("device: expected a GPU for 'cuda', found none; set it to auto or cpu")
-    _allow_tfloat32(False)
+    _set_tfloat32((False, False))
     devices = _visible_devices()
     for device, uuid in devices.items():
         if uuid in _taken or _take(uuid):
@@ -75,6 +76,51 @@ def _take(uuid: str) -> bool:
     return True
 
 
+class Switch:
+    """A setting of the process that blocks change for their time, also those of several threads.
+
+    It has the value of the latest block; after the last it is as it was before the first.
+
+    Args:
+        get: returns the setting.
+        change: changes it.
+    """
+
+    def __init__(self, get: Callable[[], Any], change: Callable[[Any], None]) -> None:
+        self._get, self._change = get, change
+        self._values: dict[object, Any] = {}  # by the block, in order
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def __call__(self, value: Any) -> Iterator[None]:
+        """Within the block, let the setting have a value."""
+        block = object()
+        with self._lock:
+            if not self._values:
+                self._values[None] = self._get()
+            self._values[block] = value
+            self._change(value)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._values[block]
+                self._change(list(self._values.values())[-1])
+                if len(self._values) == 1:
+                    self._values.clear()
+
+
+def _tfloat32() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def _set_tfloat32(allowed: tuple[bool, bool]) -> None:
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
+
+
+_switch = Switch(_tfloat32, _set_tfloat32)
+
+
 @contextlib.contextmanager
 def products(precision: Precision, device: str | torch.device) -> Iterator[None]:
     """Within the block, matrix products and convolutions run in a precision.
@@ -88,8 +134,6 @@ def products(precision: Precision, device: str | torch.device) -> Iterator[None]
             for them as float32, which is many times faster there.
         device: where they run.
     """
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    _allow_tfloat32(precision == "tfloat32")
     kind = torch.device(device).type
     half = torch.autocast(
         kind,
@@ -97,12 +141,5 @@ def products(precision: Precision, device: str | torch.device) -> Iterator[None]
         enabled=precision == "bfloat16" and (kind != "cpu" or has_bfloat16()),
         cache_enabled=False,  # it would keep copies of weights that training changes
     )
-    try:
-        with half:
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-def _allow_tfloat32(allowed: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    with _switch((precision == "tfloat32",) * 2), half:
+        yield

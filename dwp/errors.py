@@ -38,6 +38,8 @@ _MEMORY = re.compile("can't allocate memory|out of memory|size calculation overf
 def reading(origin: object, expected: str, remedy: str = "get it again") -> Iterator[None]:
     """Within the block, raise as a `UserError` whatever a reader of damaged content raises.
 
+    A `UserError` of the block gets the origin in front, unless it has it.
+
     Args:
         origin: the file, or what else is read.
         expected: its content, for the message.
@@ -48,8 +50,10 @@ def reading(origin: object, expected: str, remedy: str = "get it again") -> Iter
     """
     try:
         yield
-    except (UserError, MemoryError):
+    except MemoryError:
         raise
+    except UserError as error:
+        raise UserError(f"{origin}: {str(error).removeprefix(f'{origin}: ')}") from None
     except FileNotFoundError:
         raise UserError(f"{origin}: no such file") from None
     except Exception as error:

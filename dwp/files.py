@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -48,18 +48,14 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         UserError: the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+        temporary.touch()
     except OSError as error:
         raise _not_written(path, error) from None
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno not in _FULL:
@@ -103,10 +99,7 @@ def _sha256(content: bytes) -> str:
 
 def digest(paths: Iterable[str | os.PathLike]) -> str:
     """Return the SHA-256, in hex, of the content of files in order; raises `OSError`."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return total.hexdigest()
+    return _sha256(b"".join(hashlib.sha256(Path(path).read_bytes()).digest() for path in paths))
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -120,30 +113,13 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     _write_checked(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-class Record(dict):
-    """A mapping read from `origin`, whose missing keys are the user's errors."""
-
-    def __init__(self, content: Mapping, origin: str | os.PathLike) -> None:
-        super().__init__(content)
-        self.origin = origin
-
-    def __missing__(self, key: str) -> None:
-        found = ", ".join(map(str, self)) or "nothing"
-        raise UserError(f"{self.origin}: expected {key}, found only {found}")
-
-
-def _parse(text: str | bytes, origin: str | os.PathLike) -> Record:
-    """Return a JSON object, it and those in it as `Record`."""
-    with reading(origin, "a JSON object", "make it again"):
-        content = json.loads(text, object_hook=lambda content: Record(content, origin))
-        if not isinstance(content, Record):
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a JSON file; raise `UserError` if it is missing, damaged or holds no JSON object."""
+    with reading(path, "a JSON object", "make it again"):
+        content = json.loads(_read_checked(path))
+        if not isinstance(content, dict):
             raise ValueError(type(content).__name__)
         return content
-
-
-def read_json(path: str | os.PathLike) -> Record:
-    """Read a JSON file; raise `UserError` if it is missing, damaged or holds no JSON object."""
-    return _parse(_read_checked(path), path)
 
 
 def write_csv(path: str | os.PathLike, frame: "pd.DataFrame") -> None:
@@ -182,12 +158,8 @@ def save_tensors(
     import torch
     from safetensors.torch import save
 
-    header = {
-        "format": FORMAT_VERSION,
-        "kind": kind,
-        "settings": settings,
-        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
-    }
+    versions = {name: version(name) for name in ("torch", "numpy", "safetensors")}
+    header = {"format": FORMAT_VERSION, "kind": kind, "settings": settings, "versions": versions}
     header = json.loads(json.dumps(header))  # as it will be read
     content = {  # copies: those that share memory are refused by safetensors
         name: tensor.detach().clone(memory_format=torch.contiguous_format).cpu()
@@ -212,11 +184,10 @@ def load_tensors(
     """
     with reading(path, "a safetensors file", _REMEDY), safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        text = (file.metadata() or {}).get(_HEADER)
-    if text is None:
+        header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
+    if header is None:
         raise UserError(f"{path}: a safetensors file without dwp's header; expected kind '{kind}'")
-    header = _parse(text, f"{path}: header")
-    if header["format"] > FORMAT_VERSION:
+    if header.get("format", 0) > FORMAT_VERSION:
         raise UserError(
             f"{path}: format {header['format']}, this dwp reads up to {FORMAT_VERSION}; update dwp"
         )
@@ -224,7 +195,7 @@ def load_tensors(
         raise UserError(f"{path}: damaged, not what its checksum says; {_REMEDY}")
     if header["kind"] != kind:
         raise UserError(f"{path}: holds '{header['kind']}', expected '{kind}'")
-    return Record(tensors, path), header["settings"]
+    return tensors, header["settings"]
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, "torch.Tensor"]) -> str:

@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,7 +52,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
         raise UserError(f"{file}: no such file; expected one with the {what} {attribute}")
     with in_one_line(name, f"a file with the {what} {attribute}"):
         found = getattr(_imported(file), attribute, None)
-    if not all(hasattr(found, each) for each in needed):
+    if found is None or not all(hasattr(found, each) for each in needed):
         raise UserError(
             f"{file}: expected a class {attribute} with {', '.join(needed)}; found none"
         )
@@ -126,9 +125,7 @@ def in_one_line(name: str, expected: str) -> Iterator[None]:
 
 @functools.cache
 def _imported(file: str) -> ModuleType:
-    loader = SourceFileLoader(file, file)
-    spec = spec_from_loader(file, loader)
-    assert spec is not None
-    module = sys.modules[file] = module_from_spec(spec)
-    loader.exec_module(module)
+    module = sys.modules[file] = ModuleType(file)
+    module.__file__ = file
+    SourceFileLoader(file, file).exec_module(module)
     return module

@@ -91,8 +91,4 @@ def load_kernel_array(path: str | os.PathLike) -> Tensor:
         UserError: the file is missing, unreadable, or holds something else.
     """
     with reading(path, "an array of kernels in .npy"):
-        array = np.load(path, allow_pickle=False)
-    try:
-        return check_kernels(array)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        return check_kernels(np.load(path, allow_pickle=False))

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 from torch import Tensor, nn
 
 from dwp.data.tensors import ImageTensors
+from dwp.errors import UserError
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 
@@ -55,6 +57,14 @@ def same_state(first: nn.Module | Mapping, second: nn.Module | Mapping) -> bool:
     """Return whether two nets, or two states, are the same to the bit."""
     first, second = (x.state_dict() if isinstance(x, nn.Module) else x for x in (first, second))
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def refusal(call: Callable, *arguments: Any, **keywords: Any) -> str:
+    """Return the one line with which a call is refused."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments, **keywords)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def script(name: str) -> Any:

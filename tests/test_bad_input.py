@@ -131,7 +131,6 @@ KERNELS, IMAGES = "kernels.safetensors", "images.safetensors"
 NAN = torch.full((2, 7, 7), torch.nan)
 CASES = [
     # kernels, nets and priors
-    (tensors(KERNELS, "kernels", train=torch.ones(2, 7, 7)), KL, "expected test, found only train"),
     (tensors(KERNELS, "kernels", test=NAN), KL, "kernels: expected finite values"),
     (
         tensors(KERNELS, "kernels", train=torch.ones(2, 49)),
@@ -160,22 +159,29 @@ CASES = [
     (whole, PREPARE, "MNIST not found, missing train-images"),
     (whole, PREPARE.replace("mnist", "../x"), "found '../x'"),
     (whole, PREPARE.replace('"mnist"', '{"classes":[1]}'), "expected dataset, found only classes"),
-    (whole, PREPARE.replace('"mnist"', "[1]"), "--choice.str: expected a valid string"),
+    (whole, PREPARE.replace('"mnist"', "[1]"), "error: --choice."),
     (whole, PREPARE.replace("download", "upload"), "--location.upload: expected no setting of"),
     (whole, SHAPES, "four-shapes-16x16.npz: no such file; put it there"),
     (holds("four-shapes/four-shapes-16x16.npz", HARM), SHAPES, "expected an npz file with train_"),
     (holds("notMNIST_small.tar.gz", b"x" * 99), NOTMNIST, "expected a .tar.gz archive"),
     # tables
-    (says("runs.csv", "value", "worth"), SUMMARISE, "runs.csv: expected the columns"),
-    (says("paper.csv", "accuracy", "acc"), SUMMARISE, "accuracy; missing accuracy"),
+    (
+        says("runs.csv", "value", "worth"),
+        SUMMARISE,
+        "runs.csv: expected columns value, found domain",
+    ),
+    (
+        says("paper.csv", "accuracy", "acc"),
+        SUMMARISE,
+        "paper.csv: expected columns accuracy, found",
+    ),
     (says("runs.csv", "0.5", "half"), SUMMARISE, "numbers in the column value, found half"),
     (holds("runs.csv", b""), SUMMARISE, "runs.csv: expected CSV"),
     (holds("runs.csv", b"a,b\n\xff\xfe,1\n"), SUMMARISE, "expected CSV"),
     (directory("runs.csv"), SUMMARISE, "runs.csv: expected a file; found Is a directory"),
     (whole, SUMMARISE.replace("reference dwp", "reference flow"), "no run has the prior 'flow'"),
-    (whole, PLOT, "missing mean, interval"),
-    (whole, STEPS, "paper.csv: expected the columns"),
-    (whole, PRIORS, "scores.json: expected log_prob, found only n"),
+    (whole, PLOT, "runs.csv: expected columns mean, interval"),
+    (whole, STEPS, "paper.csv: expected columns experiment, init"),
     (holds("scores.json", b"[1]"), PRIORS, "expected a JSON object; found list"),
     (holds("scores.json", b""), PRIORS, "scores.json: expected a JSON object"),
     # options

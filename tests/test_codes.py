@@ -42,7 +42,7 @@ def make_layer(filters=4, log_variance=-3.0):
     """A layer of 5 x 5 kernels of three input channels with random codes."""
     layer = CodeConv2d(3, filters, 5, prior=make_vae(5), log_variance=log_variance)
     random = generator("layer", filters)
-    nn.init.normal_(layer.weight, generator=random)
+    nn.init.normal_(layer.codes, generator=random)
     nn.init.normal_(layer.bias, generator=random)
     return layer
 
@@ -99,16 +99,16 @@ def test_forward_is_the_convolution_with_decoded_codes():
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(layer(inputs), found)
     layer.sampling = False
-    kernels = layer.prior.decode(layer.weight.flatten(0, 1))[0].view(4, 3, 5, 5)
+    kernels = layer.prior.decode(layer.codes.flatten(0, 1))[0].view(4, 3, 5, 5)
     torch.testing.assert_close(layer(inputs), nn.functional.conv2d(inputs, kernels, layer.bias))
 
 
 def test_gradients_reach_codes_and_bias_and_not_the_prior():
     layer, inputs = make_layer(filters=1).double(), images(2).double()
     layer.prior.double()
-    values = [p.detach().clone().requires_grad_() for p in layer.parameters()]
-    names = [name for name, _ in layer.named_parameters()]
-    assert set(names) == {"weight", "log_variance", "bias"}
+    trained = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+    values, names = [p.detach().clone().requires_grad_() for p in trained.values()], list(trained)
+    assert set(names) == {"codes", "log_variance", "bias"}
 
     def loss(*parameters):
         layer.generator = generator("noise")
@@ -127,11 +127,11 @@ def test_a_layer_starts_from_the_mean_codes_of_its_kernels():
     layer = net[0]
     assert type(layer) is CodeConv2d
     expected = vae.encode(plain.weight.detach().flatten(0, 1))[0]
-    torch.testing.assert_close(layer.weight.flatten(0, 1), expected)
+    torch.testing.assert_close(layer.codes.flatten(0, 1), expected)
     assert torch.equal(layer.bias, plain.bias)
     assert (layer.log_variance == -7).all()
-    assert layer.weight.shape == layer.log_variance.shape == (4, 3, 2)
-    assert set(net.state_dict()) == {"0.weight", "0.bias", "0.log_variance"}
+    assert layer.codes.shape == layer.log_variance.shape == (4, 3, 2)
+    assert set(net.state_dict()) == {"0.weight", "0.bias", "0.codes", "0.log_variance"}
     with prediction(net, sampling=False):
         reconstructed = vae.reconstruct(plain.weight.detach().flatten(0, 1)).view(4, 3, 5, 5)
         found = nn.functional.conv2d(images(), reconstructed, plain.bias)
@@ -154,7 +154,7 @@ def test_a_sample_has_one_draw_of_the_codes_for_all_batches():
 def test_a_stack_draws_and_computes_what_its_nets_do():
     nets = [nn.Sequential(make_layer(filters=2)) for _ in range(3)]
     for run, net in enumerate(nets):
-        nn.init.normal_(net[0].weight, generator=generator("codes", run))
+        nn.init.normal_(net[0].codes, generator=generator("codes", run))
     stacked, inputs = stack(nets), images(channels=9)
     stacked[0].generator = [generator("noise", run) for run in range(3)]
     found = stacked(inputs).chunk(3, 1)

@@ -17,19 +17,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import run_program
+from helpers import refusal, run_program
 from PIL import Image
 
 from dwp.data import DATASETS, check_different, data_folder, files, load_dataset, registered
-from dwp.data.choice import choose, describe, share_images
 from dwp.data.cifar import CIFAR10, CIFAR100
-from dwp.data.glyphs import Glyphs
 from dwp.data.idx import FILES, MNIST, idx_bytes
 from dwp.data.images import ImageDataset
-from dwp.data.notmnist import LETTERS, NotMNIST, NotMNISTLarge, is_known, read_archive
-from dwp.data.subsets import few_shot_subset
+from dwp.data.notmnist import LETTERS, NotMNIST, NotMNISTLarge, read_archive
 from dwp.data.tensors import ImageTensors
-from dwp.errors import UserError
 
 REAL = os.environ.get("DWP_DATA")
 ROOT = Path(__file__).parents[1]
@@ -38,14 +34,6 @@ ROOT = Path(__file__).parents[1]
 def needs(path: str) -> pytest.MarkDecorator:
     there = REAL is not None and (Path(REAL) / path).exists()
     return pytest.mark.skipif(not there, reason=f"needs {path} in DWP_DATA")
-
-
-def refusal(call, *arguments, **keywords) -> str:
-    """Return the one line with which a call is refused."""
-    with pytest.raises(UserError) as caught:
-        call(*arguments, **keywords)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture
@@ -296,20 +284,6 @@ def test_bad_archives_are_refused(tmp_path, members):
         assert f"{path}: expected a .tar.gz archive" in refusal(NotMNIST, tmp_path)
 
 
-@needs("notMNIST/raw")
-def test_archive_of_the_real_pictures_gives_the_known_files(tmp_path):
-    rows = {"F/empty.png": b""}
-    for train in (True, False):
-        part = NotMNIST(REAL, train=train)
-        for i, (image, label) in enumerate(zip(part.data.numpy(), part.targets, strict=True)):
-            rows[f"{LETTERS[label]}/{train}{i}.png"] = png(image)
-    rows[f"{LETTERS[label]}/copy.png"] = png(image)
-    path = write_archive(tmp_path / "archive", dict(sorted(rows.items())))
-    parts, skipped = read_archive(path, 0, 200, None)
-    assert skipped == 1
-    assert is_known(parts)
-
-
 # Downloads
 
 
@@ -334,9 +308,8 @@ def test_downloads_try_mirrors_in_order_and_go_on(tmp_path, monkeypatch, address
 
 def test_notmnist_download(tmp_path, monkeypatch, address, members):
     monkeypatch.setattr(NotMNIST, "per_class", (2, None))
-    parts, _ = read_archive(
-        write_archive(tmp_path / "good" / NotMNIST.archive, members), 0, 2, None
-    )
+    good = write_archive(tmp_path / "good" / NotMNIST.archive, members)
+    parts, _ = read_archive(good, 0, 2, None)
     more = {"A/more.png": png(np.eye(28, dtype=np.uint8)), **members}
     write_archive(tmp_path / "other" / NotMNIST.archive, more)
     monkeypatch.setattr(NotMNIST, "urls", [f"{address}/{name}/" for name in ("other", "good")])
@@ -426,79 +399,63 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 BLOCKS = np.random.default_rng(0).integers(0, 256, (12, 1, 1, 3), dtype=np.uint8)
+JPEGS = [jpeg(np.tile(block, (32, 32, 1))) for block in BLOCKS]
+SHAPES = np.random.default_rng(1).integers(0, 256, (24, 1, 16, 16), dtype=np.uint8)
+NPZ = {"cifar10-jpeg": "CIFAR10-jpeg/train", "four-shapes": "four-shapes/four-shapes-16x16"}
 
 
-def jpeg_arrays(*images: bytes) -> dict[str, np.ndarray]:
-    """The arrays of images, or of a small part of blocks of one colour, of the JPEG copy."""
-    images = images or tuple(jpeg(np.tile(block, (32, 32, 1))) for block in BLOCKS)
-    header = images[0][:100] if images[0][:100] == images[-1][:100] else b""
+def arrays_of(images: list[bytes], header: bytes = b"") -> dict[str, np.ndarray]:
+    """The arrays of a part of the JPEG copy; images begin with the header."""
     rest = [image.removeprefix(header) for image in images]
-    parts = {"header": header, "data": b"".join(rest)}
-    arrays = {name: np.frombuffer(content, np.uint8) for name, content in parts.items()}
-    labels = np.arange(len(images), dtype=np.uint8) % 10
     return {
-        **arrays,
+        "header": np.frombuffer(header, np.uint8),
+        "data": np.frombuffer(b"".join(rest), np.uint8),
         "offsets": np.cumsum([0, *map(len, rest)]).astype(np.uint32),
-        "labels": labels,
+        "labels": np.arange(len(images), dtype=np.uint8) % 10,
     }
 
 
-def shapes_arrays() -> dict[str, np.ndarray]:
-    random, arrays = np.random.default_rng(1), {}
-    for part, n in (("train", 16), ("test", 8)):
-        images = random.integers(0, 256, (n, 1, 16, 16), dtype=np.uint8)
-        arrays |= {f"{part}_images": images, f"{part}_labels": np.arange(n, dtype=np.uint8) % 4}
-    return arrays
-
-
-NPZ = {
-    "cifar10-jpeg": ("CIFAR10-jpeg/train.npz", jpeg_arrays),
-    "four-shapes": ("four-shapes/four-shapes-16x16.npz", shapes_arrays),
-}
-
-
-def write_npz(root: Path, name: str, arrays: dict[str, np.ndarray]) -> Path:
-    path = root / NPZ[name][0]
+def write_npz(root: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
+    path = root / f"{NPZ[name]}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
-    return path
 
 
 def test_npz_files(tmp_path):
-    for name, (_, make) in NPZ.items():
+    for name in NPZ:
         assert "no such file; put it there" in refusal(load_dataset, name, tmp_path, train=True)
-        write_npz(tmp_path, name, make())
+    write_npz(tmp_path, "cifar10-jpeg", arrays_of(JPEGS, JPEGS[0][:100]))
     blocks = load_dataset("cifar10-jpeg", tmp_path, train=True)
-    # the loss of JPEG on one colour
-    assert np.abs(blocks.data.numpy().astype(int) - BLOCKS).max() <= 6
+    assert np.abs(blocks.data.numpy().astype(int) - BLOCKS).max() <= 6  # the loss of JPEG
     assert blocks.targets.tolist() == [*range(10), 0, 1]
+    labels = np.arange(24, dtype=np.uint8) % 4
+    arrays = {"train_images": SHAPES[:16], "test_images": SHAPES[16:]}
+    arrays |= {"train_labels": labels[:16], "test_labels": labels[16:]}
+    write_npz(tmp_path, "four-shapes", arrays)
     for part in ("train", "test"):
         dataset = load_dataset("four-shapes", tmp_path, train=part == "train")
-        assert np.array_equal(dataset.images, shapes_arrays()[f"{part}_images"])
-        assert np.array_equal(dataset.targets, shapes_arrays()[f"{part}_labels"])
+        assert np.array_equal(dataset.images, arrays[f"{part}_images"])
+        assert np.array_equal(dataset.targets, arrays[f"{part}_labels"])
 
 
-BLACK = jpeg(np.zeros((32, 32, 3), np.uint8))
+SMALL = jpeg(np.zeros((16, 32, 3), np.uint8))
 BAD_NPZ = {
-    "no labels": (jpeg_arrays, {"labels": None}, "labels is not a file in the archive"),
-    "no images": (jpeg_arrays, {"offsets": np.zeros(1, np.uint32)}, "found data of 0"),
-    "class 10": (jpeg_arrays, {"labels": np.full(12, 10)}, "from 0 to 9 .* from 10 to 10"),
-    "objects": (jpeg_arrays, {"labels": np.array([{}])}, "allow_pickle=False"),
-    "size": (jpeg_arrays, jpeg_arrays(jpeg(np.zeros((16, 32, 3), np.uint8))), "1 x 16 x 32"),
-    "cut": (jpeg_arrays, jpeg_arrays(BLACK, BLACK[:400]), "expected JPEG images"),
-    "png": (jpeg_arrays, jpeg_arrays(png(np.zeros((32, 32, 3), np.uint8))), "expected JPEG"),
-    "others": (shapes_arrays, {"train_images": np.zeros((16, 28, 28))}, "of 1 x 16 x 16, .* 28"),
+    "no labels": ({"labels": None}, "labels is not a file in the archive"),
+    "no images": ({"offsets": np.zeros(1, np.uint32)}, "found data of 0"),
+    "class 10": ({"labels": np.full(12, 10)}, "from 0 to 9 .* from 10 to 10"),
+    "objects": ({"labels": np.array([{}])}, "allow_pickle=False"),
+    "size": (arrays_of([SMALL]), "images of 3 x 32 x 32, .* found data of 1 x 16 x 32 x 3"),
+    "cut": (arrays_of([JPEGS[0], JPEGS[0][:400]]), "expected JPEG images"),
+    "png": (arrays_of([png(np.zeros((32, 32, 3), np.uint8))]), "expected JPEG images"),
 }
 
 
-@pytest.mark.parametrize(("make", "changes", "message"), BAD_NPZ.values(), ids=BAD_NPZ)
-def test_bad_arrays_are_refused(tmp_path, make, changes, message):
-    (name,) = (name for name, known in NPZ.items() if known[1] is make)
-    arrays = {key: array for key, array in (make() | changes).items() if array is not None}
-    path = write_npz(tmp_path, name, arrays)
-    found = refusal(load_dataset, name, tmp_path, train=True)
-    assert found.startswith(str(path))
-    assert re.search(message, found)
+@pytest.mark.parametrize(("changes", "message"), BAD_NPZ.values(), ids=BAD_NPZ)
+def test_bad_arrays_are_refused(tmp_path, changes, message):
+    arrays = {name: a for name, a in (arrays_of(JPEGS) | changes).items() if a is not None}
+    write_npz(tmp_path, "cifar10-jpeg", arrays)
+    found = refusal(load_dataset, "cifar10-jpeg", tmp_path, train=True)
+    assert re.match(f"{tmp_path}/CIFAR10-jpeg/train.npz: .*{message}", found)
 
 
 # Data sets of one's own
@@ -633,118 +590,6 @@ def test_prepare_data_writes_what_later_stages_take(tmp_path, capsys):
     assert "training and test part are the same 4 images" in capsys.readouterr().err
 
 
-# Choices
-
-
-class Numbered(ImageDataset):
-    """Images that hold their number, in turn of the classes 0, 1, 2, 3."""
-
-    image_shape, classes = (1, 1, 1), tuple("abcd")
-
-    def __init__(self, first: int, n: int) -> None:
-        self._numbers = torch.arange(first, first + n)
-        super().__init__()
-
-    def _read(self, train: bool, download: bool) -> None:
-        self.data = self._numbers.to(torch.uint8)[:, None, None]
-        self.targets = self._numbers % 4
-
-
-def chosen(**choice) -> list[list[int]]:
-    """Numbers and targets of the training part, then of the test part, of 40 and 8 images."""
-    images = choose({"dataset": "numbered", **choice}, Numbered(0, 40), Numbered(100, 8))
-    return [tensor.flatten().tolist() for tensor in vars(images).values()]
-
-
-def test_choices():
-    whole = [*range(40)], [i % 4 for i in range(40)], [*range(100, 108)], [0, 1, 2, 3] * 2
-    assert chosen() == chosen(enlarge=None, label_noise=0.0) == list(whole)
-    images = choose("numbered", Numbered(0, 40), Numbered(100, 8))
-    assert images.train_images.shape == (40, 1, 1, 1)
-    train, targets, test, test_targets = chosen(classes=[3, 1])
-    assert train == [i for i in range(40) if i % 4 in (1, 3)]
-    assert targets == [{3: 0, 1: 1}[i % 4] for i in train]
-    assert test == [101, 103, 105, 107]
-    assert test_targets == [1, 0, 1, 0]
-    assert chosen(train=[10, 14]) == [[10, 11, 12, 13], [2, 3, 0, 1], *whole[2:]]
-    assert chosen(train=[0, 4], test=[36, 40])[2:] == [[36, 37, 38, 39], [0, 1, 2, 3]]
-    assert chosen(train=[4, 9], classes=[0, 1])[:2] == [[4, 5, 8], [0, 1, 0]]
-    assert describe({"dataset": "x", "classes": [1, 2], "label_noise": 0.1}) == (
-        "x, classes 1 2, label noise 0.1"
-    )
-
-
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        ({"train": [30, 41]}, "numbered, train 30 41: expected train to end at 40"),
-        ({"train": [0, 4], "test": [39, 50]}, "expected test to end at 40"),
-        ({"train": [0, 2], "classes": [0, 3]}, r"no train images of the classes \[3\]"),
-        ({"train": [0, 2]}, r"no train images of the classes \[2, 3\]"),
-        ({"enlarge": 39}, "expected enlarge from 40 up"),
-        ({"dataset": None}, "expected dataset"),
-    ],
-)
-def test_impossible_choices_are_refused(choice, message):
-    assert re.search(message, refusal(chosen, **choice))
-
-
-class Few(Glyphs):
-    """The first 60 glyphs."""
-
-    def _read(self, train: bool, download: bool) -> None:
-        super()._read(train, download)
-        self.data, self.targets = self.data[:60], self.targets[:60]
-
-
-def test_a_training_part_is_enlarged_and_gets_wrong_labels_once():
-    data = [Few("", train=train) for train in (True, False)]
-    plain = choose("glyphs", *data)
-    large, again = (choose({"dataset": "glyphs", "enlarge": 150}, *data) for _ in range(2))
-    assert torch.equal(large.train_images, again.train_images)
-    assert torch.equal(large.train_images[:60], plain.train_images)
-    assert large.train_images.shape == (150, 1, 28, 28)
-    assert sorted(large.train_targets[60:120].tolist()) == sorted(plain.train_targets.tolist())
-    # Copies are near their images, and no two the same.
-    copies = large.train_images[60:].float().flatten(1)
-    nearest = torch.cdist(copies, plain.train_images.float().flatten(1)).min(1)
-    assert (plain.train_targets[nearest.indices] == large.train_targets[60:]).float().mean() > 0.8
-    assert len(large.train_images.unique(dim=0)) == 150
-
-    noisy = choose({"dataset": "glyphs", "enlarge": 150, "label_noise": 0.4}, *data)
-    assert torch.equal(noisy.train_images, large.train_images)
-    wrong = (noisy.train_targets != large.train_targets).sum()
-    assert 40 < wrong <= 60  # of 60 redrawn a tenth stays right
-    assert set(noisy.train_targets.tolist()) == set(range(10))
-    for images in (large, noisy):
-        assert torch.equal(images.test_images, plain.test_images)
-        assert torch.equal(images.test_targets, plain.test_targets)
-
-
-def test_disjoint_choices_share_nothing_and_others_may():
-    choices = [
-        {},
-        *({"classes": c} for c in ([0, 1], [2, 3], [1, 2])),
-        {"train": [0, 10], "test": [10, 20]},
-        {"train": [20, 40]},
-        {"train": [10, 20], "test": [0, 10]},
-        {"train": [0, 10]},
-        {"train": [0, 10], "test": [10, 20], "classes": [0, 1]},
-    ]
-    outcomes = set()
-    for first in choices:
-        for second in choices:
-            numbers = [{*train, *test} for train, _, test, _ in (chosen(**first), chosen(**second))]
-            shared = share_images({"dataset": "a", **first}, {"dataset": "a", **second})
-            assert shared is bool(numbers[0] & numbers[1])
-            assert not share_images({"dataset": "a", **first}, {"dataset": "b", **second})
-            outcomes.add(shared)
-    assert outcomes == {True, False}
-    assert share_images("a", {"dataset": "a"})
-    assert share_images("notmnist", {"dataset": "notmnist-large", "train": [0, 9]})
-    assert not share_images("notmnist", "mnist")
-
-
 # The registry and the real files
 
 
@@ -797,52 +642,7 @@ def test_sets_are_as_registered(caplog, name, train_size, test_size):
 
 
 @needs("MNIST/raw")
-@needs("four-shapes")
 def test_real_images_are_light_on_dark_and_labelled_right():
     train = load_dataset("mnist", REAL, train=True)
     assert train.targets[:5].tolist() == [5, 0, 4, 1, 9]
     assert abs(train.data.float().mean() / 255 - 0.1307) < 1e-4
-    train = load_dataset("four-shapes", REAL, train=True)
-    assert train.data[:, 0].float().mean() < 30
-    ink = [train.data[train.targets == label].float().mean() for label in range(4)]
-    assert ink[2] == min(ink)  # stars
-
-
-# Subsets
-
-TARGETS = torch.arange(1000).remainder(10)[torch.randperm(1000, generator=torch.Generator())]
-
-
-@pytest.mark.parametrize("n", [1, 7, 10, 55, 799, 800])
-def test_subsets_are_balanced_nested_and_apart_from_the_validation_part(n):
-    chosen, held_out = few_shot_subset(TARGETS, n, 3, 200)
-    assert (chosen.shape, chosen.dtype) == ((n,), torch.int64)
-    assert len(chosen.unique()) == n
-    counts = TARGETS[chosen].bincount(minlength=10)
-    assert counts.max() - counts.min() <= 1
-    assert TARGETS[held_out].bincount().tolist() == [20] * 10
-    assert not set(chosen.tolist()) & set(held_out.tolist())
-    assert torch.equal(few_shot_subset(TARGETS, 800, 3, 200)[0][:n], chosen)
-
-
-def test_draws_depend_on_their_arguments_only():
-    torch.manual_seed(0)
-    splits = [few_shot_subset(TARGETS, 50, split, 50) for split in range(5)]
-    torch.manual_seed(1)
-    assert all(map(torch.equal, few_shot_subset(TARGETS, 50, 0, 50), splits[0]))
-    assert len({tuple(chosen.tolist()) for chosen, _ in splits}) == 5
-    assert len({tuple(held_out.tolist()) for _, held_out in splits}) == 1
-    assert len({int(TARGETS[few_shot_subset(TARGETS, 1, split, 0)[0]]) for split in range(30)}) > 3
-
-
-@pytest.mark.parametrize(
-    ("n", "validation", "message"),
-    [
-        (810, 200, "810 images need 81 of class ., but only 80 are available; ask for fewer"),
-        (1, 1001, "from 0 to 1000, found 1001"),
-        (0, 0, "at least 1"),
-        (-1, 0, "at least 1"),
-    ],
-)
-def test_impossible_subsets_are_refused(n, validation, message):
-    assert re.search(message, refusal(few_shot_subset, TARGETS, n, 0, validation))

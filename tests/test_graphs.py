@@ -225,7 +225,6 @@ ARGUMENTS = {"vae": {"hidden": 2, "latent": 2}, "flow": {"transforms": 2, "hidde
 
 def source_nets(data, seeds=(0, 1), device="cpu"):
     settings = {**COMMON, "epochs": 6, "batch_size": 40, "precision": "float32"}
-    settings |= {"test_precision": "float32"}
     return [run[:2] for run in train_source_nets(data, settings, seeds, device=device)]
 
 

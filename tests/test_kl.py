@@ -13,6 +13,7 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from dwp.errors import UserError
+from dwp.fast import frozen
 from dwp.nn.bayesian import bayesianize, kl
 from dwp.nn.networks.mnist import MnistNet
 from dwp.priors import (
@@ -23,7 +24,6 @@ from dwp.priors import (
     kl_nature,
     prior_class,
     register_kl,
-    vae,
 )
 from dwp.priors import kl as registry
 from dwp.priors.base import KernelPrior
@@ -436,7 +436,7 @@ def test_chunks_change_nothing(bound, small_vae, monkeypatch):
     means = small_vae.sample(30, generator("means"))
     results = []
     for chunk in (1, 7, 1000):  # less than the codes of one kernel, and more than all of them
-        monkeypatch.setitem(vae._CHUNK, "cpu", chunk)
+        monkeypatch.setattr(frozen, "_at_once", lambda _, chunk=chunk: chunk)
         estimate = small_vae.importance_log_prob(means, 3, generator("codes"))
         given = means.clone().requires_grad_()
         posterior = GaussianKernels(given, torch.full_like(given, -3.0))

@@ -10,19 +10,13 @@ import pytest
 import yaml
 
 from dwp.errors import UserError
-from dwp.evaluation.factorial import EFFECTS, METRICS, effects, factorial
+from dwp.evaluation.factorial import METRICS, effects, factorial
 from dwp.evaluation.paper import authors_at, compare_with_paper, read_authors
-from dwp.evaluation.statistics import (
-    choose,
-    holm,
-    keep_chosen,
-    paired_tests,
-    steps_to_levels,
-    summarise,
-)
+from dwp.evaluation.statistics import holm, keep_chosen, paired_tests, steps_to_levels, summarise
 from dwp.variants import as_text
 
 ROOT = Path(__file__).parent.parent
+NAN = math.nan
 DWP = {"prior": "dwp"}
 BY = ["domain", "prior", "init", "n", "metric"]
 MATCH = ["domain", "init", "n", "metric"]
@@ -41,11 +35,6 @@ def runs(values, n=50, metric="ensemble_accuracy", seeds=False, **settings):
     return table.assign(**same | settings)
 
 
-def categories(table, **settings):
-    orders = {name: pd.CategoricalDtype(texts, ordered=True) for name, texts in settings.items()}
-    return table.astype(orders)
-
-
 def test_interval_of_known_sample():
     table = summarise(runs({"dwp": [1.0, 2.0, 3.0, 4.0, 5.0]}), BY)
     (row,) = table.to_dict("records")
@@ -56,22 +45,19 @@ def test_interval_of_known_sample():
     assert row["interval"] == pytest.approx(2.776445 * math.sqrt(2.5 / 5), rel=1e-6)
 
 
-def test_seeds_are_averaged_within_their_split_or_are_the_units():
-    table = runs({"dwp": [[0.0, 1.0], [1.0]]}, seeds=True)
-    by_split, by_seed = summarise(table, BY), summarise(table, BY, over="seed")
-    assert by_split[["mean", "splits"]].to_numpy().tolist() == [[0.75, 2]]
-    assert by_seed[["mean", "seeds"]].to_numpy().tolist() == [[0.75, 2]]
-    one = summarise(runs({"dwp": [[0.8, 0.9]]}, seeds=True), BY)
-    assert one["mean"].item() == pytest.approx(0.85)
-    assert one[["std", "interval"]].isna().all(axis=None)
-
-
-def test_a_failed_run_shows_in_its_mean_and_in_its_test():
-    table = runs({"dwp": [[0.8, math.nan], [0.9]]}, seeds=True)
-    assert math.isnan(summarise(table, BY)["mean"].item())
-    table = runs({"dwp": [0.5] * 3, "normal": [0.6, 0.8, math.nan]})
-    (row,) = paired_tests(table, DWP, MATCH).to_dict("records")
-    assert all(math.isnan(row[name]) for name in ("difference", "interval", "p"))
+@pytest.mark.parametrize(
+    ("values", "over", "expected"),
+    [
+        ([[0.0, 1.0], [1.0]], "split", [0.75, 2]),  # of means of seeds
+        ([[0.0, 1.0], [1.0]], "seed", [0.75, 2]),
+        ([[0.8, 0.9]], "split", [0.85, 1]),
+        ([[0.8, NAN], [0.9]], "split", [NAN, 2]),  # a failed run
+    ],
+)
+def test_splits_or_seeds_are_the_units(values, over, expected):
+    table = summarise(runs({"dwp": values}, seeds=True), BY, over)
+    assert table[["mean", f"{over}s"]].iloc[0].tolist() == pytest.approx(expected, nan_ok=True)
+    assert table["interval"].isna().item() == (1 in expected or NAN in expected)
 
 
 def test_paired_test_of_known_sample():
@@ -84,54 +70,31 @@ def test_paired_test_of_known_sample():
     t = 2 * math.sqrt(3)
     assert row["p"] == pytest.approx(1 - t / math.sqrt(2 + t**2))
     assert row["interval"] == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
-    other = runs({"dwp": [0.9], "normal": [0.8]}, n=100)
-    both = paired_tests(
-        pd.concat([table, other, runs({"normal": [0.1]}, init="xavier")]), DWP, MATCH
-    )
-    assert both["difference"].tolist() == pytest.approx([0.2, -0.1])  # init xavier has no reference
+    one, alone = runs({"dwp": [0.9], "normal": [0.8]}, n=100), runs({"normal": [0.1]}, init="x")
+    both = paired_tests(pd.concat([table, one, alone]), DWP, MATCH)
+    assert both["difference"].tolist() == pytest.approx([0.2, -0.1])  # init x has no reference
     assert both["p"].isna().tolist() == [False, True]  # one split
     with pytest.raises(UserError, match="'flow'"):
         paired_tests(table, {"prior": "flow"}, MATCH)
 
 
-def test_a_difference_that_is_the_same_in_all_splits_is_no_evidence():
-    table = runs({"dwp": [0.90, 0.86, 0.92], "normal": [0.88, 0.84, 0.90]})
+@pytest.mark.parametrize(
+    ("ours", "difference"),
+    [([0.88, 0.84, 0.90], -0.02), ([0.90, 0.86, 0.92], 0.0), ([0.6, 0.8, NAN], NAN)],
+    ids=["the same in all splits", "none", "a failed run"],
+)
+def test_no_evidence(ours, difference):
+    table = runs({"dwp": [0.90, 0.86, 0.92], "normal": ours})
     (row,) = paired_tests(table, DWP, MATCH).to_dict("records")
-    assert row["difference"] == pytest.approx(-0.02)
+    assert row["difference"] == pytest.approx(difference, nan_ok=True)
     assert math.isnan(row["p"])
     assert math.isnan(row["interval"])
 
 
-def test_a_setting_is_tested_with_everything_else_alike():
-    values = {
-        ("float32", "none"): [10.0, 20.0],
-        ("bfloat16", "none"): [10.5, 21.0],
-        ("float32", "512"): [7.0, 16.0],
-        ("bfloat16", "512"): [7.0, 16.0],
-    }
-    parts = [
-        runs({"dwp": v}, precision=precision, kernels_per_step=kernels)
-        for (precision, kernels), v in values.items()
-    ]
-    orders = {"precision": ["float32", "bfloat16"], "kernels_per_step": ["none", "512"]}
-    table, match = categories(pd.concat(parts), **orders), [*BY]
-    found = paired_tests(table, {"precision": "float32"}, [*match, "kernels_per_step"])
-    columns = ["kernels_per_step", "precision", "reference", "difference"]
-    assert found[columns].to_numpy().tolist() == [
-        ["none", "bfloat16", "float32", 0.75],
-        ["512", "bfloat16", "float32", 0.0],
-    ]
-    assert found["p"].isna().tolist() == [False, True]  # no difference at all: no test
-    both = paired_tests(table, {name: texts[0] for name, texts in orders.items()}, match)
-    assert set(both["compared"]) == {"precision, kernels_per_step"}
-    assert set(both["reference"]) == {"float32, none"}
-    assert both["difference"].tolist() == [-3.5, 0.75, -3.5]
-
-
 def test_holm_by_hand():
-    p = pd.Series([0.01, 0.04, math.nan, 0.03, 0.005], index=list("abcde"))
+    p = pd.Series([0.01, 0.04, NAN, 0.03, 0.005], index=list("abcde"))
     # sorted: 0.005 * 4, 0.01 * 3, 0.03 * 2, and 0.04 * 1, which must not fall below the third
-    expected = pd.Series([0.03, 0.06, math.nan, 0.06, 0.02], index=list("abcde"))
+    expected = pd.Series([0.03, 0.06, NAN, 0.06, 0.02], index=list("abcde"))
     pd.testing.assert_series_equal(holm(p), expected)
     assert holm(pd.Series([0.6, 0.9])).tolist() == [1.0, 1.0]
 
@@ -139,7 +102,8 @@ def test_holm_by_hand():
 def tuned(metric, values, prior="dwp"):
     """Runs of one prior, from the values of each split by learning rate, 0.1 or 0.01."""
     parts = [runs({prior: v}, metric=metric, learning_rate=rate) for rate, v in values.items()]
-    return categories(pd.concat(parts, ignore_index=True), learning_rate=["0.1", "0.01"])
+    kind = pd.CategoricalDtype(["0.1", "0.01"], ordered=True)
+    return pd.concat(parts, ignore_index=True).astype({"learning_rate": kind})
 
 
 @pytest.mark.parametrize(
@@ -149,43 +113,24 @@ def tuned(metric, values, prior="dwp"):
         ("validation_accuracy", {"0.1": [0.5, 0.9], "0.01": [0.6, 0.7]}, "0.1"),
         ("validation_nll", {"0.01": [1.0, 2.0], "0.1": [2.0, 1.0]}, "0.1"),  # the config's first
         ("validation_accuracy", {"0.01": [0.5], "0.1": [0.5]}, "0.1"),
-        ("validation_nll", {"0.1": [0.0, math.nan], "0.01": [9.0, 9.0]}, "0.01"),
+        ("validation_nll", {"0.1": [0.0, NAN], "0.01": [9.0, 9.0]}, "0.01"),
     ],
 )
 def test_the_best_mean_over_splits_is_chosen(metric, values, expected):
     other = {rate: [-9 * v for v in of_splits] for rate, of_splits in values.items()}
-    table = pd.concat([tuned(metric, values), tuned(metric, other, prior="other")])
-    chosen = choose(table, BY[:-1], ["learning_rate"], metric)  # each prior has its own
-    assert chosen["prior"].tolist() == ["dwp", "other"]
-    assert chosen["learning_rate"].tolist()[0] == expected
-
-
-def test_runs_are_chosen_by_validation_and_by_test_images():
-    table = pd.concat(
-        [
-            tuned("validation_nll", {"0.1": [1.0, 1.0], "0.01": [2.0, 2.0]}),
-            tuned("ensemble_nll", {"0.1": [5.0, 6.0], "0.01": [3.0, 4.0]}),
-        ]
-    )
-    kept = keep_chosen(table, ["learning_rate"], "validation_nll")
-    nll = kept[kept["metric"] == "ensemble_nll"]
-    assert nll[["chosen_by", "learning_rate", "split", "value"]].to_numpy().tolist() == [
-        ["validation", "0.1", 0, 5.0],
-        ["validation", "0.1", 1, 6.0],
-        ["test", "0.01", 0, 3.0],
-        ["test", "0.01", 1, 4.0],
-    ]
-    assert len(kept) == 8
+    on_test = tuned(metric.replace("validation", "ensemble"), other)
+    table = pd.concat([tuned(metric, values), tuned(metric, other, prior="other"), on_test])
+    kept = keep_chosen(table, ["learning_rate"], metric)  # each prior has its own
+    assert set(kept["prior"]) == {"dwp", "other"}
+    chosen = kept[(kept["prior"] == "dwp") & (kept["chosen_by"] == "validation")]
+    assert set(chosen["learning_rate"]) == {expected}
+    assert len(chosen) == 2 * len(values["0.1"])  # both metrics
 
 
 def test_steps_to_a_level():
     curves = [("dwp", 0, [0.1, 0.5, 0.4, 0.9]), ("dwp", 1, [0.1, 0.2, 0.6, 0.7])]
     curves += [("xavier", 0, [0.9, 0.1])]
-    rows = [
-        (init, seed, 10 * k, value)
-        for init, seed, values in curves
-        for k, value in enumerate(values)
-    ]
+    rows = [(i, seed, 10 * k, v) for i, seed, values in curves for k, v in enumerate(values)]
     history = pd.DataFrame(rows, columns=["init", "seed", "step", "value"])
     table = steps_to_levels(history, [0.5, 0.8, 0.95]).set_index(["init", "level"])
     assert table.loc[("dwp", 0.5)].tolist() == [2, 2, 15]
@@ -209,33 +154,26 @@ def crossed(noise=0.0):
     parts = []
     for n, init, metric in itertools.product((50, 100), OF_INIT, METRICS):
         values = {
-            prior: [
-                [v - 0.5, v + 0.5]  # the mean of the seeds is the split's value
-                for v in 0.5
-                + 0.1 * np.arange(5)
-                + (gain + OF_INIT[init]) * 50 / n
-                + TOGETHER * (prior == init == "dwp")
-                + noise * random.normal(size=5)
-            ]
+            prior: 0.1 * np.arange(5)
+            + (gain + OF_INIT[init]) * 50 / n
+            + TOGETHER * (prior == init == "dwp")
+            + noise * random.normal(size=5)
             for prior, gain in OF_PRIOR.items()
         }
-        parts.append(runs(values, n=n, metric=metric, seeds=True, init=init))
+        parts.append(runs(values, n=n, metric=metric, init=init))
     return pd.concat(parts, ignore_index=True)
 
 
 def test_parts_of_a_difference_by_hand():
     table = effects(crossed(), FULL, REFERENCE)
-    assert list(table["effect"].astype(str)) == list(EFFECTS) * 6
+    assert list(table["effect"].astype(str)) == ["both", "init", "prior", "interaction"] * 6
     accuracy = table[(table["n"] == 50) & (table["metric"] == METRICS[0])]
     # each gives its own gain and half of the gain of both together
     expected = [0.06 + 0.03 + 0.02, 0.06 + 0.01, 0.03 + 0.01, 0.02]
     assert accuracy["mean"].tolist() == pytest.approx(expected)
     assert accuracy["splits"].tolist() == [5] * 4
     np.testing.assert_allclose(accuracy["interval"], 0, atol=1e-12)  # paired: splits cancel
-    noisy = effects(crossed(noise=0.01), FULL, REFERENCE)
-    parts = noisy.pivot(index=["n", "metric"], columns="effect", values="mean")
-    np.testing.assert_allclose(parts["init"] + parts["prior"], parts["both"])
-    assert (noisy["interval"] > 0).all()
+    assert (effects(crossed(noise=0.01), FULL, REFERENCE)["interval"] > 0).all()
     table = crossed()
     table = table[(table["prior"] != "dwp") | (table["init"] != "xavier")]
     with pytest.raises(UserError, match="'dwp' and the init 'xavier'"):
@@ -246,11 +184,8 @@ def test_cells_are_tested_along_their_row_and_their_column():
     table = factorial(crossed(noise=0.003), REFERENCE)
     assert len(table) == 2 * 3 * 3 * 2
     cell = table.set_index(["n", "metric", "prior", "init"]).loc[50, METRICS[0]]
-    differences = cell[["prior_difference", "init_difference"]]
-    assert differences.loc[("dwp", "dwp")].tolist() == pytest.approx([0.05, 0.08], abs=0.01)
-    assert differences.loc[("dwp", "xavier")].fillna(0).tolist() == pytest.approx(
-        [0.03, 0], abs=0.01
-    )
+    found = cell.loc["dwp", ["prior_difference", "init_difference"]].fillna(0).to_numpy()
+    np.testing.assert_allclose(found, [[0.05, 0.08], [0.03, 0]], atol=0.01)
     for which, reference in REFERENCE.items():
         assert (table[f"{which}_p"].isna() == (table[which] == reference)).all()
         for _, family in table.groupby("metric"):  # corrected over n and all cells of a metric
@@ -268,41 +203,22 @@ PAPER = pd.DataFrame(
         "accuracy": [0.8, 0.9, 0.7, 0.2],
     }
 )
-SHAPES = pd.DataFrame(
-    {
-        "dataset": "mnist",
-        "prior": "dwp",
-        "num_examples": 50,
-        "filters": ["20", "20", "100", "100"],
-        "init": ["dwp", "xavier"] * 2,
-        "accuracy": [0.6, 0.5, 0.7, 0.6],
-        "std": 0.05,
-    }
-)
-
-
-def summary(*rows):
-    """A summary from rows of (prior, n, mean, interval)."""
-    columns = ["prior", "n", "mean", "interval"]
-    return pd.DataFrame(rows, columns=columns).assign(domain="mnist")
+SHAPES = pd.DataFrame({"filters": ["20", "20", "100", "100"], "init": ["dwp", "xavier"] * 2})
+SHAPES = SHAPES.assign(dataset="mnist", prior="dwp", num_examples=50, std=0.05)
+SHAPES["accuracy"] = [0.6, 0.5, 0.7, 0.6]
 
 
 def test_agreement_with_the_paper():
-    ours = summary(
-        ("log-uniform", 50, 0.75, 0.01),
-        ("dwp", 100, 0.5, math.nan),
-        ("dwp", 50, 0.79, 0.02),
-        ("flow", 50, 0.5, 0.1),
-    )
+    rows = [("log-uniform", 50, 0.75, 0.01), ("dwp", 100, 0.5, NAN), ("dwp", 50, 0.79, 0.02)]
+    ours = pd.DataFrame([*rows, ("flow", 50, 0.5, 0.1)], columns=["prior", "n", "mean", "interval"])
+    ours["domain"] = "mnist"
     table = compare_with_paper(ours, PAPER)
-    assert list(table) == [
-        *("dataset", "prior", "num_examples", "ours", "low", "high"),
-        *("authors", "difference", "agree"),
-    ]
     assert list(table["agree"]) == ["yes", "unknown", "no"]
     assert list(table["prior"]) == ["dwp", "dwp", "log-uniform"]
     first = table.iloc[0][["low", "high", "difference"]]
     assert first.tolist() == pytest.approx([0.77, 0.81, -0.01])
+    shapes = compare_with_paper(ours, SHAPES[:1])
+    assert shapes[["authors", "authors_std"]].to_numpy().tolist() == [[0.6, 0.05]]
     with pytest.raises(ValueError, match="unique"):
         compare_with_paper(pd.concat([ours, ours]), PAPER)
 
@@ -316,12 +232,6 @@ def test_the_authors_numbers_hold_for_their_own_init_and_settings():
     assert authors_at(both, {"init": "xavier"})["accuracy"].tolist() == [*PAPER["accuracy"]]
     assert len(authors_at(PAPER, {"init": "xavier"})) == len(PAPER)
 
-    ours = summary(("dwp", 50, 0.55, 0.1))
-    table = compare_with_paper(ours, authors_at(both, {"init": "dwp", "filters": "20"}))
-    assert table["authors"].tolist() == [0.8, 0.6]
-    assert table["authors_std"].fillna(0).tolist() == [0, 0.05]
-    assert table["agree"].tolist() == ["no", "yes"]
-
 
 def test_reading_the_paper(tmp_path):
     path, columns = tmp_path / "paper.csv", ("prior", "num_examples", "accuracy")
@@ -332,10 +242,7 @@ def test_reading_the_paper(tmp_path):
     SHAPES.to_csv(path, index=False)
     assert read_authors([path], columns, ["filters"])["filters"].tolist()[0] == "20"
     PAPER.drop(columns=["accuracy", "prior"]).to_csv(path, index=False)
-    with pytest.raises(
-        UserError,
-        match=r"paper\.csv: expected columns prior, accuracy, found dataset, num_examples; add",
-    ):
+    with pytest.raises(UserError, match=r"paper\.csv: expected columns prior, accuracy, found"):
         read_authors([path], columns)
 
 
@@ -355,8 +262,7 @@ def test_every_net_of_the_papers_shapes_has_the_authors_number():
 
 @pytest.mark.parametrize(("name", "x"), [("features", "scale"), ("convergence", "step")])
 def test_the_authors_curves(name, x):
-    path = ROOT / "workflow" / "resources" / f"paper_{name}.csv"
-    paper = read_authors([path], ["init", x, "value"])
+    paper = read_authors([ROOT / f"workflow/resources/paper_{name}.csv"], ["init", x, "value"])
     assert set(paper["init"]) == {"xavier", "dwp", "source-kernels"}
     assert paper["value"].between(-220, 1).all()
     assert not paper.drop(columns="value").duplicated().any()

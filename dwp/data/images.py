@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from dwp.data import DATASETS
+from dwp.data import DATASETS, _torchvision  # noqa: F401 users take its transforms
 from dwp.errors import UserError, reading
 from dwp.registry import find_class, in_one_line
 

@@ -10,9 +10,6 @@ from dwp.evaluation.statistics import paired_tests, summarise, unit_means, with_
 METRICS = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece")
 """The metrics that are compared."""
 
-EFFECTS = ("both", "init", "prior", "interaction")
-"""The parts of a difference, in the order of tables; see `effects`."""
-
 
 def factorial(
     runs: pd.DataFrame, reference: Mapping[str, str], by: Sequence[str] = ("domain", "n", "metric")
@@ -36,16 +33,13 @@ def factorial(
     """
     cell = [*by, "prior", "init"]
     table = summarise(runs, cell)
-    tests = with_holm(
-        pd.concat(
-            paired_tests(runs, {which: name}, [column for column in cell if column != which])
-            for which, name in reference.items()
-        )
-    )
-    for which in reference:
-        own = tests[tests["compared"] == which].set_index(cell)
-        own = own[["difference", "interval", "p", "p_holm"]].add_prefix(f"{which}_")
-        table = table.join(own, on=cell)
+    tests = [
+        paired_tests(runs, {which: name}, [column for column in cell if column != which])
+        for which, name in reference.items()
+    ]
+    for which, own in with_holm(pd.concat(tests)).groupby("compared"):
+        own = own.set_index(cell)[["difference", "interval", "p", "p_holm"]]
+        table = table.join(own.add_prefix(f"{which}_"), on=cell)
     return table
 
 
@@ -92,5 +86,5 @@ def effects(
         "interaction": both - of_init - of_prior + neither,
     }
     table = pd.concat([part.reset_index().assign(effect=name) for name, part in parts.items()])
-    table["effect"] = pd.Categorical(table["effect"], EFFECTS, ordered=True)
+    table["effect"] = pd.Categorical(table["effect"], list(parts), ordered=True)
     return summarise(table, [*by, "effect"])

@@ -9,7 +9,6 @@ import pandas as pd
 
 from dwp.evaluation.tables import read_table
 
-_NUMBERS = ("num_examples", "accuracy", "scale", "step", "value")
 _NOT_SETTINGS = ("dataset", "prior", "num_examples", "accuracy", "std", "seeds", "read")
 
 
@@ -31,9 +30,7 @@ def read_authors(
     Raises:
         UserError: a file is missing, is not CSV, or lacks a column.
     """
-    columns = [*only, *columns]
-    numbers = [name for name in columns if name in _NUMBERS]
-    tables = [read_table(path, columns, numbers, settings) for path in paths]
+    tables = [read_table(path, [*only, *columns], texts=settings) for path in paths]
     paper = pd.concat(tables, ignore_index=True)
     return paper[(paper[list(only)] == pd.Series(only, dtype=object)).all(axis=1)]
 
@@ -65,8 +62,8 @@ def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFra
 
     Returns:
         One row per setting that both have, in the authors' order: `dataset`, `prior`,
-        `num_examples`, `ours`, `low` and `high` (our 95 % interval), `authors`, `authors_std` (if
-        `paper` has a `std`), `difference` (ours minus authors) and `agree`: "yes" where the
+        `num_examples`, `authors`, `authors_std` (if `paper` has a `std`), `ours`, `low` and `high`
+        (our 95 % interval), `difference` (ours minus authors) and `agree`: "yes" where the
         authors' number lies inside our interval, "no", or "unknown" without an interval (one
         split). The authors' own uncertainty is not counted.
 
@@ -78,9 +75,9 @@ def compare_with_paper(summary: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFra
     theirs = paper.rename(columns={"accuracy": "authors", "std": "authors_std"})
     theirs = theirs.filter([*keys, "authors", "authors_std"])
     table = theirs.merge(ours[[*keys, "ours", "interval"]], on=keys, validate="many_to_one")
-    low, high = table["ours"] - table["interval"], table["ours"] + table["interval"]
-    table = table.assign(low=low, high=high, difference=table["ours"] - table["authors"])
-    inside = table["authors"].between(low, high)
+    table["low"] = table["ours"] - table["interval"]
+    table["high"] = table["ours"] + table["interval"]
+    table["difference"] = table["ours"] - table["authors"]
+    inside = table["authors"].between(table["low"], table["high"])
     table["agree"] = np.select([table["interval"].isna(), inside], ["unknown", "yes"], "no")
-    columns = ["ours", "low", "high", "authors", "authors_std", "difference", "agree"]
-    return table.filter([*keys, *columns])
+    return table.drop(columns="interval")

@@ -12,7 +12,6 @@ from scipy.special import stdtr, stdtrit
 
 from dwp.errors import UserError
 
-_CONFIDENCE = 0.95
 _ROUNDING = 1e-12
 _GROUPS = {"dropna": False, "observed": True}
 _NOT_SETTINGS = ("split", "seed", "step", "metric", "value")
@@ -40,37 +39,17 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], over: str = "split") -> pd.
     """
     groups = unit_means(runs, by, over).groupby(list(by), **_GROUPS)["value"]
     units, std = groups.size(), groups.std(skipna=False)
-    interval = stdtrit(units - 1, (1 + _CONFIDENCE) / 2) * std / np.sqrt(units)
+    interval = stdtrit(units - 1, 0.975) * std / np.sqrt(units)
     numbers = {"mean": groups.mean(skipna=False), f"{over}s": units, "std": std}
     return pd.DataFrame({**numbers, "interval": interval}).reset_index()
 
 
-def choose(
-    runs: pd.DataFrame, by: Sequence[str], tuned: Sequence[str], metric: str
-) -> pd.DataFrame:
-    """Choose the values of tuned settings whose runs have the best mean over splits of a metric.
+def keep_chosen(runs: pd.DataFrame, tuned: Sequence[str], metric: str) -> pd.DataFrame:
+    """Keep the runs whose values of tuned settings have the best mean over splits of a metric.
 
     The best is the largest accuracy, the smallest of anything else; of equal ones the first in
-    order of the values; one with a failed run (NaN) only where all have one.
-
-    Args:
-        runs: a tidy table of runs.
-        by: columns; each combination of them gets its own choice.
-        tuned: columns of the settings to choose.
-        metric: its name in the column `metric`.
-
-    Returns:
-        One row per combination of `by`: the columns `by` and `tuned`.
-    """
-    table = summarise(runs[runs["metric"] == metric], [*by, *tuned])
-    ranked = table.sort_values("mean", ascending=not metric.endswith("accuracy"), kind="stable")
-    return ranked.drop_duplicates(list(by))[[*by, *tuned]].sort_index().reset_index(drop=True)
-
-
-def keep_chosen(runs: pd.DataFrame, tuned: Sequence[str], metric: str) -> pd.DataFrame:
-    """Keep the runs with the chosen values of tuned settings, once for each way to choose.
-
-    Each prior, init, n and value of a varied setting has its own choice (see `choose`).
+    order of the values; one with a failed run (NaN) only where all have one. Each prior, init, n
+    and value of a varied setting has its own choice, and the choice is made in two ways.
 
     Args:
         runs: a tidy table of runs.
@@ -85,12 +64,13 @@ def keep_chosen(runs: pd.DataFrame, tuned: Sequence[str], metric: str) -> pd.Dat
     if not tuned:
         return runs
     by = [name for name in runs if name not in (*tuned, *_NOT_SETTINGS)]
-    ways = {"validation": metric, "test": metric.replace("validation", "ensemble")}
-    kept = [
-        runs.merge(choose(runs, by, tuned, which), on=[*by, *tuned]).assign(chosen_by=way)
-        for way, which in ways.items()
-    ]
-    order = pd.CategoricalDtype(list(ways), ordered=True)
+    kept = []
+    for way, which in ("validation", metric), ("test", metric.replace("validation", "ensemble")):
+        table = summarise(runs[runs["metric"] == which], [*by, *tuned])
+        table = table.sort_values("mean", ascending=not which.endswith("accuracy"), kind="stable")
+        best = table.drop_duplicates(by)[[*by, *tuned]]
+        kept.append(runs.merge(best, on=[*by, *tuned]).assign(chosen_by=way))
+    order = pd.CategoricalDtype(["validation", "test"], ordered=True)
     return pd.concat(kept, ignore_index=True).astype({"chosen_by": order})
 
 
@@ -127,10 +107,10 @@ def paired_tests(
     size = pairs.assign(value=pairs["value"].abs()).groupby(method, **_GROUPS)["value"].max()
     table = summarise(pairs.assign(value=pairs["value"] - pairs["value_reference"]), method)
     # equal differences, but for rounding, have no spread to hold their mean against
-    table["interval"] = table["interval"].where(table["std"] > _ROUNDING * size.to_numpy())
-    quantile = stdtrit(table["splits"] - 1, (1 + _CONFIDENCE) / 2)
-    t = abs(table["mean"]) / table["interval"] * quantile
-    table = table.assign(p=2 * stdtr(table["splits"] - 1, -t), compared=names, reference=values)
+    std = table["std"].where(table["std"] > _ROUNDING * size.to_numpy())
+    t = -abs(table["mean"]) / std * np.sqrt(table["splits"])
+    table = table.assign(p=2 * stdtr(table["splits"] - 1, t), compared=names, reference=values)
+    table["interval"] = table["interval"].where(std.notna())
     table = table.rename(columns={"mean": "difference"})
     return table[[*method, "compared", "reference", "splits", "difference", "interval", "p"]]
 

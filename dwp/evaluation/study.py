@@ -49,20 +49,18 @@ def kl_by_width(
         UserError: the kernels are of another size than a prior's.
         NotImplementedError: a prior has no such KL.
     """
-    kernels = check_kernels(kernels)
     draws = generator("kl by width", seed)
-    kernels = kernels[torch.randperm(len(kernels), generator=draws)[:most]]
+    kernels = check_kernels(kernels)[torch.randperm(len(kernels), generator=draws)[:most]]
     noise = torch.randn(kernels.shape, generator=draws, dtype=kernels.dtype)
     sources = {"kernels": kernels, "noise": noise * kernels.square().mean().sqrt()}
     rows = []
     for w, name, deviation in itertools.product(sources, priors, deviations):
-        means, prior = check_kernels(sources[w], priors[name].kernel_size), priors[name]
+        prior, means = priors[name], check_kernels(sources[w], priors[name].kernel_size)
         posterior = GaussianKernels(means, torch.full_like(means, 2 * math.log(deviation)))
         random = generator("kl by width", seed, w, deviation)
         kl = kl_divergence(posterior, prior, random).double()  # (n,)
-        error = kl.std().item() / math.sqrt(len(kl))
-        nature = kl_nature(posterior, prior)
-        rows.append((w, name, deviation, nature, len(kl), kl.mean().item(), error))
+        numbers = len(kl), kl.mean().item(), kl.std().item() / math.sqrt(len(kl))
+        rows.append((w, name, deviation, kl_nature(posterior, prior), *numbers))
     columns = ["w", "prior", "deviation", "nature", "n", "mean", "standard_error"]
     return pd.DataFrame(rows, columns=columns)
 

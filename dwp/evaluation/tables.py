@@ -46,13 +46,10 @@ def read_table(
     if missing:
         found = ", ".join(table)
         raise UserError(f"{path}: expected columns {', '.join(missing)}, found {found}; add them")
-    for column in numbers:
-        wrong = table[column][pd.to_numeric(table[column], errors="coerce").isna()].dropna()
+    for name in numbers:
+        wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna()].dropna()
         if len(wrong):
-            raise UserError(
-                f"{path}: expected numbers in the column {column}, found {wrong.iloc[0]}; "
-                "correct it"
-            )
+            raise UserError(f"{path}: {name}: expected numbers, found {wrong.iloc[0]}; correct it")
     return table
 
 
@@ -97,14 +94,13 @@ def concatenate(
         UserError: a file is missing, is not CSV, or lacks a column.
     """
     columns = ["metric", *["prior", "variant"] * bool(variants)]
-    tables = [read_table(path, columns, ["value"]) for path in paths]
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat([read_table(p, columns, ["value"]) for p in paths], ignore_index=True)
     if variants:
         table = table.merge(pd.DataFrame(variants), on=["prior", "variant"])
     measured = table.columns.intersection(_MEASURED)
     run = table.columns.difference([*measured, "variant"], sort=False)
-    order = table[run].apply(lambda c: c if is_numeric_dtype(c) else pd.factorize(c)[0])
-    table = table.loc[order.sort_values([*run], kind="stable").index]
+    as_met = {"key": lambda c: c if is_numeric_dtype(c) else pd.factorize(c)[0]}
+    table = table.sort_values([*run], kind="stable", **as_met)
     return table[[*run, *measured]].reset_index(drop=True)
 
 
@@ -129,9 +125,8 @@ def write_readable(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     markdown = piped.to_markdown(index=False, colalign=align, disable_numparse=True)
     write_text(Path(path).with_suffix(".md"), f"{markdown}\n")
     page = Template(Path(__file__).with_name("table.html").read_text(encoding="utf-8"))
-    with pd.option_context("display.max_colwidth", None):  # it cuts texts
-        spaced = cells.rename(columns=lambda name: name.replace("_", " "))
-        table = spaced.to_html(index=False, border=0)
+    with pd.option_context("display.max_colwidth", None):  # it shortens texts
+        table = cells.to_html(index=False, border=0)
     text = page.substitute(title=html.escape(Path(path).stem), table=table)
     write_text(Path(path).with_suffix(".html"), text)
 
@@ -140,9 +135,6 @@ def _cells(column: pd.Series) -> pd.Series:
     if not is_float_dtype(column):
         return column.astype(object).where(column.notna(), _MISSING).map(str)
     decimals = 3 - np.searchsorted([10, 100, 1000], column.abs().max(), side="right")
-
-    def text(value: float) -> str:
-        small = value != 0 and abs(value) < 0.5 * 10.0**-decimals
-        return f"{value:.1e}" if small else f"{value:.{decimals}f}"
-
-    return column.map(text).where(column.notna(), _MISSING)
+    small = (column != 0) & (column.abs() < 0.5 * 10.0**-decimals)
+    texts = column.map(f"{{:.{decimals}f}}".format).where(~small, column.map("{:.1e}".format))
+    return texts.where(column.notna(), _MISSING)

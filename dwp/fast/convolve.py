@@ -36,10 +36,18 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) 
             by_others = by_tiles if _pays(input, weight, _pair(padding), groups) else None
     if by_others is None or input.shape[1] != groups * weight.shape[1]:
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    last = _channels_last(input) or _channels_last(weight)  # torch's own rule
     down, across = _pair(padding)
     if down or across:
         input = F.pad(input, (across, across, down, down))
-    return by_others(input, weight, bias, groups)
+    outputs = by_others(input, weight, bias, groups)
+    return outputs if last else outputs.clone(memory_format=torch.contiguous_format)
+
+
+def _channels_last(maps: Tensor) -> bool:
+    """Return whether torch takes the layout for channels last; of one channel that is ambiguous."""
+    (_, channels, _, width), (_, own, down, across) = maps.shape, maps.stride()
+    return own == 1 and across >= channels and down >= width * across
 
 
 def _pair(value: int | tuple[int, ...] | str) -> tuple[int, int]:
@@ -108,7 +116,7 @@ def max_pool2d(input: Tensor, kernel_size: int | tuple[int, ...], **options: Any
         or input.device.type != "cpu"
         or input.dim() != 4
         or min(input.shape[2:]) < kernel_size
-        or not input.is_contiguous(memory_format=torch.channels_last)
+        or not _channels_last(input)
     ):
         return F.max_pool2d(input, kernel_size, **options)
     down, across = (pixels // kernel_size * kernel_size for pixels in input.shape[2:])

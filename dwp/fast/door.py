@@ -5,6 +5,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ def faster(enabled: bool = True) -> Iterator[None]:
         return
     if _thread.door is None:
         try:
-            with full_width(enabled), Door(enabled) as _thread.door:
+            with full_width() if enabled else nullcontext(), Door(enabled) as _thread.door:
                 yield
         finally:
             _thread.door = None

@@ -3,15 +3,15 @@
 Winograd, "Arithmetic Complexity of Computations", 1980.
 """
 
-import contextlib
 import functools
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dwp.devices import has_matrix_units
+from dwp.devices import Switch, has_matrix_units
 
 # Where polynomials are evaluated, by how many places there are; the last is infinity. The released
 # VAEs' gradients are then within 7e-6 of those in double precision (direct convolutions: 3e-6).
@@ -48,21 +48,17 @@ def balanced(kernel: Tensor, into: Tensor, out: Tensor) -> tuple[Tensor, Tensor,
     return tuple(torch.kron(m, m) for m in (kernel * scale, into / scale, out))
 
 
-@contextlib.contextmanager
-def full_width(enabled: bool = True) -> Iterator[None]:
-    """Have torch's products of float32 numbers use the whole width of AMD's processors too.
+_matmul = torch.backends.mkldnn.matmul
+_precision = Switch(lambda: _matmul.fp32_precision, partial(setattr, _matmul, "fp32_precision"))
+
+
+def full_width() -> AbstractContextManager[None]:
+    """Within the block, let torch's products of float32 use the whole width of AMD's processors.
 
     Torch asks MKL for them, which on these uses half of it; oneDNN, asked if precision may be
     lower, keeps the precision where there are no matrix units.
     """
-    settings = torch.backends.mkldnn.matmul
-    before = settings.fp32_precision
-    if enabled and _is_amd() and not has_matrix_units():
-        settings.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
+    return _precision("bf16") if _is_amd() and not has_matrix_units() else nullcontext()
 
 
 @functools.cache

@@ -79,5 +79,5 @@ def factorial_text(
     labels = [style.metric_label(metric.removeprefix("ensemble_")) for metric in METRICS]
     shown["metric"] = shown["metric"].cat.rename_categories(labels)
     wide = shown.pivot(index=rows, columns=columns, values="text")
-    wide.columns = [", ".join(values) for values in wide.columns]
+    wide.columns = [v if isinstance(v, str) else ", ".join(v) for v in wide.columns]
     return wide.reset_index()

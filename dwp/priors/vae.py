@@ -57,7 +57,7 @@ class KernelVAE(KernelPrior):
         self.decoder = _DECODERS[kernel_size](hidden, latent)
         self.kernel_mean = nn.Conv2d(hidden, 1, 1)
         self.kernel_variance = nn.Conv2d(hidden, 1, 1) if variance is None else None
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # and so are all maps
 
     @property
     def frozen(self) -> bool:
@@ -177,8 +177,6 @@ class KernelVAE(KernelPrior):
 @faster_by(frozen.run)
 def _run(layers: nn.Sequential, heads: Sequence[nn.Module], maps: Tensor) -> Tensor:
     """Return maps (n, c, h, w) after layers, and then each of the heads, concatenated."""
-    if not torch._C._are_functorch_transforms_active():  # `torch.vmap` has no such layout
-        maps = maps.contiguous(memory_format=torch.channels_last)
     features = layers(maps)
     return torch.cat([head(features) for head in heads], 1).to(maps)
 

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,11 +39,7 @@ def main(config: Path, /) -> None:
     summary = _output(sys.executable, "-m", "snakemake", "--configfile", str(config), "--summary")
     made = pd.read_csv(io.StringIO(summary), sep="\t", dtype=str)
     made = made[made["plan"] == "no update"]
-    files = [
-        file
-        for file in sorted(map(Path, made["output_file"]))
-        if any(file.match(f"{results}/*/{pattern}") for pattern in _PUBLISHED)
-    ]
+    files = sorted(f for f in map(Path, made["output_file"]) if any(map(f.match, _PUBLISHED)))
     if not files:
         raise UserError(
             f"{results}: expected tables and figures, found none that are up to date; run "
@@ -59,13 +56,11 @@ def main(config: Path, /) -> None:
             with atomic(goal) as temporary:
                 temporary.write_bytes(content)
     write_text(target / "config.yaml", config.read_text(encoding="utf-8"))
-    minutes = pd.Series(dtype=float)
+    minutes = Counter()
     for file in {Path(log).with_suffix(".tsv") for log in made["log-file(s)"]}:
-        if file.is_file():
-            stage = file.parts[3]  # logs/NAME/DOMAIN/STAGE/...
-            minutes[stage] = minutes.get(stage, 0) + read_csv(file, sep="\t")["s"].sum() / 60
-    minutes = minutes.sort_index()
-    minutes["all"] = minutes.sum()
+        if file.is_file():  # logs/NAME/DOMAIN/STAGE/...
+            minutes[file.parts[3]] += read_csv(file, sep="\t")["s"].sum() / 60
+    times = [*sorted(minutes.items()), ("all", minutes.total())]
     facts = Path("/proc/cpuinfo")
     model = re.search("model name\\s*: (.*)", facts.read_text() if facts.exists() else "")
     text = _README.read_text(encoding="utf-8").format(
@@ -77,7 +72,7 @@ def main(config: Path, /) -> None:
         system=platform.system(),
         python=platform.python_version(),
         packages=", ".join(f"{package} {version(package)}" for package in _PACKAGES),
-        times="\n".join(f"| {stage} | {value:.1f} |" for stage, value in minutes.items()),
+        times="\n".join(f"| {stage} | {value:.1f} |" for stage, value in times),
     )
     write_text(target / "README.md", text)
 
