@@ -172,7 +172,7 @@ CASES = [
         SUMMARISE,
         "paper.csv: expected columns accuracy, found",
     ),
-    (says("runs.csv", "0.5", "half"), SUMMARISE, "numbers in the column value, found half"),
+    (says("runs.csv", "0.5", "half"), SUMMARISE, "runs.csv: value: expected numbers, found half"),
     (holds("runs.csv", b"a,b\n\xff\xfe,1\n"), SUMMARISE, "expected CSV"),
     (directory("runs.csv"), SUMMARISE, "runs.csv: expected a file; found Is a directory"),
     (whole, SUMMARISE.replace("reference dwp", "reference flow"), "no run has the prior 'flow'"),
