@@ -12,7 +12,7 @@ import yaml
 from dwp.study.cost import RATE, START
 
 ROOT = Path(__file__).parent.parent
-TRAINING = ("source_nets", "prior", "classifiers", "features", "convergence_nets")
+TRAINING = ("source_nets", "prior", "classifiers", "features", "convergence_nets", "shift")
 COMPUTING = (*TRAINING, "prior_score", "kernels")
 LONGEST = 40  # minutes, in these tests
 
