@@ -25,20 +25,13 @@ UP = os.environ.get("DWP_SLURM_UP")
 pytestmark = pytest.mark.skipif(not UP, reason="DWP_SLURM_UP names no program that starts Slurm")
 
 RESULTS = Path("results/tiny/demo")
-KEPT = ".kept/identity.json"  # the last file of a finished net
-RUN = "classification/{}/dwp/base/n10/split{}/seed0"
+CELL = "classification/{}/dwp/base/n10"
 STUDY = ("kernels", "norms", "kl", "latent_dwp", "reconstructions_dwp")
-TRAINING = (
-    "source_nets_demo",
-    "prior_wildcards",
-    "classifiers",
-    "features_demo",
-    "convergence_demo",
-)
+TRAINING = ("source_nets", "prior", "classifiers", "features", "convergence_nets", "shift")
 
 
 def tiny() -> dict:
-    """Return the demo's config, cut down to seconds, for GPUs if there are some."""
+    """Return the demo's config, reduced to seconds, for GPUs if there are some."""
     priors = dict.fromkeys(("dwp", "deterministic-l2"))
     config = tiny_config(priors, runs_per_job=2, epochs=1000, evaluate_every=1000)
     config["device"] = "auto"
@@ -84,7 +77,7 @@ def training(folder: Path, prior: str) -> psutil.Process:
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = process.info["cmdline"] or [""]
         here = process.info["cwd"] == str(folder) and "python" in Path(words[0]).name
-        if here and "train_classifier.py" in " ".join(words) and f"/{prior}/" in " ".join(words):
+        if here and "train_classifiers.py" in " ".join(words) and f"/{prior}/" in " ".join(words):
             return process
     raise AssertionError(f"nothing trains classifiers under {prior}")
 
@@ -138,12 +131,12 @@ def jobs(folder) -> Iterator[list[SlurmJob]]:
         process = start(
             folder,
             *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2"),
-            *("--set-resources", "classifiers_demo_n10_split0_seed0:runtime=3 * attempt - 2"),
+            *("--set-resources", "classifiers:runtime=3 * attempt - 2"),
             *("--", *targets),
         )
-        wait_for(folder / RESULTS / "source" / "0" / KEPT, process)
+        wait_for(folder / RESULTS / "source/.runs/seed0.safetensors", process)
         run("scancel", *run("squeue", "--noheader", "--states=running", "--format=%i").split())
-        wait_for(folder / RESULTS / RUN.format("dwp", 0) / KEPT, process)
+        wait_for(folder / RESULTS / CELL.format("dwp") / ".runs/split0-seed0.safetensors", process)
         training(folder, "dwp").send_signal(signal.SIGSTOP)
         finish(process, folder, 600)
         yield list(map(parse_job, run("scontrol", "--oneliner", "show", "job").splitlines()))
@@ -157,7 +150,7 @@ def jobs(folder) -> Iterator[list[SlurmJob]]:
 def test_every_stage_runs_to_its_figures(jobs, folder):
     figures = {path.stem for path in (folder / RESULTS / "figures").glob("*.pdf")}
     expected = {f"{name}_conv1" for name in STUDY} | {"fewshot_accuracy", "fewshot_nll"}
-    expected |= {"steps_accuracy_n10", "steps_nll_n10", "features_accuracy"}
+    expected |= {"steps_accuracy_n10", "steps_nll_n10", "features_accuracy", "shift"}
     assert figures == expected | {"convergence_image-vae", "images_image-vae"}
     last = {job.name: job.state for job in jobs}
     assert set(last.values()) == {"COMPLETED"}
@@ -165,39 +158,39 @@ def test_every_stage_runs_to_its_figures(jobs, folder):
 
 
 def test_a_cancelled_job_runs_again_with_more_time_and_memory(jobs, folder):
-    first, second = (job for job in jobs if job.name.startswith("source_nets_"))
+    first, second = (job for job in jobs if job.name.startswith("source_nets"))
     assert (first.state, second.state) == ("CANCELLED", "COMPLETED")
     assert (second.minutes, second.memory) == (2 * first.minutes, 2 * first.memory)
-    log = (folder / "logs/tiny/demo/source/0.log").read_text()
-    assert log.count("demo source 0: finished before") == 1
-    assert "demo source 1: finished before" not in log
+    log = (folder / "logs/tiny/demo/source/batch0.log").read_text()
+    assert log.count("source seed0: finished before") == 1
+    assert "source seed1: finished before" not in log
 
 
 def test_a_job_out_of_time_goes_on_with_more(jobs, folder):
-    first, second = (job for job in jobs if "_demo_dwp_dwp_base" in job.name)
+    first, second = (job for job in jobs if job.name.startswith("classifiers_wildcards_demo_dwp_"))
     assert (first.state, second.state) == ("TIMEOUT", "COMPLETED")
     assert (first.minutes, second.minutes) == (1, 4)
-    log = (folder / "logs/tiny/demo/classification/dwp/dwp/base/n10_split0_seed0.log").read_text()
-    assert "split0 seed0: finished before" in log
-    assert "split1 seed0: finished before" not in log
+    log = (folder / "logs/tiny/demo/classification/dwp/dwp/base/n10/batch0.log").read_text()
+    assert "split0-seed0: finished before" in log
+    assert "split1-seed0: finished before" not in log
 
 
 def test_jobs_that_train_and_no_others_get_a_gpu(jobs):
     for job in jobs:
-        assert job.gpus == int(job.name.startswith(TRAINING)), job.name
+        assert job.gpus == int(job.name.partition("_wildcards_")[0] in TRAINING), job.name
 
 
 def test_results_are_those_of_a_local_run(jobs, folder, tmp_path):
     shutil.copytree(folder / RESULTS / "data", tmp_path / RESULTS / "data")
-    runs = (RESULTS / RUN.format(prior, 0) for prior in ("dwp", "deterministic-l2"))
-    targets = [f"{place}/metrics.json" for place in runs]
+    cells = [RESULTS / CELL.format(prior) for prior in ("dwp", "deterministic-l2")]
+    targets = [f"{cell}/batch0.csv" for cell in cells]
     finish(start(tmp_path, "--profile", "local", "--", *targets), tmp_path, 200)
     made = {
         path.relative_to(tmp_path)
-        for pattern in ("*.safetensors", "metrics.json")
+        for pattern in ("*.safetensors", "batch0*.csv")
         for path in (tmp_path / RESULTS).rglob(pattern)
-        if ".kept" not in path.parts and "data" not in path.parts
+        if ".runs" not in path.parts and "data" not in path.parts
     }
-    assert len(made) == 2 * 2 + 2 + 2 + 2 * 2 * 2  # nets, kernels, priors, nets
+    assert len(made) == 3 + 2 + 2 + 2 * 3  # source nets, kernels, priors, nets
     for path in made:
         assert (tmp_path / path).read_bytes() == (folder / path).read_bytes(), path
