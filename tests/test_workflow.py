@@ -174,7 +174,7 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     names = ["fewshot_accuracy", "fewshot_nll", "steps_accuracy_n10", "steps_nll_n10"]
     of_layers = ("kernels", "norms", "kl", "latent_dwp", "reconstructions_dwp")
     names += [f"{name}_{layer}" for name in of_layers for layer in ("conv1", "conv2")]
-    names += ["features_accuracy", "convergence_image-vae", "images_image-vae"]
+    names += ["features_accuracy", "convergence_image-vae", "images_image-vae", "shift"]
     pictures = ("kernels", "latent", "reconstructions", "images")
     lines = {f"{name}.svg" for name in names if not name.startswith(pictures)}
     assert figures == {f"{name}.{end}" for name in names for end in ("pdf", "png")} | lines
