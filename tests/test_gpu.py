@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_graphs import TRAININGS, data  # noqa: F401 (a fixture)
+from test_graphs import TRAININGS
 from torch import nn
 
 from dwp.errors import OutOfTime
@@ -41,17 +41,17 @@ def assert_close(found, expected, rel=1e-3):
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_recorded_steps_are_the_launched_ones(monkeypatch, caplog, data, name):  # noqa: F811
+def test_recorded_steps_are_the_launched_ones(monkeypatch, caplog, name):
     with caplog.at_level(logging.WARNING):
-        recorded = TRAININGS[name](data, device="cuda")
+        recorded = TRAININGS[name](device="cuda")
     assert "no CUDA graph" not in caplog.text
     monkeypatch.setattr(graphs, "supported", lambda device: False)
-    assert_close(recorded, TRAININGS[name](data, device="cuda"))
+    assert_close(recorded, TRAININGS[name](device="cuda"))
 
 
 @pytest.mark.parametrize("name", ["source nets", "a source net", "classifiers, None"])
-def test_nets_without_noise_are_those_of_the_cpu(data, name):  # noqa: F811
-    assert_close(TRAININGS[name](data, device="cuda"), TRAININGS[name](data))
+def test_nets_without_noise_are_those_of_the_cpu(name):
+    assert_close(TRAININGS[name](device="cuda"), TRAININGS[name]())
 
 
 def test_the_bound_and_its_gradient_are_those_of_the_cpu():
@@ -83,8 +83,8 @@ def test_predictions_by_mean_weights_are_those_of_the_cpu():
 
 
 @pytest.mark.parametrize("name", ["classifiers, vae", "classifiers, standard-normal"])
-def test_a_resumed_run_is_an_undisturbed_one(monkeypatch, tmp_path, data, name):  # noqa: F811
-    train, stops = partial(TRAININGS[name], data, device="cuda"), 0
+def test_a_resumed_run_is_an_undisturbed_one(monkeypatch, tmp_path, name):
+    train, stops = partial(TRAININGS[name], device="cuda"), 0
     whole = train()
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     while True:
