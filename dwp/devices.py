@@ -110,7 +110,7 @@ class Switch:
                     self._values.clear()
 
 
-def _tfloat32() -> tuple[bool, bool]:
+def _tfloat32() -> tuple[bool | str, bool]:
     return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
 

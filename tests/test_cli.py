@@ -129,14 +129,12 @@ def files(tmp_path, fake_release, standard_normal, kernels):
     (tmp_path / "empty").mkdir()
     prior_class("empirical").fit(torch.zeros(2, 7, 7)).save(tmp_path / "empirical.safetensors")
     prior_class("log-uniform")(7).save(tmp_path / "log-uniform.safetensors")
-    (tmp_path / "folder.npy").mkdir()
     return tmp_path
 
 
 ERRORS = [
     ("score {}/none.safetensors {}/kernels.npy", "none.safetensors: no such file"),
     ("score {}/normal.safetensors {}/none.npy", "none.npy: no such file"),
-    ("score {}/empty {}/kernels.npy", "empty/vae_params.torch: no such file"),
     ("score {}/corrupt.safetensors {}/kernels.npy", "expected a safetensors file"),
     ("score {}/normal.safetensors {}/corrupt.npy", "corrupt.npy: expected an array of kernels"),
     ("score {}/normal.safetensors {}/flat.npy", "found (3, 49)"),
@@ -146,13 +144,10 @@ ERRORS = [
     ("score {}/vae7x7 {}/kernels.npy --samples few", "--samples: expected a whole number, found"),
     ("sample {}/vae7x7 0 {}/made.npy", "n: expected a whole number of at least 1, found 0"),
     ("sample {}/vae7x7 many {}/made.npy", "n: expected a whole number, found 'many'"),
-    ("sample {}/normal.safetensors 10000000000000 {}/made.npy", "memory: expected enough"),
     ("sample {}/vae7x7 3 {}/made.txt", "made.txt: expected a name that ends in .npy"),
     (f"sample {{}}/vae7x7 3 {{}}/{'m' * 300}.npy", "File name too long"),
     ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
-    ("sample {}/vae7x7 3 {}/folder.npy", "folder.npy: Is a directory"),
     ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
-    ("convert {}/empty {}/made.safetensors", "vae_params.torch: no such file"),
     ("convert {}/kernels.npy {}/made.safetensors", "vae_params.torch: expected a state dict"),
     ("plan {}/config.yaml --gpus 0", "--gpus: expected at least 1, found 0"),
 ]

@@ -59,15 +59,6 @@ def _raises(node):
     return isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
 
 
-def test_markdown_of_a_docstring():
-    text = (
-        "Return it.\n\nMore.\n\nArgs:\n    one: the first\n        of all.\n\nReturns:\n    That."
-    )
-    assert build_api._markdown(text) == (
-        "Return it.\n\nMore.\n\n**Args**\n\n- `one`: the first\n  of all.\n\n**Returns**\n\nThat."
-    )
-
-
 def test_every_column_and_metric_of_a_table_is_explained():
     known = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "tables.md").read_text()))
     known |= {f"{start}{end}" for start in ("test", "train") for end in ("_accuracy", "_nll")}

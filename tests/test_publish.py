@@ -44,23 +44,22 @@ FILES = {
 }
 
 
+PUBLISH = [sys.executable, ROOT / "workflow" / "scripts" / "publish.py", "config.yaml"]
+
+
 def run(folder, *command):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def publish(folder):
-    return run(folder, sys.executable, ROOT / "workflow" / "scripts" / "publish.py", "config.yaml")
 
 
 def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    run(tmp_path, *git, "init", "-q")
-    run(tmp_path, *git, "commit", "-qm", "x", "--allow-empty")
+    git = "git -c user.name=a -c user.email=a@b"
+    for command in (f"{git} init -q", f"{git} commit -qm x --allow-empty"):
+        run(tmp_path, *command.split())
     run(tmp_path, sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "all")
-    done = publish(tmp_path)
+    done = run(tmp_path, *PUBLISH)
     assert done.returncode == 0, done.stderr
     root = tmp_path / "results" / "published" / "tiny"
     files = {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
@@ -86,7 +85,7 @@ def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
 def test_refusals(tmp_path, name, line):
     (tmp_path / "config.yaml").write_text(CONFIG.replace("name: demo", f"name: {name}"))
     (tmp_path / "Snakefile").write_text("rule all:\n    input: []\n")
-    done = publish(tmp_path)
+    done = run(tmp_path, *PUBLISH)
     assert done.returncode == 2
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1

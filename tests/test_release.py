@@ -5,16 +5,17 @@ environment variable DWP_RELEASE.
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import save_as_released
+from helpers import refusal, same_state, save_as_released
 from torch import nn
 
 from dwp.errors import UserError
-from dwp.priors import KINDS, load_prior, prior_class
+from dwp.priors import KINDS, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.release import (
     load_kernel_array,
@@ -97,33 +98,16 @@ def test_explicit_densities_of_released_kernels(kernels, kind, expected):
 
 
 @needs_release
-@pytest.mark.parametrize(
-    ("folder", "expected"),
-    [
-        ("vae7x7", {"kernel_size": 7, "hidden": 32, "latent": 2}),
-        ("vae5x5", {"kernel_size": 5, "hidden": 64, "latent": 4}),
-    ],
-)
-def test_released_vae_on_its_own_samples(release, folder, expected):
+@pytest.mark.parametrize(("folder", "sizes"), [("vae7x7", (7, 32, 2)), ("vae5x5", (5, 64, 4))])
+def test_released_vae_on_its_own_samples(release, folder, sizes):
     vae = load_released_vae(release / folder)
-    assert vae.arguments == expected
-    assert not any(parameter.requires_grad for parameter in vae.parameters())
+    assert tuple(vae.arguments[name] for name in ("kernel_size", "hidden", "latent")) == sizes
     samples = vae.sample(300, generator("own"))
     log_likelihood, kl = vae.elbo_terms(samples, generator("terms"))
-    assert log_likelihood.isfinite().all()
-    assert (kl > 0).all()
     # A trained encoder says much of a sample, and the bound is far above that of noise as large.
     noise = samples.std() * torch.randn(samples.shape, generator=generator("as large"))
     assert kl.mean() > 3
     assert (log_likelihood - kl).mean() > -vae.loss(noise, generator("terms")).mean() + 5
-
-
-@needs_release
-def test_released_vae_becomes_a_prior_file(tmp_path, released7, kernels):
-    released7.save(tmp_path / "prior.safetensors")
-    prior = load_prior(tmp_path / "prior.safetensors")
-    first, second = (p.loss(kernels[1], generator(0)) for p in (released7, prior))
-    assert torch.equal(first, second)
 
 
 # Files like the release's
@@ -167,11 +151,7 @@ def test_round_trip_of_the_release_format(tmp_path, kernel_size, hidden, latent,
     found = load_released_vae(tmp_path)
     assert found.arguments == vae.arguments
     assert not any(parameter.requires_grad for parameter in found.parameters())
-    assert found.state_dict().keys() == vae.state_dict().keys()
-    for name, value in vae.state_dict().items():
-        assert torch.equal(found.state_dict()[name], value)
-    samples = vae.requires_grad_(False).sample(4, generator(0))
-    assert torch.equal(samples, found.sample(4, generator(0)))
+    assert same_state(found, vae)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -242,15 +222,11 @@ def test_release_folder(monkeypatch):
 @pytest.mark.parametrize("shape", [(4, 7, 7), (4, 1, 7, 7)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_kernel_array(tmp_path, shape, dtype):
-    array = np.arange(4 * 49, dtype=dtype).reshape(shape)
     for part in ("train", "test"):
-        np.save(tmp_path / f"{part}.npy", array)
-    for found in (load_kernel_array(tmp_path / "test.npy"), *load_released_kernels(tmp_path)):
+        np.save(tmp_path / f"{part}.npy", np.arange(4 * 49, dtype=dtype).reshape(shape))
+    for found in load_released_kernels(tmp_path):
         assert found.dtype == torch.float32
         assert torch.equal(found, torch.arange(4.0 * 49).view(4, 7, 7))
-    (tmp_path / "test.npy").unlink()
-    with pytest.raises(UserError, match=r"test\.npy: no such file"):
-        load_released_kernels(tmp_path)
 
 
 def npy(array, length=None):
@@ -261,27 +237,23 @@ def npy(array, length=None):
     return make
 
 
-@pytest.mark.parametrize(
-    ("make", "line"),
-    [
-        (npy(np.zeros((3, 7))), r"kernels: expected shape .* found \(3, 7\)"),
-        (npy(np.zeros((0, 7, 7))), r"found \(0, 7, 7\)"),
-        (npy(np.full((1, 3, 3), np.nan)), "kernels: expected finite values, found NaN"),
-        (npy(np.zeros((1, 3, 3), np.int64)), "kernels: expected floating-point numbers, found int"),
-        (npy(np.full((1, 3, 3), "text")), "kernels: expected floating-point numbers, found <U4"),
-        (npy(np.array([Harmful("made"), None])), "expected an array of kernels in .npy"),
-        (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x05\x00os.x("), "expected an array of"),
-        (lambda path: path.write_text("text\nin lines\n"), "expected an array of kernels in .npy"),
-        (npy(np.zeros((4, 7, 7)), 200), "expected an array of kernels in .npy"),
-        (npy(np.zeros((4, 7, 7)), 5), "expected an array of kernels in .npy"),
-        (lambda path: path.write_bytes(b""), "expected an array of kernels in .npy"),
-        (lambda path: path.mkdir(), "expected an array of kernels in .npy"),
-        (lambda path: None, "no such file"),
-    ],
-)
+DAMAGED = "expected an array of kernels in .npy"
+NO_KERNELS = [
+    (npy(np.zeros((3, 7))), r"kernels: expected shape .* found \(3, 7\)"),
+    (npy(np.zeros((0, 7, 7))), r"found \(0, 7, 7\)"),
+    (npy(np.full((1, 3, 3), np.nan)), "kernels: expected finite values, found NaN"),
+    (npy(np.zeros((1, 3, 3), np.int64)), "kernels: expected floating-point numbers, found int"),
+    (npy(np.array([Harmful("made"), None])), DAMAGED),
+    (npy(np.zeros((4, 7, 7)), 200), DAMAGED),
+    (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x05\x00os.x("), DAMAGED),
+    (lambda path: path.write_text("text\nin lines\n"), DAMAGED),
+    (lambda path: path.mkdir(), DAMAGED),
+    (lambda path: None, "no such file"),
+]
+
+
+@pytest.mark.parametrize(("make", "line"), NO_KERNELS)
 def test_files_that_are_no_kernels(tmp_path, make, line):
     path = tmp_path / "kernels.npy"
     make(path)
-    with pytest.raises(UserError, match=f"^{path}: .*{line}") as caught:
-        load_kernel_array(path)
-    assert "\n" not in str(caught.value)
+    assert re.match(f"{path}: .*{line}", refusal(load_kernel_array, path))

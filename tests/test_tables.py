@@ -187,7 +187,10 @@ def test_the_crossed_study_keeps_the_order_of_the_config(study, tmp_path, drawn)
         near("512", "test", 3.7),
     ]
     header, _, *lines = (tmp_path / "cells.md").read_text(encoding="utf-8").splitlines()
-    assert header.split("|")[5].strip() == "accuracy, dwp"
+    names = [name.strip() for name in header.split("|")[5:-1]]
+    assert names == [
+        f"{m}, {i}" for m in ("accuracy", "NLL (nats)", "ECE") for i in ("dwp", "xavier")
+    ]
     # NLL: the prior differs beyond chance
     assert lines[0].split("|")[7].split()[::3] == ["2.100", "*"]
     header, _, *lines = (tmp_path / "parts.md").read_text(encoding="utf-8").splitlines()

@@ -119,7 +119,7 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
 def _mapping(choice: Choice) -> Mapping[str, Any]:
     if isinstance(choice, str):
         return {"dataset": choice}
-    found = {name: value for name, value in choice.items() if value not in (None, 0)}
+    found = {name: value for name, value in dict(choice).items() if value not in (None, 0)}
     if "dataset" not in found:
         raise UserError(f"choice of data: expected dataset, found only {', '.join(found)}")
     return found

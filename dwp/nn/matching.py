@@ -46,7 +46,7 @@ def match_priors(
             height, width = layer.kernel_size
             prior = matched[name] = by_key.get(name, by_key.get(height))
             if priors is not None and not (prior and prior.kernel_size == height == width):
-                sizes = sorted({each.kernel_size for each in by_key.values()})
+                sizes = sorted({each.kernel_size for each in by_key.values() if each})
                 known = ", ".join(f"{k} x {k}" for k in sizes)
                 problem = f"a prior over its {height} x {width} kernels, found only over {known}"
         if problem:

@@ -78,6 +78,6 @@ def factorial_text(
     shown = table.assign(text=texts).astype(kinds)
     labels = [style.metric_label(metric.removeprefix("ensemble_")) for metric in METRICS]
     shown["metric"] = shown["metric"].cat.rename_categories(labels)
-    wide = shown.pivot(index=rows, columns=columns, values="text")
+    wide = shown.pivot(index=rows, columns=columns, values="text").sort_index(axis=1)
     wide.columns = [v if isinstance(v, str) else ", ".join(v) for v in wide.columns]
     return wide.reset_index()

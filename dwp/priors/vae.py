@@ -56,7 +56,7 @@ class KernelVAE(KernelPrior):
         self.decoder = _DECODERS[kernel_size](hidden, latent)
         self.kernel_mean = nn.Conv2d(hidden, 1, 1)
         self.kernel_variance = nn.Conv2d(hidden, 1, 1) if variance is None else None
-        self.to(memory_format=torch.channels_last)  # and so are all maps
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @property
     def frozen(self) -> bool:
@@ -73,7 +73,9 @@ class KernelVAE(KernelPrior):
         """Return mean and variance (n, k, k) of p(w|z) for codes (n, latent)."""
         heads = [head for head in (self.kernel_mean, self.kernel_variance) if head is not None]
         mean, *raw = _run(self.decoder, heads, codes[:, :, None, None]).unbind(1)  # each (n, k, k)
-        return mean, _variance(raw[0]) if raw else torch.full_like(mean, self.variance)
+        if self.variance is not None:
+            return mean, torch.full_like(mean, self.variance)
+        return mean, _variance(raw[0])
 
     def elbo_terms(self, kernels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return, in nats (n,), log p(w|z) for one z from r(z|w), and KL(r(z|w) || p(z)).

@@ -34,8 +34,7 @@ def l2_penalty(net: nn.Module, runs: int = 1) -> Tensor:
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy (R,) of logits (R, batch, classes), in nats an example."""
-    values = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
-    return values.view(targets.shape).mean(-1)
+    return F.cross_entropy(logits.movedim(-1, 1), targets, reduction="none").mean(-1)
 
 
 def logits_of_runs(stacked: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -71,7 +71,10 @@ GPU = 0 if settings.device == "cpu" else 1
 
 # After a kill the same command goes on.
 if workflow.is_main_process and not workflow.dryrun:
-    check_writable(".snakemake", RESULTS, LOGS)
+    try:
+        check_writable(".snakemake", RESULTS, LOGS)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     alive = clear_after_a_kill(RESULTS)
 
 

@@ -5,6 +5,7 @@ layers Bayesian, so that the plain, the Bayesian and the partly Bayesian net are
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ def scaled(filters: Sequence[int], factor: float) -> list[int]:
     return [max(1, round(factor * number)) for number in filters]
 
 
-def network_class(name: str) -> type[nn.Module]:
+def network_class(name: str) -> Any:
     """Return the class of a network.
 
     Args:
@@ -51,5 +52,5 @@ def initialise_xavier(net: nn.Module, generator: torch.Generator) -> None:
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.dim() > 1:
             nn.init.xavier_normal_(weight, generator=generator)
-            if module.bias is not None:
+            if isinstance(module.bias, nn.Parameter):
                 nn.init.zeros_(module.bias)
