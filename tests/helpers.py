@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,16 @@ def same_state(first: nn.Module | Mapping, second: nn.Module | Mapping) -> bool:
     """Return whether two nets, or two states, are the same to the bit."""
     first, second = (x.state_dict() if isinstance(x, nn.Module) else x for x in (first, second))
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def assert_alike(found: Iterable, expected: Iterable, rel: float = 1e-4) -> None:
+    """Check runs, (net, records) each: the same records and weights but for rounding."""
+    for (net, records), (other, history) in zip(found, expected, strict=True):
+        for record, expected_record in zip(records, history, strict=True):
+            assert record == pytest.approx(expected_record, rel=rel, abs=1e-5)
+        for name, value in other.state_dict().items():
+            weights = net.state_dict()[name].cpu()
+            torch.testing.assert_close(weights, value.cpu(), rtol=1e-3, atol=rel)
 
 
 def refusal(call: Callable, *arguments: Any, **keywords: Any) -> str:

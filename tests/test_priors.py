@@ -292,17 +292,11 @@ def test_empirical_draws_its_kernels_uniformly():
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_samples_depend_on_the_generator_alone_and_have_the_type_of_the_prior(kind):
+def test_samples_depend_on_the_generator_alone(kind):
     first, same, other = (make_prior(kind, 5).sample(7, generator(s)) for s in (0, 0, 1))
     assert first.shape == (7, 5, 5)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
-    if kind != "standard-normal":  # which has no numbers of its own
-        wide = make_prior(kind, 5).double()
-        assert wide.dtype == torch.float64
-        assert (
-            wide.sample(3, generator(0)).dtype == wide.initial(3, generator(0)).dtype == wide.dtype
-        )
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
@@ -338,7 +332,8 @@ def test_every_kind_in_double_precision_by_default(kind, tmp_path):
     try:
         for prior in (make_prior(kind, 3).double(), load_prior(tmp_path / "prior.safetensors")):
             if kind in SAMPLED:
-                assert prior.sample(3, generator(0)).dtype == torch.float64
+                for draw in (prior.sample, prior.initial):
+                    assert draw(3, generator(0)).dtype == torch.float64
             kernels = correlated_kernels(6, 3)[0]
             if kind in EXPLICIT:
                 assert prior.log_prob(kernels).dtype == torch.float64
@@ -517,7 +512,7 @@ def test_vae_density_integrates_to_one_and_samples_follow_it(small_vae, grid_log
 
 @pytest.mark.parametrize("samples", [1, 20])
 def test_importance_sampling_against_the_grid(small_vae, grid_log_prob, samples):
-    # exp of the estimate is unbiased for p(w) with any number of samples: for each kernel ...
+    # exp of the estimate is unbiased for p(w) with any number of samples
     kernels = small_vae.sample(500, generator("few"))
     exact = grid_log_prob(small_vae, kernels)
     rows = kernels[:4].repeat_interleave(20000 // samples, 0)
@@ -526,10 +521,6 @@ def test_importance_sampling_against_the_grid(small_vae, grid_log_prob, samples)
     error = ratios.std(1) / math.sqrt(ratios.shape[1])
     assert (error < 0.2).all()
     assert ((ratios.mean(1) - 1).abs() < 3 * error).all()
-    # ... and, with a smaller error, on average over kernels.
-    rows = kernels.repeat_interleave(40 // samples, 0)
-    estimates = small_vae.importance_log_prob(rows, samples, generator("average")).view(500, -1)
-    assert_mean((estimates - exact[:, None]).exp().mean(1), 1)
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 16])
