@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
+from dwp.priors import KernelPrior
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
+from dwp.training.prior import fit_prior
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,10 +55,46 @@ def some_kernels(size: int, n: int = 100) -> Tensor:
     return 0.2 * torch.randn((n, size, size), generator=generator("kernels", size))
 
 
+def two_classes(n: int = 90) -> ImageTensors:
+    """Return two kinds of noise as 28 x 28 images, a third of them dark in every other column."""
+    images = torch.randint(0, 256, (n, 1, 28, 28), generator=generator("data")).to(torch.uint8)
+    targets = torch.arange(n) % 3
+    images[targets == 1, :, ::2] = 0
+    return ImageTensors(images, targets, images[:6], targets[:6])
+
+
+def make_prior(kind: str, size: int, latent: int = 2) -> KernelPrior:
+    """Return a small frozen prior of a kind; a VAE is untrained, others are fitted to kernels."""
+    if kind == "vae":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(size)
+            return KernelVAE(size, hidden=4, latent=latent).requires_grad_(False)
+    hyperparameters = {
+        "gaussian-mixture": {"components": 3, "seed": 0, "floor": 0.1},
+        "flow": {"transforms": 2, "hidden": 8},
+    }
+    random = generator("kernels", size)
+    mixing = 0.2 * torch.eye(size**2) + 0.05 * torch.randn((size**2,) * 2, generator=random)
+    kernels = torch.randn((size**2 + 50, size**2), generator=random) @ mixing + 0.1
+    training = {"epochs": 3, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
+    kernels = kernels.unflatten(1, (size, size))
+    return fit_prior(kind, size, kernels, hyperparameters.get(kind, {}), training)[0]
+
+
 def same_state(first: nn.Module | Mapping, second: nn.Module | Mapping) -> bool:
     """Return whether two nets, or two states, are the same to the bit."""
     first, second = (x.state_dict() if isinstance(x, nn.Module) else x for x in (first, second))
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def assert_alike(found: Iterable, expected: Iterable, rel: float = 1e-4) -> None:
+    """Check runs, (net, records) each: the same records and weights but for rounding."""
+    for (net, records), (other, history) in zip(found, expected, strict=True):
+        for record, expected_record in zip(records, history, strict=True):
+            assert record == pytest.approx(expected_record, rel=rel, abs=1e-5)
+        for name, value in other.state_dict().items():
+            weights = net.state_dict()[name].cpu()
+            torch.testing.assert_close(weights, value.cpu(), rtol=1e-3, atol=rel)
 
 
 def refusal(call: Callable, *arguments: Any, **keywords: Any) -> str:

@@ -2,17 +2,15 @@
 
 import pytest
 import torch
-from helpers import CLASSIFICATION
+from helpers import CLASSIFICATION, make_prior, two_classes
 from torch import nn
 from torch.distributions import Normal
 
-from dwp.data.tensors import ImageTensors
 from dwp.nn.bayesian import CodeConv2d, bayesian_layers, bayesianize, prediction
 from dwp.nn.predict import predict
 from dwp.priors import Estimation, kl_divergence, kl_nature
 from dwp.priors.normal import StandardNormal
 from dwp.priors.posteriors import GaussianCodes
-from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 from dwp.training.classification import build_classifier, train_classifiers
 
@@ -26,16 +24,9 @@ SETTINGS = CLASSIFICATION | {
 }
 
 
-def make_vae(size, latent=2):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(size)
-        vae = KernelVAE(size, hidden=4, latent=latent)
-    return vae.requires_grad_(False)
-
-
 def make_layer(filters=4, log_variance=-3.0):
     """A layer of 5 x 5 kernels of three input channels with random codes."""
-    layer = CodeConv2d(3, filters, 5, prior=make_vae(5), log_variance=log_variance)
+    layer = CodeConv2d(3, filters, 5, prior=make_prior("vae", 5), log_variance=log_variance)
     random = generator("layer", filters)
     nn.init.normal_(layer.codes, generator=random)
     nn.init.normal_(layer.bias, generator=random)
@@ -52,17 +43,17 @@ def images(n=6, channels=3):
 def test_kl_against_torch():
     draws = torch.randn((2, 5, 3, 4), generator=generator("posterior"))
     posterior = GaussianCodes(draws[0], draws[1])
-    found = kl_divergence(posterior, make_vae(5, latent=4))
+    found = kl_divergence(posterior, make_prior("vae", 5, latent=4))
     q = Normal(posterior.mean, (0.5 * posterior.log_variance).exp())
     expected = torch.distributions.kl_divergence(q, Normal(0.0, 1.0)).sum(-1)
     torch.testing.assert_close(found, expected)
     assert found.shape == (5, 3)
     # A choice of estimators is of KLs of weights.
     other = Estimation("monte-carlo", "importance-weighted", 3)
-    assert torch.equal(kl_divergence(posterior, make_vae(5, latent=4), None, other), found)
-    assert kl_nature(posterior, make_vae(5)) == "upper bound"
+    assert torch.equal(kl_divergence(posterior, make_prior("vae", 5, latent=4), None, other), found)
+    assert kl_nature(posterior, make_prior("vae", 5)) == "upper bound"
     some = posterior.select(torch.tensor([4, 0, 14]))
-    assert torch.equal(kl_divergence(some, make_vae(5)), found.flatten()[[4, 0, 14]])
+    assert torch.equal(kl_divergence(some, make_prior("vae", 5)), found.flatten()[[4, 0, 14]])
 
 
 def test_codes_have_no_kl_from_other_priors():
@@ -106,7 +97,7 @@ def test_gradients_reach_codes_and_bias_and_not_the_prior():
 
 
 def test_a_layer_starts_from_the_mean_codes_of_its_kernels():
-    net, vae = nn.Sequential(nn.Conv2d(3, 4, 5)), make_vae(5)
+    net, vae = nn.Sequential(nn.Conv2d(3, 4, 5)), make_prior("vae", 5)
     plain = net[0]
     bayesianize(net, vae, posterior="codes", log_variance=-7.0)
     layer = net[0]
@@ -134,22 +125,11 @@ def test_a_sample_has_one_draw_of_the_codes_for_all_batches():
 # Training
 
 
-@pytest.fixture(scope="module")
-def data():
-    random = generator("data")
-    pictures = torch.randint(0, 256, (90, 1, 28, 28), generator=random).to(torch.uint8)
-    targets = torch.arange(90) % 3
-    pictures[targets == 1, :, ::2] = 0
-    return ImageTensors(pictures, targets, pictures[:6], targets[:6])
-
-
-def train(data, runs=((0, 0),), **options):
-    priors = {"conv1": make_vae(7), "conv2": make_vae(5)}
-    return train_classifiers(data, SETTINGS, runs, n=12, priors=priors, init=priors, **options)
-
-
-def test_training_moves_codes_and_leaves_the_prior(data):
-    ((net, records),) = train(data)
+def test_training_moves_codes_and_leaves_the_prior():
+    data = two_classes()
+    priors = {"conv1": make_prior("vae", 7), "conv2": make_prior("vae", 5)}
+    options = {"priors": priors, "init": priors}
+    ((net, records),) = train_classifiers(data, SETTINGS, [(0, 0)], n=12, **options)
     layers = bayesian_layers(net)
     assert {name: type(layer) for name, layer in layers.items()} == {
         "conv1": CodeConv2d,
@@ -157,13 +137,12 @@ def test_training_moves_codes_and_leaves_the_prior(data):
     }
     assert not (layers["conv2"].log_variance == -3).any()
     for name, size in (("conv1", 7), ("conv2", 5)):
-        fresh, used = make_vae(size).state_dict(), layers[name].prior.state_dict()
+        fresh, used = make_prior("vae", size).state_dict(), layers[name].prior.state_dict()
         assert all(torch.equal(fresh[key], used[key]) for key in fresh)
     last = [record for record in records if "loss" in record][-1]
     total = 12 * last["train_nll"] + last["kl_conv1"] + last["kl_conv2"]
     assert last["loss"] == pytest.approx(total, rel=1e-5)
     # its state is all there is to save
-    priors = {"conv1": make_vae(7), "conv2": make_vae(5)}
     again = build_classifier(SETTINGS, 3, priors)
     again.load_state_dict(net.state_dict())
     pictures = data.test_images.float() / 255

@@ -372,19 +372,6 @@ def test_products_of_full_width_keep_their_precision(amd, units, monkeypatch):
     assert (result / torch.bmm(left.double(), right.double()) - 1).abs().max() < 1e-6
 
 
-def test_default_double_precision_changes_nothing(always, counted):
-    torch.set_default_dtype(torch.double)
-    try:
-        for name in ("5 x 5", "loss, 5 x 5", "VAE, padded"):
-            counted.clear()
-            test_faster_paths_give_the_numbers_of_the_plain_ones(
-                None, counted, name, torch.float, True
-            )
-        assert vae(5, torch.double).sample(3, generator("samples")).dtype == torch.double
-    finally:
-        torch.set_default_dtype(torch.float)
-
-
 class Both(nn.Module):
     """A net whose layers and prior have faster paths."""
 

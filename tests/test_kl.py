@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import make_prior
 from scipy.integrate import quad
 from torch import nn
 from torch.autograd import gradcheck
@@ -22,18 +23,12 @@ from dwp.priors import (
     kl as registry,
     kl_divergence,
     kl_nature,
-    prior_class,
     register_kl,
 )
 from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
-from dwp.training.prior import fit_prior
 
 POSTERIORS = [GaussianKernels, MultiplicativeKernels]
-CHOICES = {
-    "gaussian-mixture": {"components": 2, "seed": 0, "floor": 0.1},
-    "flow": {"transforms": 2, "hidden": 8},
-}
 ESTIMATED = ["gaussian-mixture", "student-t", "flow"]
 EXACT = ["standard-normal", "gaussian-diagonal", "gaussian-full"]
 # Means' standard deviation, log-variance (or log alpha): near the prior, at the start of training
@@ -48,15 +43,8 @@ def estimation(bound, latent_samples):
 
 
 def make(kind, k=3):
-    """A prior of double precision, fitted to correlated kernels if it is fitted at all."""
-    if kind in ("standard-normal", "log-uniform"):
-        return prior_class(kind)(k).double()
-    random = generator("kernels", k)
-    mixing = torch.eye(k * k) + 0.3 * torch.randn(k * k, k * k, generator=random)
-    kernels = torch.randn(k * k + 30, k * k, generator=random) @ mixing + 0.5
-    kernels = kernels.unflatten(1, (k, k)).float()
-    training = {"epochs": 5, "batch_size": 10, "learning_rate": 0.01, "seed": 0}
-    return fit_prior(kind, k, kernels, CHOICES.get(kind, {}), training)[0].double()
+    """A prior of double precision."""
+    return make_prior(kind, k).double()
 
 
 def make_posterior(kind, setting=(1.0, 0.0), shape=(2, 3, 3)):
@@ -133,7 +121,7 @@ def test_posterior_selection(kind):
 # Closed forms
 
 
-@pytest.mark.parametrize("prior_kind", EXACT)
+@pytest.mark.parametrize("prior_kind", [*EXACT, *ESTIMATED])
 @pytest.mark.parametrize("kind", POSTERIORS)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_closed_form_against_monte_carlo(kind, prior_kind, setting):
@@ -143,6 +131,8 @@ def test_closed_form_against_monte_carlo(kind, prior_kind, setting):
     kernels = many.sample(generator("closed form"))  # the same: what is estimated, written out
     log_prior = prior.log_prob(kernels.flatten(0, 1)).view(10000, -1)
     torch.testing.assert_close(estimates, -posterior.entropy() - log_prior)
+    if prior_kind in ESTIMATED:
+        return
     exact, error = kl_divergence(posterior, prior), estimates.std(0) / 100
     assert exact.shape == (2,)
     assert (error < 0.05 * exact).all()
@@ -277,24 +267,6 @@ def vae_posterior(kind, vae):
 
 
 @pytest.mark.parametrize("kind", POSTERIORS)
-def test_bound_is_above_the_kl(kind, small_vae, grid_log_prob):
-    n, posterior = 2000, vae_posterior(kind, small_vae)
-    many = repeat(posterior, n)
-    bounds = kl_divergence(many, small_vae, generator("bound"))
-    assert bounds.shape == (n, 3)
-    # The same kernels: the bound draws them first.
-    kernels = many.sample(generator("bound"))
-    flat, log_q = kernels.flatten(0, 1), log_density(posterior, kernels)
-    importance = small_vae.importance_log_prob(flat, 20, generator("importance")).view(n, 3)
-    exact = grid_log_prob(small_vae, flat).view(n, 3)
-    for log_p in (importance, exact):
-        gaps = bounds - (log_q - log_p)
-        assert (gaps.mean(0) > 3 * gaps.std(0) / math.sqrt(n)).all()
-    # It bounds the estimate, too, which itself is above the KL.
-    assert (importance.mean(0) < exact.mean(0)).all()
-
-
-@pytest.mark.parametrize("kind", POSTERIORS)
 def test_bound_is_unbiased(kind, small_vae):
     # -H(q) + E_q [KL(r(z|w) || p(z)) - E_r log p(w|z)], written out with torch.distributions.
     n, posterior = 10000, vae_posterior(kind, small_vae)
@@ -314,42 +286,6 @@ def test_bound_is_unbiased(kind, small_vae):
 
 
 # Estimates without a closed form
-
-
-def same_gaussian(kind):
-    """A prior of another kind that is a Gaussian with full covariance, and that Gaussian."""
-    gaussian = make("gaussian-full")
-    scale, mean = gaussian.scale.double(), gaussian.mean.double()
-    whitening = torch.linalg.inv(scale)
-    if kind == "gaussian-mixture":
-        prior = prior_class(kind)(3, components=1)
-        state = {"means": mean, "scales": scale, "whitenings": whitening}
-    elif kind == "student-t":
-        prior = prior_class(kind)(3)
-        degrees = torch.tensor(1e10)
-        state = {"mean": mean, "scale": scale, "whitening": whitening, "degrees": degrees}
-    else:  # untrained, a flow is the identity on whitened kernels
-        prior = prior_class(kind)(3, transforms=2, hidden=4)
-        state = {"mean": mean, "scale": scale, "whitening": whitening}
-    prior.double()
-    for name, value in state.items():
-        prior.get_buffer(name).copy_(value)
-    return prior.requires_grad_(False), gaussian
-
-
-@pytest.mark.parametrize("prior_kind", ESTIMATED)
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_estimate_of_a_prior_that_is_a_gaussian(prior_kind, setting):
-    prior, gaussian = same_gaussian(prior_kind)
-    posterior = make_posterior(GaussianKernels, setting)
-    draws = posterior.sample(generator("draw"))
-    torch.testing.assert_close(prior.log_prob(draws), gaussian.log_prob(draws), rtol=1e-5, atol=0)
-    many = repeat(posterior, 10000)
-    estimates = kl_divergence(many, prior, generator("estimate"))
-    assert estimates.shape == (10000, 2)
-    exact, error = kl_divergence(posterior, gaussian), estimates.std(0) / 100
-    assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
-    assert (error < 0.05 * exact).all()
 
 
 # Bounds with several codes

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import make_prior
 from scipy.stats import multivariate_t
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
@@ -17,7 +18,6 @@ from dwp.kernels import check_kernels
 from dwp.priors import KINDS, load_prior, load_vae, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.prior import fit_prior
 
 EXPLICIT = [kind for kind, facts in KINDS.items() if facts.density == "exact"]
 SAMPLED = [kind for kind in KINDS if kind != "log-uniform"]
@@ -31,23 +31,6 @@ def correlated_kernels(n, k, *seed):
     factor = 0.3 * torch.randn(d, d, generator=random) + 0.5 * torch.eye(d)
     noise = torch.randn(n, d, generator=random)
     return (mean + noise @ factor.T).view(n, k, k), mean, factor @ factor.T
-
-
-def make(kind, k=5):
-    """A prior of any kind, fitted if there is anything to fit."""
-    if kind == "vae":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return KernelVAE(k, hidden=4, latent=2).requires_grad_(False)
-    if not KINDS[kind].needs_kernels:
-        return prior_class(kind)(k)
-    kernels = correlated_kernels(40, k)[0]
-    if kind == "gaussian-mixture":
-        return prior_class(kind).fit(kernels, components=3, seed=0, floor=0.05)
-    if kind == "flow":
-        training = {"epochs": 10, "batch_size": 40, "learning_rate": 0.03, "seed": 0}
-        return fit_prior(kind, k, kernels, {"transforms": 3, "hidden": 8}, training)[0]
-    return prior_class(kind).fit(kernels)
 
 
 def assert_mean(values, expected, errors=3.0):
@@ -65,7 +48,7 @@ def assert_mean(values, expected, errors=3.0):
 @pytest.mark.parametrize("kind", EXPLICIT)
 @pytest.mark.parametrize("k", [2, 3])
 def test_density_integrates_to_one(kind, k):
-    prior = make(kind, k)
+    prior = make_prior(kind, k)
     # Importance sampling from a wider Gaussian around the prior's own mean.
     draws = prior.sample(4000, generator("wide", 1)).flatten(1)
     wide = MultivariateNormal(draws.mean(0), 1.4 * draws.T.cov())
@@ -80,7 +63,7 @@ def test_density_integrates_to_one(kind, k):
 @pytest.mark.parametrize("kind", EXPLICIT)
 def test_samples_follow_the_density(kind):
     # E_p[q / p] = 1 for every density q: here a Gaussian narrower than p and moved a little.
-    prior = make(kind, k=2)
+    prior = make_prior(kind, 2)
     samples = prior.sample(20000, generator("follow"))
     flat = samples.flatten(1)
     moved = MultivariateNormal(flat.mean(0) + 0.2 * flat.std(0), 0.5 * flat.T.cov())
@@ -110,7 +93,7 @@ def test_gaussians_against_torch(kind, expected):
 
 @pytest.mark.parametrize("kind", ["gaussian-full", "student-t", "gaussian-mixture", "flow"])
 def test_densities_do_not_depend_on_the_precision_of_products(kind):
-    prior, kernels = make(kind, 5), torch.randn(8, 5, 5, generator=generator("kernels"))
+    prior, kernels = make_prior(kind, 5), torch.randn(8, 5, 5, generator=generator("kernels"))
     whole = prior.log_prob(kernels)
     with products("bfloat16", "cpu"):
         found = prior.log_prob(kernels)
@@ -263,7 +246,7 @@ def test_flow_refuses_what_it_cannot_be_and_takes_almost_degenerate_kernels():
 
 
 def test_flow_follows_its_weights_to_another_type_and_into_copies():
-    prior, kernels = make("flow", 5), torch.randn(8, 5, 5, generator=generator("kernels"))
+    prior, kernels = make_prior("flow", 5), torch.randn(8, 5, 5, generator=generator("kernels"))
     before = prior.log_prob(kernels)
     twin = copy.deepcopy(prior)
     for parameter in twin.parameters():
@@ -289,7 +272,7 @@ def test_layers_of_a_flow_neither_stretch_nor_squeeze_a_weight_more_than_twice()
 
 
 def test_log_uniform_has_neither_samples_nor_density():
-    prior = make("log-uniform")
+    prior = make_prior("log-uniform", 5)
     for draw in (prior.sample, prior.initial):
         with pytest.raises(UserError, match="improper"):
             draw(3, generator(0))
@@ -309,17 +292,11 @@ def test_empirical_draws_its_kernels_uniformly():
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_samples_depend_on_the_generator_alone_and_have_the_type_of_the_prior(kind):
-    first, same, other = (make(kind).sample(7, generator(s)) for s in (0, 0, 1))
+def test_samples_depend_on_the_generator_alone(kind):
+    first, same, other = (make_prior(kind, 5).sample(7, generator(s)) for s in (0, 0, 1))
     assert first.shape == (7, 5, 5)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
-    if kind != "standard-normal":  # which has no numbers of its own
-        wide = make(kind).double()
-        assert wide.dtype == torch.float64
-        assert (
-            wide.sample(3, generator(0)).dtype == wide.initial(3, generator(0)).dtype == wide.dtype
-        )
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
@@ -335,27 +312,28 @@ def test_samples_depend_on_the_generator_alone_and_have_the_type_of_the_prior(ki
     ],
 )
 def test_counts_and_generators_are_checked(kind, n, source, line):
-    for draw in (make(kind, 3).sample, make(kind, 3).initial):
+    for draw in (make_prior(kind, 3).sample, make_prior(kind, 3).initial):
         with pytest.raises(UserError, match=line):
             draw(n, source)
 
 
 def test_a_generator_of_another_device_is_refused():
-    prior = make("gaussian-full", 2).to("meta")
+    prior = make_prior("gaussian-full", 2).to("meta")
     with pytest.raises(UserError, match="generator: expected one on meta, found one on cpu"):
         prior.sample(3, generator(0))
-    assert make("gaussian-full", 2).sample(np.int64(3), generator(0)).shape == (3, 2, 2)
+    assert make_prior("gaussian-full", 2).sample(np.int64(3), generator(0)).shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_in_double_precision_by_default(kind, tmp_path):
-    before = make(kind, 3)
+    before = make_prior(kind, 3)
     before.save(tmp_path / "prior.safetensors")
     torch.set_default_dtype(torch.float64)
     try:
-        for prior in (make(kind, 3).double(), load_prior(tmp_path / "prior.safetensors")):
+        for prior in (make_prior(kind, 3).double(), load_prior(tmp_path / "prior.safetensors")):
             if kind in SAMPLED:
-                assert prior.sample(3, generator(0)).dtype == torch.float64
+                for draw in (prior.sample, prior.initial):
+                    assert draw(3, generator(0)).dtype == torch.float64
             kernels = correlated_kernels(6, 3)[0]
             if kind in EXPLICIT:
                 assert prior.log_prob(kernels).dtype == torch.float64
@@ -373,7 +351,7 @@ def test_every_kind_in_double_precision_by_default(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_file_round_trip(tmp_path, kind):
-    prior, kernels = make(kind), correlated_kernels(6, 5, "other")[0]
+    prior, kernels = make_prior(kind, 5), correlated_kernels(6, 5, "other")[0]
     paths = [tmp_path / f"{name}.safetensors" for name in ("first", "second", "third")]
     prior.save(paths[0])
     prior.save(paths[1])
@@ -534,7 +512,7 @@ def test_vae_density_integrates_to_one_and_samples_follow_it(small_vae, grid_log
 
 @pytest.mark.parametrize("samples", [1, 20])
 def test_importance_sampling_against_the_grid(small_vae, grid_log_prob, samples):
-    # exp of the estimate is unbiased for p(w) with any number of samples: for each kernel ...
+    # exp of the estimate is unbiased for p(w) with any number of samples
     kernels = small_vae.sample(500, generator("few"))
     exact = grid_log_prob(small_vae, kernels)
     rows = kernels[:4].repeat_interleave(20000 // samples, 0)
@@ -543,10 +521,6 @@ def test_importance_sampling_against_the_grid(small_vae, grid_log_prob, samples)
     error = ratios.std(1) / math.sqrt(ratios.shape[1])
     assert (error < 0.2).all()
     assert ((ratios.mean(1) - 1).abs() < 3 * error).all()
-    # ... and, with a smaller error, on average over kernels.
-    rows = kernels.repeat_interleave(40 // samples, 0)
-    estimates = small_vae.importance_log_prob(rows, samples, generator("average")).view(500, -1)
-    assert_mean((estimates - exact[:, None]).exp().mean(1), 1)
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 16])

@@ -4,14 +4,13 @@ import copy
 
 import pytest
 import torch
-from helpers import CLASSIFICATION
+from helpers import CLASSIFICATION, assert_alike, make_prior, two_classes
 from torch import nn
 from torch.nn import functional as F
 
-from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.fast import frozen
-from dwp.nn.bayesian import bayesian_layers, bayesianize, kl, prediction
+from dwp.nn.bayesian import bayesianize, kl, prediction
 from dwp.nn.dropout import Dropout
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.cifar import CifarBatchNormNet
@@ -19,19 +18,13 @@ from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
 from dwp.nn.stack import OneAfterAnother, stack, stacks_exactly, unstack
 from dwp.priors import KINDS, Estimation, prior_class
-from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator, standard_normal
 from dwp.study.settings import SourceTraining
 from dwp.training.classification import train_classifiers
-from dwp.training.prior import fit_prior
-from dwp.training.source import l2_penalty, nets_together, train_source_nets
+from dwp.training.source import l2_penalty, nets_together
 
 RUNS = 3
 SIZES = {"conv1": 7, "conv2": 5}
-CHOICES = {
-    "gaussian-mixture": {"components": 3, "seed": 0},
-    "flow": {"transforms": 2, "hidden": 4},
-}
 WITH_KL = [kind for kind in KINDS if kind != "empirical"]
 
 
@@ -39,23 +32,9 @@ def randn(*shape, seed=0):
     return torch.randn(shape, generator=generator("tensor", seed, *shape))
 
 
-def make_prior(kind, kernel_size):
-    if kind == "vae":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(kernel_size)
-            return KernelVAE(kernel_size, hidden=2, latent=2).requires_grad_(False)
-    if not prior_class(kind).needs_kernels:
-        return prior_class(kind)(kernel_size)
-    kernels = 0.2 * randn(100, kernel_size, kernel_size)
-    training = {"epochs": 2, "batch_size": 50, "learning_rate": 0.01, "seed": 0}
-    return fit_prior(kind, kernel_size, kernels, CHOICES.get(kind, {}), training)[0]
-
-
 def make_priors(kind):
     """The priors of a net's layers; None, as of a deterministic net, for no kind."""
-    if kind is None:
-        return None
-    return {name: make_prior(kind, size) for name, size in SIZES.items()}
+    return kind and {name: make_prior(kind, size) for name, size in SIZES.items()}
 
 
 def make_nets(posterior=None, runs=RUNS, priors=None):
@@ -288,24 +267,6 @@ def test_torchs_dropout_is_for_the_first_net_what_it_is_alone():
         assert not torch.equal(one, both[:, 9:])
 
 
-def test_unstacking_gives_the_weights_back():
-    nets = make_nets("additive")
-    states = [copy.deepcopy(net.state_dict()) for net in nets]
-    stacked = make_stack(nets)
-    for layer in bayesian_layers(stacked).values():
-        assert layer.runs == RUNS
-    with torch.no_grad():
-        for parameter in stacked.parameters():
-            parameter *= 2
-    fresh = make_nets("additive", runs=1)[0]
-    for net, state, found in zip(nets, states, unstack(stacked, RUNS), strict=True):
-        fresh.load_state_dict(found)
-        assert list(found) == list(state)
-        for name, value in state.items():
-            assert torch.equal(fresh.state_dict()[name], 2 * value)
-            assert torch.equal(net.state_dict()[name], value)  # the stack is a copy
-
-
 def test_a_single_net_is_its_own_stack_and_frozen_weights_stay_frozen():
     nets = make_nets("additive", runs=2)
     assert stack(nets[:1]) is nets[0]
@@ -392,22 +353,13 @@ SETTINGS = CLASSIFICATION | {
 PLACES = [(0, 0), (1, 0), (0, 1)]  # (split, seed)
 
 
-@pytest.fixture(scope="module")
-def data():
-    random = generator("data")
-    images = torch.randint(0, 256, (90, 1, 28, 28), generator=random).to(torch.uint8)
-    targets = torch.arange(90) % 3
-    images[targets == 1, :, ::2] = 0
-    return ImageTensors(images, targets, images[:6], targets[:6])
-
-
-def train(data, kind, places, *, settings=None, **options):
+def train(kind, places, *, settings=None, **options):
     """Train for 20 steps, the second of each two of 4 examples."""
     settings = SETTINGS | (settings or {})
     if kind == "codes":
         settings, kind = settings | {"posterior": "codes"}, "vae"
     return train_classifiers(
-        data,
+        two_classes(),
         settings,
         places,
         n=12,
@@ -420,47 +372,15 @@ def train(data, kind, places, *, settings=None, **options):
 @pytest.mark.parametrize(
     ("kind", "count"), [*((kind, None) for kind in (None, "codes", *WITH_KL)), ("vae", 2)]
 )
-def test_training_together_is_training_alone(data, kind, count):
+def test_training_together_is_training_alone(kind, count):
     settings = {"kernels_per_step": count}
-    together = train(data, kind, PLACES, settings=settings)
-    assert len(together) == len(PLACES)
-    for place, (net, records) in zip(PLACES, together, strict=True):
-        ((expected, history),) = train(data, kind, [place], settings=settings)
-        assert len(records) == len(history) == 2
-        for found, record in zip(records, history, strict=True):
-            assert found == pytest.approx(record, rel=1e-4)
-        for name, value in expected.state_dict().items():
-            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    together = train(kind, PLACES, settings=settings)
+    alone = [train(kind, [place], settings=settings)[0] for place in PLACES]
+    assert_alike(together, alone)
+    assert all(len(records) == 2 for _, records in alone)
     first, second, third = (net.conv1.weight for net, _ in together)
     assert (first - second).abs().max() > 0.01
     assert (first - third).abs().max() > 0.01
-
-
-# Source nets
-
-SOURCE = {
-    "network": "mnist",
-    "filters": [3, 4],
-    "epochs": 3,
-    "batch_size": 32,
-    "learning_rate": 0.01,
-    "l2": 1e-3,
-    "precision": "float32",
-}
-
-
-def test_source_nets_together_are_source_nets_alone(data):
-    seeds = [3, 0, 7]
-    together = train_source_nets(data, SOURCE, seeds)
-    for seed, (net, records, metrics) in zip(seeds, together, strict=True):
-        ((expected, history, scores),) = train_source_nets(data, SOURCE, [seed])
-        for found, record in zip(records, history, strict=True):
-            assert found == pytest.approx(record, rel=1e-4)
-        assert metrics == pytest.approx(scores, abs=1.5 / len(data.train_images))
-        for name, value in expected.state_dict().items():
-            torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
-    first, second, _ = (net.conv1.weight for net, *_ in together)
-    assert (first - second).abs().max() > 0.01
 
 
 def test_how_many_source_nets_go_together():

@@ -180,8 +180,7 @@ class BayesianConv2d(nn.Conv2d):
         if variances.stride() != self.weight.stride():
             # the outputs' layout follows the weights'; were it not that of the mean, all that
             # follows would be slow
-            layout = self.weight.size(), self.weight.stride()
-            variances = variances.new_empty_strided(*layout).copy_(variances)
+            variances = torch.empty_like(self.weight).copy_(variances)
         variance = self._convolution(inputs.square(), variances, None)
         if variance.dtype == torch.float16:  # in which the least variance is 0
             variance = variance.float()

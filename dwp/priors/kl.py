@@ -3,9 +3,9 @@
 As in `torch.distributions.kl`: a pair that nobody registered raises, and is never taken for 0.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 from torch import Tensor
 
@@ -48,12 +48,6 @@ class Estimation:
                 raise UserError(f"{name}: expected {' or '.join(known)}, found '{found}'")
         if self.latent_samples < 1:
             raise UserError(f"latent_samples: expected at least 1, found {self.latent_samples}")
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Estimation":
-        """Return what settings say: `kl_estimator`, `kl_bound` and `latent_samples`, if there."""
-        names = "kl_estimator", "kl_bound", "latent_samples"
-        return cls(**{n.removeprefix("kl_"): settings[n] for n in names if n in settings})
 
 
 DEFAULT = Estimation()

@@ -16,6 +16,7 @@ from dwp.priors.posteriors import GaussianCodes, GaussianKernels
 from dwp.seeds import Source, check_draws, standard_normal
 
 _LEAST_VARIANCE = 1e-8
+_CODES_AT_ONCE = 50_000
 
 
 class KernelVAE(KernelPrior):
@@ -81,29 +82,24 @@ class KernelVAE(KernelPrior):
 
         Their difference is an unbiased estimate of a lower bound of log p(w), kernels (n, k, k).
         """
-        return self._elbo_terms(kernels, self._noise(kernels, 1, generator))
+        fit, _, kl = self._terms(kernels, self._noise(kernels, 1, generator))
+        return fit[:, 0], kl
 
     def _noise(self, kernels: Tensor, samples: int, generator: Source) -> Tensor:
         return standard_normal((len(kernels), samples, self.latent), generator, kernels)
 
-    def _elbo_terms(self, kernels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _terms(self, kernels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log p(w|z) and log p(z) / r(z|w) (n, S), and KL(r(z|w) || p(z)) (n,).
+
+        Of kernels (n, k, k) and codes z of r(z|w), made of noise (n, S, latent).
+        """
         mean, variance = self.encode(kernels)
-        log_likelihood = self._log_likelihood(kernels, _codes(mean, variance, noise)).mean(1)
-        return log_likelihood, 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1)
-
-    def _log_likelihood(self, kernels: Tensor, codes: Tensor) -> Tensor:
-        """Return log p(w|z) (n, S) of kernels (n, k, k) given codes (n, S, latent)."""
-        mean, variance = (m.unflatten(0, codes.shape[:2]) for m in self.decode(codes.flatten(0, 1)))
-        return _log_normal(kernels[:, None], mean, variance).sum((-2, -1))
-
-    def _log_weights(
-        self, kernels: Tensor, mean: Tensor, variance: Tensor, noise: Tensor
-    ) -> Tensor:
-        """Return log p(w|z) p(z) / r(z|w) (n, S), z of r's moments and noise (n, S, latent)."""
-        codes = _codes(mean, variance, noise)
+        codes = mean[:, None] + variance.sqrt()[:, None] * noise
+        decoded = (m.unflatten(0, codes.shape[:2]) for m in self.decode(codes.flatten(0, 1)))
+        fit = _log_normal(kernels[:, None], *decoded).sum((-2, -1))
         # z minus its mean, over its deviation, is the noise
         log_ratio = 0.5 * (noise.square() - codes.square() + variance.log()[:, None]).sum(2)
-        return self._log_likelihood(kernels, codes) + log_ratio
+        return fit, log_ratio, 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1)
 
     def loss(
         self,
@@ -135,16 +131,14 @@ class KernelVAE(KernelPrior):
     ) -> Tensor:
         """Return the importance-weighted estimate of log p(w), in nats (n,).
 
-        As `loss` with that bound, one code at a time: for many samples, without gradients.
+        As `loss` with that bound, part by part: for many samples, without gradients.
         """
+        found = []
         with faster():
-            mean, variance = self.encode(kernels)
-            total = torch.full_like(kernels[:, 0, 0], -math.inf)
-            for _ in range(samples):
-                noise = self._noise(kernels, 1, generator)
-                log_weights = self._log_weights(kernels, mean, variance, noise)  # (n, 1)
-                total = torch.logaddexp(total, log_weights[:, 0])
-            return total - math.log(samples)
+            for part in kernels.split(max(1, _CODES_AT_ONCE // samples)):
+                fit, log_ratio, _ = self._terms(part, self._noise(part, samples, generator))
+                found.append((fit + log_ratio).logsumexp(1) - math.log(samples))
+        return torch.cat(found)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k) from p(w): a code from p(z), then a kernel from p(w|z)."""
@@ -186,11 +180,10 @@ def _plain_run(layers: nn.Sequential, heads: Sequence[nn.Module], maps: Tensor) 
 
 def _loss(kernels: Tensor, noise: Tensor, prior: KernelVAE, bound: str) -> Tensor:
     """Return `KernelVAE.loss` (n,) of kernels (n, k, k), given the noise (n, S, latent) of z."""
-    if bound == "importance-weighted":
-        log_weights = prior._log_weights(kernels, *prior.encode(kernels), noise)  # (n, S)
-        return math.log(noise.shape[1]) - log_weights.logsumexp(1)
-    log_likelihood, kl = prior._elbo_terms(kernels, noise)
-    return kl - log_likelihood
+    fit, log_ratio, kl = prior._terms(kernels, noise)
+    if bound == "elbo":
+        return kl - fit.mean(1)
+    return math.log(noise.shape[1]) - (fit + log_ratio).logsumexp(1)
 
 
 @register_kl(GaussianKernels, KernelVAE, "upper bound")
@@ -210,11 +203,6 @@ def _kl_of_codes(posterior: GaussianCodes, *_) -> Tensor:
     # KL(q(z) || p(z)), in closed form; that of the kernels decoded from the two is no larger
     square, log_variance = posterior.mean.square(), posterior.log_variance
     return 0.5 * (square + log_variance.exp() - 1 - log_variance).sum(-1)
-
-
-def _codes(mean: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
-    """Return codes (n, S, latent) of mean and variance (n, latent)."""
-    return mean[:, None] + variance.sqrt()[:, None] * noise
 
 
 def _variance(raw: Tensor) -> Tensor:
