@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -406,15 +406,6 @@ class RunSettings(NetSettings):
     members: Count = 1
     dropout: Share | None = None
     penalty: Name | None = None
-
-
-class TestSettings(Settings):
-    """Settings of a trained net's test."""
-
-    __test__: ClassVar = False  # no test of pytest's
-
-    samples: Seed = 10
-    precision: Precision = "float32"
 
 
 class Classification(NetSettings):

@@ -23,7 +23,6 @@ from dwp.study.settings import (
     PriorSettings,
     RunSettings,
     SourceTraining,
-    TestSettings,
     load_settings,
 )
 from dwp.variants import BAYESIAN_SETTINGS, as_text, combinations, variant_name, variants
@@ -243,12 +242,6 @@ class Study:
     def run_settings(self, domain: str, prior: str, variant: str) -> RunSettings:
         """Return the settings of a run."""
         return self.run_variants(domain, prior)[variant]
-
-    def test_settings(self, domain: str, prior: str, variant: str) -> TestSettings:
-        """Return the settings of a run's test."""
-        settings = self.run_settings(domain, prior, variant)
-        samples = 0 if self.prior(domain, prior).deterministic else settings.samples
-        return TestSettings(samples=samples, precision=settings.test_precision)
 
     def feature_training(self, domain: str) -> FeatureTraining:
         """Return the settings of the nets on fixed features."""
