@@ -1,31 +1,3 @@
-def run_priors(w):
-    """The prior of each Bayesian layer of a run."""
-    layers = study.prior_layers(w.domain, w.prior, w.variant)
-    return {layer: prior_file(w.domain, w.prior, layer) for layer in layers}
-
-
-def run_penalty(w):
-    """The prior that penalises each layer of a deterministic net, if any does."""
-    name = study.prior(w.domain, w.prior).penalty
-    layers = study.kernel_sizes(w.domain) if name else ()
-    return {layer: prior_file(w.domain, name, layer) for layer in layers}
-
-
-def run_files(end):
-    """The files of all batches of all cells of a domain."""
-
-    def files(w):
-        batches = study.run_batches(w.domain)
-        cells = study.cells(w.domain)
-        return [
-            file
-            for cell in cells
-            for file in batch_files(CELL, end, batches, domain=w.domain, **cell)
-        ]
-
-    return files
-
-
 rule classifiers:
     input:
         source=SOURCE,
@@ -117,7 +89,7 @@ rule classification_summary:
         " --vary {params.vary:q} --tune {params.tune:q} --tune-by {params.tune_by}"
         " --reference {params.reference} --summary {output.summary} --tests {output.tests}"
         " --comparison {output.paper} --table {output.text[0]}"
-        ' --paper "$DWP_PAPER"/paper_classification.csv "$DWP_PAPER"/paper_shapes.csv'
+        ' --paper "$DWP_PAPER"_classification.csv "$DWP_PAPER"_shapes.csv'
         " 2>&1 | tee {log}"
 
 
@@ -175,7 +147,7 @@ rule fewshot_figures:
     shell:
         '"$DWP_RUN" plot_runs --summary {input} --dataset {params.dataset}'
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output}"
-        ' --paper "$DWP_PAPER"/paper_classification.csv "$DWP_PAPER"/paper_shapes.csv'
+        ' --paper "$DWP_PAPER"_classification.csv "$DWP_PAPER"_shapes.csv'
         " 2>&1 | tee {log}"
 
 
@@ -197,25 +169,6 @@ rule steps_figures:
     shell:
         '"$DWP_RUN" plot_runs --summary {input.summary} --history {input.history}'
         " --vary {params.vary:q} --tune {params.tune:q} --outputs {output} 2>&1 | tee {log}"
-
-
-def shift_files(w):
-    """The weights of the nets that are tested under shift."""
-    batches = study.run_batches(w.domain)
-    return [
-        file
-        for cell in study.shift_cells(w.domain)
-        for file in batch_files(CELL, ".safetensors", batches, domain=w.domain, **cell)
-    ]
-
-
-def shift_priors(w):
-    """The prior of each Bayesian layer of these nets, by PRIOR/LAYER."""
-    return {
-        f"{cell['prior']}/{layer}": prior_file(w.domain, cell["prior"], layer)
-        for cell in study.shift_cells(w.domain)
-        for layer in study.prior_layers(w.domain, cell["prior"], cell["variant"])
-    }
 
 
 rule shift:

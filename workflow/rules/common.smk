@@ -57,15 +57,13 @@ os.environ |= {
     "DWP_RUN": str(SCRIPTS / "run"),
     "DWP_PYTHON": sys.executable,
     "DWP_ENVIRONMENT": " ".join(f"{k}={v}" for k, v in JOB_ENVIRONMENT.items()),
-    "DWP_PAPER": str(ROOT / "workflow" / "resources"),
+    "DWP_PAPER": str(ROOT / "workflow" / "resources" / "paper"),
     "DWP_DATA_LOCATION": as_json(settings.data.model_dump()),
     "DWP_TRAINING": f"--device {settings.device}"
     f" --checkpoint-minutes {settings.checkpoint_minutes}",
+    **({"DWP_TENSORBOARD": f"{LOGS}/tensorboard"} if settings.tensorboard else {}),
+    **({"DWP_RELEASE": settings.release} if settings.release else {}),
 }
-if settings.tensorboard:
-    os.environ["DWP_TENSORBOARD"] = f"{LOGS}/tensorboard"
-if settings.release:
-    os.environ["DWP_RELEASE"] = settings.release
 GPU = 0 if settings.device == "cpu" else 1
 
 
@@ -80,39 +78,6 @@ if workflow.is_main_process and not workflow.dryrun:
 
 onstart:
     note_locks()
-
-
-# Files that depend on settings.
-def prior_file(domain, prior, layer):
-    return f"{PRIOR}.safetensors".format(domain=domain, prior=prior, layer=layer)
-
-
-def kernel_file(domain, layer):
-    return f"{KERNELS}.safetensors".format(domain=domain, layer=layer)
-
-
-def known_kernels(w):
-    known = w.layer in study.known_layers(w.domain)
-    return [kernel_file(w.domain, w.layer)] if known else []
-
-
-def init_files(w):
-    """The prior that each layer's first kernels are drawn from, by layer; {} for Xavier."""
-    if w.init == XAVIER:
-        return {}
-    layers = study.start_layers(w.domain, w.get("experiment"))
-    return {own: prior_file(w.domain, w.init, like) for own, like in layers.items()}
-
-
-def pairs(files):
-    """Files by layer as options: `conv1=FILE conv2=FILE`."""
-    return " ".join(f"{layer}={file}" for layer, file in files.items())
-
-
-def batch_files(folder, end, batches, **wildcards):
-    """The files of all batches of a cell that end in `end`."""
-    folder = folder.format(**wildcards)
-    return [f"{folder}/batch{number}{end}" for number in range(len(batches))]
 
 
 # What the HTML report shows. It sorts the parts of a domain by name: the tables stand first.

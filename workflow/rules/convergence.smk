@@ -1,23 +1,3 @@
-def experiment_kind(w):
-    return study.domains[w.domain].convergence[w.experiment].kind
-
-
-def convergence_files(w, end):
-    batches = study.convergence_batches(w.domain, w.experiment)
-    return [
-        file
-        for init in study.domains[w.domain].convergence[w.experiment].inits
-        for file in batch_files(
-            CONVERGENCE,
-            end,
-            batches,
-            domain=w.domain,
-            experiment=w.experiment,
-            init=init,
-        )
-    ]
-
-
 rule convergence_nets:
     input:
         data=TARGET,
@@ -86,18 +66,8 @@ rule convergence_tables:
         " --experiment {params.kind} --metric {params.metric} --levels {params.levels}"
         " --output {output.runs} --steps {output.steps}"
         " --figures {output.svg} {output.png} {output.pdf}"
-        ' --paper "$DWP_PAPER"/paper_convergence.csv'
+        ' --paper "$DWP_PAPER"_convergence.csv'
         " 2>&1 | tee {log}"
-
-
-def first_batches(w):
-    """The first batch of each initialisation."""
-    return {
-        init: f"{CONVERGENCE}/batch0.safetensors".format(
-            domain=w.domain, experiment=w.experiment, init=init
-        )
-        for init in study.domains[w.domain].convergence[w.experiment].inits
-    }
 
 
 rule images_figure:

@@ -1,16 +1,3 @@
-def feature_files(w):
-    section = study.domains[w.domain].features
-    batches = study.feature_batches(w.domain)
-    return [
-        file
-        for init in section.inits
-        for scale in section.scales
-        for file in batch_files(
-            FEATURES, ".csv", batches, domain=w.domain, init=init, scale=scale
-        )
-    ]
-
-
 rule features:
     input:
         data=TARGET,
@@ -67,5 +54,5 @@ rule feature_tables:
         '"$DWP_RUN" summarise_features --runs {input} --dataset {params.dataset}'
         " --output {output.runs} --summary {output.summary} --table {output.text[0]}"
         " --figures {output.svg} {output.png} {output.pdf}"
-        ' --paper "$DWP_PAPER"/paper_features.csv'
+        ' --paper "$DWP_PAPER"_features.csv'
         " 2>&1 | tee {log}"

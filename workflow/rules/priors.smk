@@ -1,38 +1,3 @@
-def fitted_kernels(w):
-    fitted = study.fitted_to_kernels(w.domain, w.prior, w.layer)
-    return [kernel_file(w.domain, w.layer)] if fitted else []
-
-
-def reconstructing_prior(w):
-    name = study.prior(w.domain, w.prior).reconstructed_by
-    return [prior_file(w.domain, name, w.layer)] if name else []
-
-
-def scored_layers(w, file):
-    """A file of each layer that a prior is scored on, its prior's or its kernels'."""
-    layers = [
-        layer for prior, layer in study.scored_priors(w.domain) if prior == w.prior
-    ]
-    names = (w.domain, w.prior) if file is prior_file else (w.domain,)
-    return {layer: file(*names, layer) for layer in layers}
-
-
-def scores_files(w):
-    priors = dict(study.scored_priors(w.domain))
-    scores = f"{RESULTS}/{w.domain}/priors/{{}}/scores.json"
-    return {prior: scores.format(prior) for prior in priors}
-
-
-def sampled_files(w):
-    priors = study.sampled_priors(w.domain)
-    return {prior: prior_file(w.domain, prior, w.layer) for prior in priors}
-
-
-def dense_files(w):
-    priors = dict(study.scored_priors(w.domain, w.layer))
-    return {prior: prior_file(w.domain, prior, w.layer) for prior in priors}
-
-
 rule prior:
     input:
         kernels=fitted_kernels,

@@ -1,9 +1,5 @@
 # Targets that make no file of their own: an experiment of every domain, and all figures. One domain
 # alone: `--config only=DOMAIN`.
-def of_target(name):
-    return study.targets.get(name, [])
-
-
 rule classification:
     input:
         of_target("classification"),
