@@ -156,11 +156,15 @@ def copy(finished, tmp_path) -> Project:
     return finished.copy(tmp_path / "project")
 
 
-TABLES = {"classification_tables", "classification_summary", "fewshot_figures", "steps_figures"}
+TABLES = {
+    *("classification_tables", "classification_summary"),
+    *("fewshot_figures", "steps_figures", "shift"),
+}
 FEATURES = {"features", "feature_tables"}
 OF_KERNELS = {"samples_figure", "latent_figure", "reconstruction_figure", "kl_by_width"}
 AFTER_PRIORS = {
     *("prior_score", "prior_table", "classifiers", *TABLES, *FEATURES, *OF_KERNELS),
+    "norms_figure",  # of the same program
     *("convergence_nets", "convergence_tables", "images_figure"),
 }
 RESULTS = "results/tiny/demo"
@@ -331,9 +335,9 @@ def test_a_copied_project_has_nothing_to_do(finished, tmp_path):
 
 
 def test_a_comment_and_a_docstring_run_nothing(project):
-    project.edit("dwp/priors/vae.py", "import math\n", "import math  # of the bound\n")
-    project.edit("dwp/training/source.py", '"""', '"""On this page: ')
-    project.edit("workflow/scripts/train_source.py", "import torch\n", "# why\nimport torch\n")
+    for path in ("dwp/priors/vae.py", "dwp/training/source.py", "workflow/scripts/train_source.py"):
+        project.edit(path, '"""', '"""On this page: ')
+        project.edit(path, "\n\n", "\n# why\n\n")
     assert project.due() == {}
 
 
@@ -342,9 +346,11 @@ C = "classification"
 SETTINGS = {
     "of all nets": ({C: {"epochs": 3}}, {"classifiers": 3} | dict.fromkeys(TABLES)),
     "of Bayesian nets": ({C: {"log_variance": -9.0}}, {"classifiers": 2} | dict.fromkeys(TABLES)),
-    "further values": (  # of two Bayesian nets three more combinations, of the other one
+    # of two Bayesian nets three more combinations, of the other one; and a run that diverges no
+    # longer stops the three that are there, which are not trained again
+    "further values": (
         {C: {"vary": {"learning_rate": [0.003, 0.01]}, "tune": {"log_variance": [-10.0, -8.0]}}},
-        {"classifiers": 7} | dict.fromkeys(TABLES),
+        {"classifiers": 7 + 3} | dict.fromkeys(TABLES),
     ),
     "of random features": ({"features": {"epochs": 2}}, dict.fromkeys(FEATURES)),
     "levels of convergence": (
