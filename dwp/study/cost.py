@@ -406,10 +406,13 @@ def predict(study: Study, jobs: list[Job], processes: int, device: str) -> list[
         if count > 0.1 * RATE and not rates[kind] and job.rule != "prior_score":
             largest[kind] = study, job.rule, job.w, device
     if largest:
-        os.environ |= {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}
+        before = dict(os.environ)
+        os.environ |= {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}  # spawned processes inherit it
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
             tasks = zip(*largest.values(), strict=True)
             starts, measured = zip(*pool.map(measure, *tasks), strict=True)
+        os.environ.clear()
+        os.environ.update(before)
         rates, start = rates | dict(zip(largest, measured, strict=True)), min(starts)
     return [
         OVERHEAD + (start + count / (rates[kind] or RATE) if count else SMALL * start)
