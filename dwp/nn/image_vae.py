@@ -24,9 +24,13 @@ class ImageVAE(nn.Module):
     """
 
     kernel_sizes: ClassVar = {"encoder1": 7, "encoder2": 5, "decoder1": 5, "decoder2": 7}
-    kernels_of: ClassVar = dict(
-        zip(kernel_sizes, ("conv1", "conv2", "conv2", "conv1"), strict=True)
-    )
+    # a literal, which a study reads without torch
+    kernels_of: ClassVar = {
+        "encoder1": "conv1",
+        "encoder2": "conv2",
+        "decoder1": "conv2",
+        "decoder2": "conv1",
+    }
     """The layer of a `dwp.nn.networks.MnistNet` whose kernels each convolution may start from."""
 
     def __init__(self, filters: Sequence[int], latent: int) -> None:

@@ -138,6 +138,7 @@ class Study:
         priors = self.domains[domain].priors
         return {name: KINDS[p.kind] for name, p in priors.items() if not p.deterministic}
 
+    @cache  # noqa: B019
     def kernel_sizes(self, domain: str) -> dict[str, int]:
         """Return the kernel size of each layer of a domain's network."""
         name = self.domains[domain].network
@@ -329,6 +330,7 @@ class Study:
         section = getattr(self.domains[domain].classification, key)
         return {name: [as_text(value) for value in values] for name, values in section.items()}
 
+    @cache  # noqa: B019
     def start_layers(self, domain: str, experiment: str | None = None) -> dict[str, str]:
         """Return the layers that a net draws its first kernels for, and whose kernels they are."""
         section = self.domains[domain]
