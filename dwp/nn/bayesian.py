@@ -23,6 +23,7 @@ __all__ = ["BayesianConv2d", "CodeConv2d", "bayesian_layers", "bayesianize", "kl
 PosteriorKind = Literal["additive", "multiplicative"]
 """How a Gaussian posterior is parametrised; see `BayesianConv2d`."""
 
+_BEFORE_PRUNING = "weight_orig", "codes_orig", "log_variance_orig"
 _LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0
 
 
@@ -60,6 +61,7 @@ class BayesianConv2d(nn.Conv2d):
     generator: Source = None
     runs = 1
     sampling = True
+    posterior_kind: str | None = None
     _loading = False
 
     def __init__(
@@ -76,8 +78,12 @@ class BayesianConv2d(nn.Conv2d):
     def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
         """Add a posterior to a convolution, around the weights that it has."""
         self.prior = prior
+        posterior = self.posterior_kind or posterior
         self.posterior_kind = _posterior_kind(self.kernel_size, prior, posterior)
         self._move_prior()
+        self._add_parameters(log_variance)
+
+    def _add_parameters(self, log_variance: float) -> None:
         self.log_variance = nn.Parameter(torch.full_like(self.weight.detach(), log_variance))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -89,28 +95,20 @@ class BayesianConv2d(nn.Conv2d):
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Register a parameter; see `torch.nn.Module.register_parameter`.
 
-        Raise `UserError` for another weight, which would leave the variance behind.
+        Raise `UserError` for another weight, or for one to be pruned: both would leave the variance
+        behind.
         """
-        known = self._parameters.get(name)
-        free = self._loading or getattr(self, "posterior_kind", None) in (None, "multiplicative")
-        if name == "weight" and not free and known is not None and known is not param:
+        own, known = self._parameters, self._parameters.get(name, param)
+        follows = self._loading or self.posterior_kind in (None, "multiplicative")
+        if name == "weight" and known is not param and not follows:
             raise UserError(
-                "weight: another parameter (as of fuse_conv_bn_eval) would leave the variance "
-                "behind; fuse before dwp.bayesianize, or copy numbers into the weight"
+                "weight: found another parameter, which the variance does not belong to; fuse "
+                "layers before dwp.bayesianize, or copy numbers into the weight"
             )
+        # as `torch.nn.utils.prune` calls the parameter that it is about to mask
+        if name in _BEFORE_PRUNING and name.removesuffix("_orig") in own:
+            raise UserError("pruning: prune and prune.remove before dwp.bayesianize, not after")
         super().register_parameter(name, param)
-
-    def register_buffer(self, name: str, *arguments: Any, **options: Any) -> None:
-        """Register a buffer; see `torch.nn.Module.register_buffer`.
-
-        Raise `UserError` for a mask of `torch.nn.utils.prune`.
-        """
-        if name in ("weight_mask", "codes_mask", "log_variance_mask"):
-            raise UserError(
-                "pruning: would leave the variance of a Bayesian layer behind; prune before "
-                "dwp.bayesianize, and make it permanent by torch.nn.utils.prune.remove"
-            )
-        super().register_buffer(name, *arguments, **options)
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._loading = True  # by assign=True the weight is another parameter, and so the variance
@@ -118,9 +116,7 @@ class BayesianConv2d(nn.Conv2d):
         self._loading = False
 
     def __prepare_scriptable__(self) -> None:
-        raise UserError(
-            "torch.jit.script: cannot take a Bayesian layer; use torch.export or torch.compile"
-        )
+        raise UserError("torch.jit.script: no Bayesian layers; use torch.export or torch.compile")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BayesianConv2d":
         super()._apply(fn, recurse)
@@ -215,19 +211,17 @@ class CodeConv2d(BayesianConv2d):
         UserError: another kind of prior, or one of kernels of another size.
     """
 
+    posterior_kind = "codes"
+
     @torch.no_grad()
-    def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
-        self.posterior_kind = _posterior_kind(self.kernel_size, prior, "codes")
-        vae: Any = prior
-        self.prior, shape = vae, (*self.weight.shape[:2], vae.latent)
-        self._move_prior()
-        if self.weight.is_meta:
-            codes = self.weight.new_empty(shape)
-        else:
-            codes = vae.encode(self.weight.flatten(0, 1))[0].view(shape)
-        self.codes = nn.Parameter(codes, self.weight.requires_grad)
+    def _add_parameters(self, log_variance: float) -> None:
+        weight, vae = self.weight, cast(Any, self.prior)
+        codes = weight.new_empty(*weight.shape[:2], vae.latent)
+        if not weight.is_meta:
+            codes.copy_(vae.encode(weight.flatten(0, 1))[0].view_as(codes))
+        self.codes = nn.Parameter(codes, weight.requires_grad)
         self.log_variance = nn.Parameter(torch.full_like(codes, log_variance))
-        self.weight.requires_grad_(False)
+        weight.requires_grad_(False)
 
     @property
     def posterior(self) -> GaussianCodes:
@@ -236,10 +230,7 @@ class CodeConv2d(BayesianConv2d):
 
     def _outputs(self, inputs: Tensor, draws: Draws) -> Tensor:
         if "weight" not in self._parameters and not hasattr(self, "_is_replica"):
-            raise UserError(
-                "weight: found one computed from others, on which a layer with a posterior over "
-                "codes does not depend; parametrise its `codes`"
-            )
+            raise UserError("weight: a layer over codes does not use it; parametrise its `codes`")
         call, (source, _) = draws.call(self), source_of(self, draws.generator)
         codes, vae = self.codes, cast(Any, self.prior)
 
@@ -267,8 +258,7 @@ def _posterior_kind(
             raise UserError(f"posterior: codes are of priors of kind vae; found '{kind}'")
         size = cast(KernelPrior, prior).kernel_size
         if kernel_size != (size, size):
-            wanted = " x ".join(map(str, kernel_size))
-            raise UserError(f"prior: expected kernels of {wanted}, found {size} x {size}")
+            raise UserError(f"prior: expected kernels of {kernel_size}, found {size} x {size}")
     elif posterior not in get_args(PosteriorKind):
         known = ", ".join(get_args(PosteriorKind))
         raise UserError(f"posterior: expected one of {known}; found '{posterior}'")
@@ -409,8 +399,7 @@ def kl(
         posterior, runs = cast(Any, layer.posterior), layer.runs
         if posterior.mean.dtype == torch.float16:
             raise UserError(
-                f"layer '{name}': expected weights of at least bfloat16's range, found float16; "
-                "keep the net in float32 and train it under torch.autocast"
+                f"layer '{name}': found float16; keep weights in float32, train by torch.autocast"
             )
         kernels, scale = posterior.mean.shape[:2].numel() // runs, 1.0
         if kernels_per_step is not None and kernels_per_step < kernels:
