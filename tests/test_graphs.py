@@ -48,26 +48,23 @@ class Recording(TorchDispatchMode):
         return result
 
 
-class Recorder:
+class Played(graphs.Replayed):
     """A stand-in for CUDA's: recording leaves every tensor and every generator as it was."""
 
     records = replays = 0
 
-    def __init__(self, device, noise):
-        self.noise = noise
+    def launch(self, batch):
+        return self._step(batch)
 
-    def run(self, function):
-        return function()
-
-    def record(self, function):
+    def record(self, batch):
         type(self).records += 1
-        states = [source.get_state() for source in self.noise]
-        recording = Recording(self.noise)
+        states = [source.get_state() for source in self._noise]
+        recording = Recording(self._noise)
         with recording:
-            result = function()
+            result = self._step(batch)
         for tensor, before in reversed(recording.written):
             tensor.copy_(before)
-        for source, state in zip(self.noise, states, strict=True):
+        for source, state in zip(self._noise, states, strict=True):
             source.set_state(state)
 
         @torch.no_grad()
@@ -85,8 +82,8 @@ class Recorder:
         return replay, result
 
 
-class Refused(Recorder):
-    def record(self, function):
+class Refused(Played):
+    def record(self, batch):
         raise RuntimeError("operation not permitted\nwhile capturing")
 
 
@@ -94,13 +91,12 @@ class Refused(Recorder):
 def recorded(monkeypatch):
     """Let steps be recorded on the CPU; count the replays."""
     monkeypatch.setattr(graphs, "supported", lambda device: True)
-    monkeypatch.setattr(graphs, "Recorder", Recorder)
-    monkeypatch.setattr(
-        import_module("torch.optim.adam"),
-        "_get_capturable_supported_devices",
-        lambda **options: ["cpu"],
-    )
-    Recorder.records = Recorder.replays = 0
+    monkeypatch.setattr(graphs, "Replayed", Played)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    adam = import_module("torch.optim.adam")
+    monkeypatch.setattr(adam, "_get_capturable_supported_devices", lambda **options: ["cpu"])
+    Played.records = Played.replays = 0
     return monkeypatch
 
 
@@ -157,9 +153,9 @@ def assert_same(first, second):
 
 def test_replayed_steps_are_the_launched_ones_and_those_of_the_plain_loop(recorded, double, caplog):
     replayed = run()
-    assert Recorder.records == 2  # one for each size of batch
-    assert Recorder.replays == STEPS - 2 * 3  # the others warm up
-    recorded.setattr(graphs, "Recorder", Refused)
+    assert Played.records == 2  # one for each size of batch
+    assert Played.replays == STEPS - 2 * 3  # the others warm up
+    recorded.setattr(graphs, "Replayed", Refused)
     assert_same(replayed, run(label="a run"))
     (line,) = caplog.messages
     assert line == "a run: no CUDA graph (operation not permitted); its steps are launched"
@@ -244,6 +240,6 @@ TRAININGS = {
 @pytest.mark.parametrize("name", TRAININGS)
 def test_trainings_can_be_recorded(recorded, name):
     replayed = TRAININGS[name]()
-    assert Recorder.replays > 4
+    assert Played.replays > 4
     recorded.undo()
     assert_alike(replayed, TRAININGS[name]())

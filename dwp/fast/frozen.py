@@ -92,11 +92,11 @@ def run(
         heads: see `frozen_stack`.
         maps: (n, in, size, size).
     """
-    own, stack = [p for module in (layers, *heads) for p in module.parameters()], None
+    own = [p for module in (layers, *heads) for p in module.parameters()]
     reduced = torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
+    stack = functools.partial(plain, layers, heads)
     if len(maps) and not any(p.requires_grad for p in own) and not (maps.is_cuda and reduced):
-        stack = _prepared(layers, heads, own, maps)
-    stack = stack or functools.partial(plain, layers, heads)
+        stack = _prepared(layers, heads, own, maps) or stack
     return torch.cat([stack(part) for part in maps.split(_at_once(maps))])
 
 

@@ -196,11 +196,9 @@ def unstack(stacked: nn.Module, runs: int) -> list[dict[str, Tensor]]:
 
 def _by_run(state: Mapping[str, Tensor], runs: int) -> list[dict[str, Tensor]]:
     """Return the parts of a stack's tensors that belong to each run."""
-
-    def part(value: Tensor, run: int) -> Tensor:
-        if value.dim():
-            return value.unflatten(0, (runs, -1))[run]
-        # the batches that batch norm has seen: one number, which the first run counts
-        return value if run == 0 else value.clone()
-
-    return [{name: part(value, run) for name, value in state.items()} for run in range(runs)]
+    states: list[dict[str, Tensor]] = [{} for _ in range(runs)]
+    for name, value in state.items():
+        for run, own in enumerate(value.chunk(runs) if value.dim() else [value] * runs):
+            # the batches that batch norm has seen are one number, which the first run counts
+            states[run][name] = own.clone() if run and not own.dim() else own
+    return states
