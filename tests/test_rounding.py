@@ -22,13 +22,13 @@ from dwp.training.prior import fit_prior
 from dwp.training.source import train_source_nets
 
 SETTINGS = CLASSIFICATION | {"filters": [4, 6], "batch_size": 32, "learning_rate": 0.005}
-SETTINGS |= {"epochs": 20, "evaluate_every": 20, "samples": 5, "validation": 30, "l2": 0.001}
+SETTINGS |= {"epochs": 10, "evaluate_every": 10, "samples": 5, "validation": 30, "l2": 0.001}
 SETTINGS |= {"log_variance": -6.0}
-FITTING = {"epochs": 5, "batch_size": 30, "learning_rate": 0.005, "seed": 0}
+FITTING = {"epochs": 3, "batch_size": 30, "learning_rate": 0.005, "seed": 0}
 COUNTS = ("accuracy", "ece", "auroc")  # a single image moves them by a step
 SIZES = {"conv1": 7, "conv2": 5}
 OLDER = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
-OLDER |= {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "OMP_NUM_THREADS": "1"}
+OLDER |= {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "OMP_WAIT_POLICY": "passive"}
 
 
 def metrics(test_precision="float32"):
@@ -36,7 +36,7 @@ def metrics(test_precision="float32"):
     data, found = striped_images(150, 90, bright=90, noise=166), {}
     settings = SETTINGS | {"test_precision": test_precision}
     source = {k: v for k, v in settings.items() if k in SourceTraining.model_fields}
-    _, records, scores = train_source_nets(data, source | {"epochs": 4}, [0])[0]
+    _, records, scores = train_source_nets(data, source | {"epochs": 2}, [0])[0]
     found["source net"] = scores | {"cross_entropy": records[-1]["cross_entropy"]}
     kinds = {"deterministic": None, "vae": {}}
     for layer, size in SIZES.items():
@@ -61,16 +61,8 @@ def metrics(test_precision="float32"):
     return {f"{kind} {name}": v for kind, each in found.items() for name, v in each.items()}
 
 
-def two_threads():
-    torch.set_num_threads(2)
-    try:
-        return metrics()
-    finally:
-        torch.set_num_threads(1)
-
-
-def older_processor():
-    program = "import json, runpy, sys, torch; torch.set_num_threads(1); "
+def older_processor_with_two_threads():
+    program = "import json, runpy, sys, torch; torch.set_num_threads(2); "
     program += "print(json.dumps(runpy.run_path(sys.argv[1])['metrics']()))"
     command = [sys.executable, "-c", program, __file__]
     environment = os.environ | OLDER | {"PYTHONPATH": str(Path(__file__).parent)}
@@ -92,10 +84,14 @@ def here():
     return metrics()
 
 
-EXACT = (two_threads, 1e-4, 0.02), (older_processor, 1e-4, 0.02), (plain_path, 1e-4, 0.02)
-
-
-@pytest.mark.parametrize(("elsewhere", "relative", "counts"), [*EXACT, (half_precision, 0.02, 0.1)])
+@pytest.mark.parametrize(
+    ("elsewhere", "relative", "counts"),
+    [
+        (older_processor_with_two_threads, 1e-4, 0.02),
+        (plain_path, 1e-4, 0.02),
+        (half_precision, 0.02, 0.1),
+    ],
+)
 def test_results_are_those_of_here(here, elsewhere, relative, counts):
     """What is in nats and Brier scores may differ by a part of its value (at least of 1)."""
     found = elsewhere()
