@@ -31,8 +31,7 @@ def repeatable(generator: torch.Generator) -> torch.Generator:
         first.append(vars(region).setdefault("_dwp_states", defaultdict(list)))
     if source is None:
         raise UserError(
-            "generator: a pass that is computed again, for its gradient, needs the noise of the "
-            "first; use torch.utils.checkpoint, or set the generator to None"
+            "generator: repeat a pass by torch.utils.checkpoint, or set the generator to None"
         )
     for states in first:
         states[generator].append(source.get_state())

@@ -306,10 +306,10 @@ def lazy(kind=nn.LazyConv2d):
         (lambda: nn.Conv2d(1, 2, 3), None, {}, r"contains a torch.nn.Conv2d"),
         (lambda: nn.Linear(2, 3), None, {}, r"contains a torch.nn.Conv2d"),
         (changed(size=(3, 5)), normal(3), {}, "its 3 x 5 kernels"),
-        (changed(kind=Own), normal(3), {}, "itself, found Own"),
+        (changed(kind=Own), normal(3), {}, "plain Conv2d, found Own"),
         (patched, normal(3), {}, "'1': .* found Conv2d with a forward of its own"),
-        (tied("weight"), normal(3), {}, "'0': shares its weight or bias with another layer"),
-        (tied("bias"), normal(3), {}, "'0': shares its weight or bias with another layer"),
+        (tied("weight"), normal(3), {}, "'0': shares parameters with another layer"),
+        (tied("bias"), normal(3), {}, "'0': shares parameters with another layer"),
         (weight_normed, normal(3), {}, "'0': expected a weight of its own"),
         (pruned, normal(3), {}, "'0': expected a weight of its own"),
         (lazy, normal(3), {}, "'0': .*lazy.*pass a batch through the net first"),
@@ -546,7 +546,7 @@ def test_what_is_checkpointed_draws_the_same_again():
         torch.testing.assert_close(one, other)
     maps = net(images)
     maps.register_hook(lambda _: net(images))  # as code does that torch knows nothing of
-    with pytest.raises(UserError, match=r"torch.utils.checkpoint, or set the generator to None"):
+    with pytest.raises(UserError, match=r"by torch.utils.checkpoint, or set the generator to None"):
         maps.sum().backward()
 
 

@@ -73,8 +73,7 @@ def _refuse_second() -> None:
     # a constant one, second derivatives would silently be without this part
     if torch.is_grad_enabled():  # as under create_graph=True alone
         raise UserError(
-            "second derivatives: a frozen prior has none by its faster path; compute its values "
-            "within dwp.fast.faster(False), or call requires_grad_(True) on it"
+            "second derivatives: take dwp.fast.faster(False), or the prior's requires_grad_(True)"
         )
 
 
@@ -83,8 +82,9 @@ def run(
 ) -> Tensor:
     """Return maps (n, out, size', size') after layers and heads, those of `plain`.
 
-    By `frozen_stack` if no parameter is to be trained; on a GPU in float32 only, as with less
-    precision its matrix units make its library's convolutions the faster ones.
+    By `frozen_stack` if no parameter is to be trained, which is kept while the parameters stay the
+    same; on a GPU in float32 only, as with less precision its matrix units make its library's
+    convolutions the faster ones.
 
     Args:
         plain: computes the same from the other arguments.
@@ -96,23 +96,16 @@ def run(
     reduced = torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
     stack = functools.partial(plain, layers, heads)
     if len(maps) and not any(p.requires_grad for p in own) and not (maps.is_cuda and reduced):
-        stack = _prepared(layers, heads, own, maps) or stack
+        dtype, versions = torch.bfloat16 if _half(maps) else None, [p._version for p in own]
+        key = dtype, maps.shape[-1], own[0].dtype, own[0].device
+        kept = entered().kept.setdefault(layers, {})
+        known, tensors, prepared = kept.get(key, (None, own, None))
+        # the tensors are kept, so that no others can come to be where they are
+        if versions != known or not all(map(Tensor.is_set_to, own, tensors)):
+            prepared = frozen_stack(layers, heads, maps.shape[-1], dtype)
+            kept[key] = versions, [p.detach() for p in own], prepared
+        stack = prepared or stack
     return torch.cat([stack(part) for part in maps.split(_at_once(maps))])
-
-
-def _prepared(
-    layers: nn.Sequential, heads: Sequence[nn.Conv2d], own: list[nn.Parameter], maps: Tensor
-) -> Callable[[Tensor], Tensor] | None:
-    """Return the frozen stack, one that the door keeps if its parameters are the same still."""
-    dtype, versions = torch.bfloat16 if _half(maps) else None, [p._version for p in own]
-    key = dtype, maps.shape[-1], own[0].dtype, own[0].device
-    kept = entered().kept.setdefault(layers, {})
-    known, tensors, stack = kept.get(key, (None, own, None))
-    # the tensors are kept, so that no others can come to be where they are
-    if versions != known or not all(map(Tensor.is_set_to, own, tensors)):
-        stack = frozen_stack(layers, heads, maps.shape[-1], dtype)
-        kept[key] = versions, [p.detach() for p in own], stack
-    return stack
 
 
 def _at_once(kernels: Tensor) -> int:

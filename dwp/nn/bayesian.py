@@ -1,7 +1,7 @@
 """Bayesian convolutions: a factorised posterior over the weights, point estimates elsewhere."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, Literal, cast, get_args
 
@@ -102,8 +102,7 @@ class BayesianConv2d(nn.Conv2d):
         follows = self._loading or self.posterior_kind in (None, "multiplicative")
         if name == "weight" and known is not param and not follows:
             raise UserError(
-                "weight: found another parameter, which the variance does not belong to; fuse "
-                "layers before dwp.bayesianize, or copy numbers into the weight"
+                "weight: found another parameter; fuse before dwp.bayesianize, or use weight.copy_"
             )
         # as `torch.nn.utils.prune` calls the parameter that it is about to mask
         if name in _BEFORE_PRUNING and name.removesuffix("_orig") in own:
@@ -160,10 +159,14 @@ class BayesianConv2d(nn.Conv2d):
             return self._convolution(inputs, self.weight, self.bias)
         call, (source, runs) = draws.call(self), source_of(self, draws.generator)
         mean, deviation = draws.kept(call, lambda: self.moments(inputs), inputs)
-        shape = mean.shape[1:]
-        noise = draws.noise(
-            (call, shape), lambda n: _noise((n, *shape), source, runs, mean), len(mean)
-        )
+        channels, *size = mean.shape[1:]
+
+        def draw(n: int) -> Tensor:  # (n, out, h', w')
+            # torch fills a channels-last tensor one number at a time: fill a plain one, permute it
+            numbers = standard_normal((runs, n, *size, channels // runs), source, mean)
+            return numbers.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+
+        noise = draws.noise((call, mean.shape[1:]), draw, len(mean))
         return torch.addcmul(mean, deviation, noise)
 
     def _convolution(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -181,14 +184,6 @@ class BayesianConv2d(nn.Conv2d):
         if variance.dtype == torch.float16:  # in which the least variance is 0
             variance = variance.float()
         return mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
-
-
-def _noise(shape: Sequence[int], source: Source, runs: int, like: Tensor) -> Tensor:
-    """Return standard normal numbers of the shape of maps (n, c, h, w)."""
-    # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
-    n, channels, *size = shape
-    noise = standard_normal((runs, n, *size, channels // runs), source, like)
-    return noise.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 class CodeConv2d(BayesianConv2d):
@@ -237,9 +232,8 @@ class CodeConv2d(BayesianConv2d):
         def kernels() -> Tensor:  # (out, in / groups, k, k)
             if not draws.sampling:
                 return vae.kernel_means(codes)
-            noise = draws.noise(
-                call, lambda n: standard_normal((n, *codes.shape[1:]), source, codes), len(codes)
-            )
+            shape = codes.shape
+            noise = draws.noise(call, lambda _: standard_normal(shape, source, codes), len(codes))
             return vae.kernel_means(self.posterior.at(noise))
 
         weight = draws.kept((call, draws.sample), kernels)
@@ -330,16 +324,16 @@ def bayesianize(
 
 
 def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
-    found = type(layer).__name__
-    if type(layer) is not nn.Conv2d or "forward" in vars(layer):
-        found += " with a forward of its own" if "forward" in vars(layer) else ""
+    changed, found = "forward" in vars(layer), type(layer).__name__
+    if changed or type(layer) is not nn.Conv2d:
+        found = f"{found} with a forward of its own" if changed else found
         raise UserError(
-            f"layer '{name}': expected a torch.nn.Conv2d itself, found {found}; choose by layers="
+            f"layer '{name}': expected a plain Conv2d, found {found}; choose by layers="
         )
     own = set(layer.parameters(recurse=False))
     if any(own.intersection(m.parameters(recurse=False)) for m in net.modules() if m is not layer):
         raise UserError(
-            f"layer '{name}': shares its weight or bias with another layer; use one in both roles"
+            f"layer '{name}': shares parameters with another layer; use one layer twice"
         )
 
 
@@ -398,9 +392,7 @@ def kl(
             raise UserError(f"layer '{name}': expected a prior, found none; set its `prior`")
         posterior, runs = cast(Any, layer.posterior), layer.runs
         if posterior.mean.dtype == torch.float16:
-            raise UserError(
-                f"layer '{name}': found float16; keep weights in float32, train by torch.autocast"
-            )
+            raise UserError(f"layer '{name}': found float16; use float32, with torch.autocast")
         kernels, scale = posterior.mean.shape[:2].numel() // runs, 1.0
         if kernels_per_step is not None and kernels_per_step < kernels:
             # the indices of the largest of random numbers: a choice without replacement
