@@ -403,8 +403,6 @@ def kl(
             scale = kernels / kernels_per_step
         with products(precision if layer.prior.trained else "float32", posterior.mean.device.type):
             values = kl_divergence(posterior, layer.prior, generator, estimation)
-        if reduction == "kernel":
-            found[name] = values
-        else:
-            found[name] = scale * values.view(runs, -1).sum(1).squeeze(0)
+        total = scale * values.view(runs, -1).sum(1).squeeze(0)
+        found[name] = values if reduction == "kernel" else total
     return torch.stack(list(found.values())).sum(0) if reduction == "sum" else found

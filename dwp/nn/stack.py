@@ -6,8 +6,7 @@ each run sees and draws is the same as alone, so that its results agree up to ro
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,7 +72,8 @@ class OneAfterAnother(nn.Module):
             net.training = self.training
             first = outputs(0)
             seed = derive_seed(torch.get_rng_state().numpy().tobytes())
-            with _seeded(seed, inputs.device):
+            with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
+                torch.manual_seed(seed)
                 return torch.cat([first, *map(outputs, range(1, self.runs))], 1)
 
 
@@ -139,16 +139,9 @@ def _outputs(net: nn.Module, inputs: Tensor, runs: Sequence[int]) -> Tensor:
     for layer in net.modules():
         if hasattr(layer, "generator"):
             layer.generator = [make_generator(run, device=str(inputs.device)) for run in runs]
-    with _seeded(0, inputs.device):
+    with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
+        torch.manual_seed(0)
         return net(inputs)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within the block, let torch's global generators start from a seed."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _tensors(net: nn.Module, recurse: bool = True) -> dict[str, Tensor]:
