@@ -159,6 +159,7 @@ def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
     runs, merged = len(nets), copy.deepcopy(nets[0])
     layer: Any
     for name, layer in merged.named_modules():
+        kind = type(layer)
         if hasattr(layer, "runs"):  # it draws noise
             layer.runs = runs
         if isinstance(layer, nn.Conv2d):
@@ -166,14 +167,14 @@ def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
                 layer.in_channels *= runs
                 layer.out_channels *= runs
                 layer.groups *= runs
-        elif type(layer) is nn.Linear:
+        elif kind is nn.Linear:
             if side_by_side:
                 layer.__class__, layer.runs = StackedLinear, runs
                 layer.out_features *= runs
-        elif type(layer) is not nn.BatchNorm2d and _tensors(layer, recurse=False):
+        elif kind is not nn.BatchNorm2d and _tensors(layer, recurse=False):
             raise UserError(
                 f"layer '{name}': runs can be stacked only of Conv2d, BayesianConv2d, Linear and "
-                f"BatchNorm2d layers, found {type(layer).__name__}; train one run at a time"
+                f"BatchNorm2d layers, found {kind.__name__}; train one run at a time"
             )
     states = [_tensors(net) for net in nets]
     for name, value in _tensors(merged).items():
