@@ -2,7 +2,7 @@
 
 import copy
 import math
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -390,19 +390,16 @@ def test_a_prediction_writes_nothing_on_the_layers():
 
 
 def test_predictions_of_threads_and_of_other_nets_do_not_meet():
-    net, wrong = nn.Sequential(bayesian_net(), nn.Dropout(0.5)), []
-    alone = {n: predict(net, IMAGES, samples=n, generator=generator(n)) for n in (0, 1, 3)}
+    net = nn.Sequential(bayesian_net(), nn.Dropout(0.5))
 
-    def work(n):
-        for _ in range(8):
-            found = predict(net, IMAGES, samples=n, generator=generator(n))
-            wrong.extend([n] * (not torch.equal(found, alone[n])))
+    def work(samples):
+        found = [predict(net, IMAGES, samples=samples, generator=generator(1)) for _ in range(8)]
+        assert all(torch.equal(each, found[0]) for each in found)
+        return found[0]
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in alone]
-    for act in (threading.Thread.start, threading.Thread.join):
-        for thread in threads:
-            act(thread)
-    assert not wrong
+    alone = [*map(work, (0, 1, 3))]
+    with ThreadPoolExecutor(3) as pool:
+        assert all(map(torch.equal, pool.map(work, (0, 1, 3)), alone))
     assert all(module.training for module in net.modules())
     other = bayesian_net()
     with prediction(net, sampling=False), evaluating(other):
