@@ -22,9 +22,9 @@ from dwp.training.prior import fit_prior
 from dwp.training.source import train_source_nets
 
 SETTINGS = CLASSIFICATION | {"filters": [4, 6], "batch_size": 32, "learning_rate": 0.005}
-SETTINGS |= {"epochs": 10, "evaluate_every": 10, "samples": 5, "validation": 30, "l2": 0.001}
+SETTINGS |= {"epochs": 20, "evaluate_every": 20, "samples": 5, "validation": 30, "l2": 0.001}
 SETTINGS |= {"log_variance": -6.0}
-FITTING = {"epochs": 3, "batch_size": 30, "learning_rate": 0.005, "seed": 0}
+FITTING = {"epochs": 5, "batch_size": 30, "learning_rate": 0.005, "seed": 0}
 COUNTS = ("accuracy", "ece", "auroc")  # a single image moves them by a step
 SIZES = {"conv1": 7, "conv2": 5}
 OLDER = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
@@ -36,7 +36,7 @@ def metrics(test_precision="float32"):
     data, found = striped_images(150, 90, bright=90, noise=166), {}
     settings = SETTINGS | {"test_precision": test_precision}
     source = {k: v for k, v in settings.items() if k in SourceTraining.model_fields}
-    _, records, scores = train_source_nets(data, source | {"epochs": 2}, [0])[0]
+    _, records, scores = train_source_nets(data, source | {"epochs": 4}, [0])[0]
     found["source net"] = scores | {"cross_entropy": records[-1]["cross_entropy"]}
     kinds = {"deterministic": None, "vae": {}}
     for layer, size in SIZES.items():
