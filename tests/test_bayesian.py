@@ -300,7 +300,6 @@ def lazy(kind=nn.LazyConv2d):
         (Everything, {}, {}, "prior: expected one, .* found none"),
         (make_net, None, {"layers": ["pool"]}, "'pool': expected one of .* conv1, conv2"),
         (make_net, None, {"layers": [""]}, "'': expected one of .* conv1, conv2"),
-        (make_net, None, {"layers": ["conv1.weight"]}, "'conv1.weight': expected one of"),
         (make_net, None, {"posterior": "other"}, "one of additive, multiplicative; found 'other'"),
         (Everything, PRIORS, {"posterior": "codes"}, "of kind vae; found 'standard-normal'"),
         (lambda: nn.Conv2d(1, 2, 3), None, {}, r"contains a torch.nn.Conv2d"),

@@ -278,15 +278,11 @@ def test_a_vae_is_exact_where_half_precision_is_not_meant(dtype, wanted, able, m
         assert torch.equal(function(kernels), expected)
 
 
-def scale(prior: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: 2 * value for name, value in prior.state_dict().items()}
-
-
 @pytest.mark.parametrize(
     "change",
     [
         lambda prior: prior.encoder[0].weight.mul_(2),
-        lambda prior: prior.load_state_dict(scale(prior)),
+        lambda prior: prior.load_state_dict({k: 2 * v for k, v in prior.state_dict().items()}),
         lambda prior: prior.half().float(),
         lambda prior: setattr(prior.encoder[2].weight, "data", prior.encoder[2].weight * 2),
         lambda prior: setattr(prior, "encoder", KernelVAE(5, 8, 3).requires_grad_(False).encoder),

@@ -5,7 +5,7 @@ import functools
 
 import pytest
 import torch
-from helpers import CLASSIFICATION, assert_alike, make_prior, two_classes
+from helpers import CLASSIFICATION, assert_alike, make_prior, same_state, two_classes
 from torch import nn
 from torch.nn import functional as F
 
@@ -244,8 +244,7 @@ def test_torchs_dropout_is_for_the_first_net_what_it_is_alone():
 def test_a_single_net_is_its_own_stack_and_frozen_weights_stay_frozen():
     nets = make_nets("additive", runs=2)
     assert stack(nets[:1]) is nets[0]
-    (state,) = unstack(nets[0], 1)
-    assert all(torch.equal(state[name], value) for name, value in nets[0].state_dict().items())
+    assert same_state(*unstack(nets[0], 1), nets[0])
     for net in nets:
         net.conv1.requires_grad_(False)
     frozen = {name for name, p in stack(nets).named_parameters() if not p.requires_grad}

@@ -42,9 +42,10 @@ def in_parts(plain: Callable[..., Tensor], rows: Tensor, noise: Tensor, *argumen
     """
     # made first: what is kept of every part would lie between its maps and tear the heap
     values, gradients = rows.new_empty(len(rows)), torch.zeros_like(rows)
-    wanted, size = rows.requires_grad and torch.is_grad_enabled(), _at_once(rows) // noise.shape[1]
-    for start in range(0, len(rows), max(1, size)):
-        own = slice(start, start + max(1, size))
+    wanted = rows.requires_grad and torch.is_grad_enabled()
+    size = max(1, _at_once(rows) // noise.shape[1])
+    for start in range(0, len(rows), size):
+        own = slice(start, start + size)
         part = rows[own].detach().requires_grad_(wanted)
         result = plain(part, noise[own], *arguments)
         values[own] = result.detach()
@@ -198,9 +199,8 @@ def _convolution(
 ) -> tuple[Products, int] | None:
     """Return a layer's products, forward and back, and its maps' size; None: it has none here."""
     full = isinstance(layer, nn.ConvTranspose2d)
-    if not (full or isinstance(layer, nn.Conv2d)) or layer.padding_mode != "zeros":
-        return None
-    if {*layer.stride, *layer.dilation, layer.groups} != {1}:
+    plain = (full or isinstance(layer, nn.Conv2d)) and layer.padding_mode == "zeros"
+    if not plain or {*layer.stride, *layer.dilation, layer.groups} != {1}:
         return None
     taps, padding = layer.kernel_size[0], layer.padding[0]
     weight = layer.weight.detach()
