@@ -327,14 +327,10 @@ def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
     changed, found = "forward" in vars(layer), type(layer).__name__
     if changed or type(layer) is not nn.Conv2d:
         found = f"{found} with a forward of its own" if changed else found
-        raise UserError(
-            f"layer '{name}': expected a plain Conv2d, found {found}; choose by layers="
-        )
+        raise UserError(f"layer '{name}': expected a plain Conv2d, found {found}; use layers=")
     own = set(layer.parameters(recurse=False))
     if any(own.intersection(m.parameters(recurse=False)) for m in net.modules() if m is not layer):
-        raise UserError(
-            f"layer '{name}': shares parameters with another layer; use one layer twice"
-        )
+        raise UserError(f"layer '{name}': shares parameters with another; use one layer twice")
 
 
 def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
