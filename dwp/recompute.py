@@ -5,6 +5,7 @@ they were in the first pass.
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,33 +22,30 @@ def repeatable(generator: torch.Generator) -> torch.Generator:
     Raises:
         UserError: the pass is repeated, but by other code than `torch.utils.checkpoint`.
     """
-    source, first = generator, []
+    in_backward = torch._C._current_graph_task_id() != -1
+    source, first = None if in_backward else generator, []
     for region, again in _regions():
         if again:
             source = _as_before(region, generator)
             break
-        first.append(region)
-    else:
-        if torch._C._current_graph_task_id() != -1:
-            raise _refusal()
-    for region in first:
-        vars(region).setdefault("_dwp_states", {}).setdefault(generator, []).append(
-            source.get_state()
+        first.append(vars(region).setdefault("_dwp_states", defaultdict(list)))
+    if source is None:
+        raise UserError(
+            "generator: repeat a pass by torch.utils.checkpoint, or set the generator to None"
         )
+    for states in first:
+        states[generator].append(source.get_state())
     return source
 
 
-def _as_before(region: Any, generator: torch.Generator) -> torch.Generator:
+def _as_before(region: Any, generator: torch.Generator) -> torch.Generator | None:
     """Return a generator in the state before the next draw of the first pass through a region."""
     states = vars(region).get("_dwp_states", {}).get(generator, [])
-    # one count for each backward pass, all of which repeat the whole region
-    counts = vars(region).setdefault("_dwp_counts", {})
+    # each backward pass repeats the whole region
     key = generator, torch._C._current_graph_task_id()
-    count = counts[key] = counts.get(key, 0) + 1
-    if count > len(states):
-        raise _refusal()
-    copy = torch.Generator(generator.device)
-    return copy.set_state(states[count - 1])
+    left = vars(region).setdefault("_dwp_left", {}).setdefault(key, iter(states))
+    state = next(left, None)
+    return None if state is None else torch.Generator(generator.device).set_state(state)
 
 
 def _regions() -> Iterator[tuple[Any, bool]]:
@@ -69,10 +67,3 @@ def _regions() -> Iterator[tuple[Any, bool]]:
             elif function == "unpack_hook" and "frame" in names:
                 yield names["frame"], True
         frame = frame.f_back
-
-
-def _refusal() -> UserError:
-    return UserError(
-        "generator: a pass that is computed again, for its gradient, needs the noise of the first, "
-        "found no record of it; use torch.utils.checkpoint, or set the generator to None"
-    )

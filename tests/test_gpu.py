@@ -11,6 +11,7 @@ from helpers import assert_alike
 from test_graphs import TRAININGS
 from torch import nn
 
+from dwp.devices import products
 from dwp.errors import OutOfTime
 from dwp.fast import faster, graphs
 from dwp.nn.bayesian import bayesianize, kl
@@ -25,10 +26,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 @pytest.fixture(autouse=True)
 def whole_products():
     """As `dwp.devices.choose_device` leaves a process."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    with products("float32", "cuda"):
+        yield
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -1,10 +1,11 @@
 """A stack of nets computes, draws and trains what its nets do alone."""
 
 import copy
+import functools
 
 import pytest
 import torch
-from helpers import CLASSIFICATION, assert_alike, make_prior, two_classes
+from helpers import CLASSIFICATION, assert_alike, make_prior, same_state, two_classes
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +17,7 @@ from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.cifar import CifarBatchNormNet
 from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
-from dwp.nn.stack import OneAfterAnother, stack, stacks_exactly, unstack
+from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.priors import KINDS, Estimation, prior_class
 from dwp.seeds import generator, standard_normal
 from dwp.study.settings import SourceTraining
@@ -32,6 +33,7 @@ def randn(*shape, seed=0):
     return torch.randn(shape, generator=generator("tensor", seed, *shape))
 
 
+@functools.cache
 def make_priors(kind):
     """The priors of a net's layers; None, as of a deterministic net, for no kind."""
     return kind and {name: make_prior(kind, size) for name, size in SIZES.items()}
@@ -63,10 +65,6 @@ def channels_last(images):
     return images.to(memory_format=torch.channels_last)
 
 
-def by_run(outputs, runs=RUNS):
-    return outputs.chunk(runs, 1)
-
-
 def close(found, expected):
     # a small number may be the sum of large ones, whose order differs
     atol = 1e-5 * max(1, float(expected.detach().abs().max()))
@@ -92,25 +90,22 @@ def test_every_run_has_the_noise_it_has_alone(shape):
 
 @pytest.mark.parametrize("posterior", [None, "additive", "multiplicative", "codes"])
 def test_samples_are_those_of_the_nets(posterior):
-    nets, images = (
-        make_nets(posterior, priors=posterior and make_priors("vae")),
-        randn(5, RUNS, 28, 28),
-    )
-    stacked = make_stack(nets)
+    nets = make_nets(posterior, priors=posterior and make_priors("vae"))
+    images = channels_last(randn(5, RUNS, 28, 28))
 
     def passes(net, source, inputs):
         with prediction(net, sampling=False):
-            found = [net(channels_last(inputs))]
+            found = [net(inputs)]
         with prediction(net, generator=source) as draws:
             for sample in range(2):
                 draws.begin(sample)
-                found.append(net(channels_last(inputs)))
+                found.append(net(inputs))
         return found
 
-    found = passes(stacked, sources(), images)
+    found = passes(make_stack(nets), sources(), images)
     for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
-        for one, all_runs in zip(passes(net, source, by_run(images)[run]), found, strict=True):
-            close(by_run(all_runs)[run], one)
+        for one, all_runs in zip(passes(net, source, images[:, run, None]), found, strict=True):
+            close(all_runs.chunk(RUNS, 1)[run], one)
     assert torch.equal(found[1], found[2]) is (posterior is None)
 
 
@@ -145,59 +140,6 @@ class Branches(nn.Module):
         return self.last(self.block(self.first(images)))
 
 
-def test_other_architectures():
-    nets, images = [Branches() for _ in range(RUNS)], randn(5, 2 * RUNS, 8, 8)
-    found = stack(nets)(images)
-    for net, x, outputs in zip(nets, by_run(images), by_run(found), strict=True):
-        close(outputs, net(x))
-
-
-def batch_norm_nets():
-    """Different nets with batch norm that have seen two batches."""
-    nets = []
-    for run in range(RUNS):
-        net = CifarBatchNormNet([2, 3, 2, 4], classes=3)
-        initialise_xavier(net, generator("net", run))
-        for norm in (net.norm1, net.norm2, net.norm3, net.norm4):
-            norm.weight.data += 0.3 * randn(*norm.weight.shape, seed=run)
-            norm.bias.data += 0.3 * randn(*norm.bias.shape, seed=("bias", run))
-        for batch in range(2):
-            net(channels_last(randn(4, 3, 32, 32, seed=(run, batch))))
-        nets.append(net.to(memory_format=torch.channels_last))
-    return nets
-
-
-def test_batch_norm_is_that_of_the_nets():
-    nets, images = batch_norm_nets(), channels_last(randn(5, 3 * RUNS, 32, 32))
-    stacked = make_stack(nets)
-    check_mixed_modes(stacked, nets, images)
-    assert unstack(stacked, RUNS)[0]["norm1.num_batches_tracked"] == 3
-
-
-def check_mixed_modes(stacked, nets, images):
-    """Check a stack with its nets: predictions, a step of training, and the state after it."""
-    with prediction(stacked):
-        found = stacked(images)
-    for net, x, logits in zip(
-        nets, by_run(images, len(nets)), by_run(found, len(nets)), strict=True
-    ):
-        with prediction(net):
-            close(logits, net(channels_last(x)))
-    found = by_run(stacked(images), len(nets))
-    torch.cat(found).square().sum().backward()
-    states = unstack(stacked, len(nets))
-    for run, (net, x) in enumerate(zip(nets, by_run(images, len(nets)), strict=True)):
-        logits = net(channels_last(x))
-        close(found[run], logits)
-        logits.square().sum().backward()
-        for name, parameter in net.named_parameters():
-            gradient = stacked.get_parameter(name).grad.chunk(len(nets))[run]
-            torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-3)
-        assert list(states[run]) == list(net.state_dict())
-        for name, value in net.state_dict().items():
-            close(states[run][name], value)
-
-
 MIXING = {
     "response norm": lambda maps, net: F.local_response_norm(maps, 3),
     "normalised": lambda maps, net: F.normalize(maps, dim=1),
@@ -212,9 +154,9 @@ class Mixing(nn.Module):
 
     image_shape = 2, 8, 8
 
-    def __init__(self, mix):
+    def __init__(self, mix="softmax"):
         super().__init__()
-        self.mix, self.norm = mix, nn.BatchNorm2d(4)
+        self.mix, self.norm = MIXING[mix], nn.BatchNorm2d(4)
         self.conv, self.out = nn.Conv2d(2, 4, 3), nn.Linear(4 * 36, 3)
         self.noise = nn.Identity()
 
@@ -223,25 +165,57 @@ class Mixing(nn.Module):
         return self.out(self.noise(maps.relu().flatten(1)))
 
 
-@pytest.mark.parametrize("mix", MIXING.values(), ids=MIXING)
-def test_nets_that_mix_channels_run_one_after_another(mix):
-    nets, images = [Mixing(mix) for _ in range(RUNS)], randn(5, 2 * RUNS, 8, 8)
-    assert not stacks_exactly(nets, images[:, :2])
-    stacked = copy.deepcopy(stack(nets))
-    assert stacked.conv.weight.shape == (4 * RUNS, 2, 3, 3)
-    check_mixed_modes(stacked, nets, images)
-    assert not isinstance(stack([Branches() for _ in range(2)], randn(4, 2, 8, 8)), OneAfterAnother)
+def batch_norm_net():
+    """Return another net with each call, with batch norm that has seen two batches."""
+    net = CifarBatchNormNet([2, 3, 2, 4], classes=3).to(memory_format=torch.channels_last)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, 0.1, 0.3)
+    for _ in range(2):
+        net(channels_last(torch.randn(4, 3, 32, 32)))
+    return net
+
+
+@pytest.mark.parametrize(
+    "make", [Branches, batch_norm_net, *(functools.partial(Mixing, mix) for mix in MIXING)]
+)
+def test_a_stack_predicts_and_learns_as_its_nets(make):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        nets = [make() for _ in range(RUNS)]
+    shape = getattr(nets[0], "image_shape", (2, 8, 8))
+    images = randn(RUNS, 5, *shape)  # of each run
+    stacked = copy.deepcopy(stack(nets, images[0])).to(memory_format=torch.channels_last)
+    assert isinstance(stacked, OneAfterAnother) is isinstance(nets[0], Mixing)
+    inputs = channels_last(images.transpose(0, 1).flatten(1, 2))
+    with prediction(stacked):
+        predicted = stacked(inputs)
+    trained = stacked(inputs)
+    trained.square().sum().backward()
+    states = unstack(stacked, RUNS)
+    for run, net in enumerate(nets):
+        own = channels_last(images[run])
+        with prediction(net):
+            close(predicted.chunk(RUNS, 1)[run], net(own))
+        logits = net(own)
+        close(trained.chunk(RUNS, 1)[run], logits)
+        logits.square().sum().backward()
+        for name, parameter in net.named_parameters():
+            gradient = stacked.get_parameter(name).grad.chunk(RUNS)[run]
+            torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-3)
+        assert list(states[run]) == list(net.state_dict())
+        for name, value in net.state_dict().items():
+            close(states[run][name], value)
 
 
 def test_bayesian_nets_that_mix_channels_draw_what_they_draw_alone():
-    nets = [Mixing(MIXING["softmax"]) for _ in range(RUNS)]
+    nets = [Mixing() for _ in range(RUNS)]
     for net in nets:
         bayesianize(net, prior_class("standard-normal")(3), log_variance=-2.0)
         net.noise = Dropout(0.5)
     stacked, images = stack(nets), randn(6, 2, 8, 8)
     assert isinstance(stacked, OneAfterAnother)
     stacked.conv.generator = stacked.noise.generator = sources()
-    together, found = kl(stacked), by_run(stacked(images.repeat(1, RUNS, 1, 1)))
+    together, found = kl(stacked), stacked(images.repeat(1, RUNS, 1, 1)).chunk(RUNS, 1)
     options = {"samples": 2, "batch_size": 4}
     predicted = predict(stacked, images, runs=RUNS, generator=sources(), **options)
     for run, net in enumerate(nets):
@@ -270,8 +244,7 @@ def test_torchs_dropout_is_for_the_first_net_what_it_is_alone():
 def test_a_single_net_is_its_own_stack_and_frozen_weights_stay_frozen():
     nets = make_nets("additive", runs=2)
     assert stack(nets[:1]) is nets[0]
-    (state,) = unstack(nets[0], 1)
-    assert all(torch.equal(state[name], value) for name, value in nets[0].state_dict().items())
+    assert same_state(*unstack(nets[0], 1), nets[0])
     for net in nets:
         net.conv1.requires_grad_(False)
     frozen = {name for name, p in stack(nets).named_parameters() if not p.requires_grad}
@@ -290,22 +263,14 @@ def test_layers_that_cannot_be_stacked(layer):
 # The KL and the penalty
 
 
-ESTIMATIONS = {
-    "default": Estimation(),
-    "monte-carlo": Estimation(estimator="monte-carlo"),
-    "several codes": Estimation(latent_samples=3),
-    "importance-weighted": Estimation(bound="importance-weighted", latent_samples=3),
-}
-
-
 @pytest.mark.parametrize("count", [None, 5])
 @pytest.mark.parametrize(
     ("kind", "estimation"),
     [
-        *((kind, "default") for kind in WITH_KL),
-        ("standard-normal", "monte-carlo"),
-        ("vae", "several codes"),
-        ("vae", "importance-weighted"),
+        *((kind, Estimation()) for kind in WITH_KL),
+        ("standard-normal", Estimation("monte-carlo")),
+        ("vae", Estimation(latent_samples=3)),
+        ("vae", Estimation(bound="importance-weighted", latent_samples=3)),
     ],
 )
 def test_kl_and_its_gradient_are_those_of_the_nets(kind, estimation, count, monkeypatch):
@@ -313,11 +278,7 @@ def test_kl_and_its_gradient_are_those_of_the_nets(kind, estimation, count, monk
     priors = make_priors(kind)
     nets = make_nets(priors["conv1"].posterior_kind, priors=priors)
     stacked = make_stack(nets)
-    options = {
-        "reduction": "layer",
-        "kernels_per_step": count,
-        "estimation": ESTIMATIONS[estimation],
-    }
+    options = {"reduction": "layer", "kernels_per_step": count, "estimation": estimation}
     found = kl(stacked, sources(), **options)
     sum(value.sum() for value in found.values()).backward()
     for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
@@ -344,38 +305,25 @@ def test_l2_penalty_of_every_run():
 
 # Training
 
-SETTINGS = CLASSIFICATION | {
-    "epochs": 10,
-    "batch_size": 8,
-    "learning_rate": 0.003,
-    "evaluate_every": 5,
-}
-PLACES = [(0, 0), (1, 0), (0, 1)]  # (split, seed)
+SETTINGS = CLASSIFICATION | {"epochs": 6, "batch_size": 8, "learning_rate": 0.003}
+SETTINGS |= {"evaluate_every": 3}
+SPLITS_AND_SEEDS = [(0, 0), (1, 0), (0, 1)]
 
 
-def train(kind, places, *, settings=None, **options):
-    """Train for 20 steps, the second of each two of 4 examples."""
-    settings = SETTINGS | (settings or {})
+def train(kind, runs, **settings):
+    """Train for 12 steps, the second of each two of 4 examples."""
     if kind == "codes":
         settings, kind = settings | {"posterior": "codes"}, "vae"
-    return train_classifiers(
-        two_classes(),
-        settings,
-        places,
-        n=12,
-        priors=make_priors(kind),
-        init=make_priors("gaussian-full"),
-        **options,
-    )
+    start = {"priors": make_priors(kind), "init": make_priors("gaussian-full")}
+    return train_classifiers(two_classes(), SETTINGS | settings, runs, n=12, **start)
 
 
 @pytest.mark.parametrize(
     ("kind", "count"), [*((kind, None) for kind in (None, "codes", *WITH_KL)), ("vae", 2)]
 )
 def test_training_together_is_training_alone(kind, count):
-    settings = {"kernels_per_step": count}
-    together = train(kind, PLACES, settings=settings)
-    alone = [train(kind, [place], settings=settings)[0] for place in PLACES]
+    together = train(kind, SPLITS_AND_SEEDS, kernels_per_step=count)
+    alone = [train(kind, [run], kernels_per_step=count)[0] for run in SPLITS_AND_SEEDS]
     assert_alike(together, alone)
     assert all(len(records) == 2 for _, records in alone)
     first, second, third = (net.conv1.weight for net, _ in together)

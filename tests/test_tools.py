@@ -11,7 +11,6 @@ import re
 import warnings
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -53,13 +52,9 @@ def prior(kind):
 def plain():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        convolutions = (
-            nn.Conv2d(1, 3, 3, padding=1),
-            nn.BatchNorm2d(3),
-            nn.ReLU(),
-            nn.Conv2d(3, 2, 3),
-        )
-        return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(2 * 16, 3)).eval()
+        first, second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 2, 3)
+        classifier = nn.Sequential(nn.Flatten(), nn.Linear(2 * 16, 3))
+        return nn.Sequential(first, nn.BatchNorm2d(3), nn.ReLU(), second, *classifier).eval()
 
 
 def make(kind, sampling=True):
@@ -84,13 +79,10 @@ def same_draws(first, second, images=IMAGES):
     assert not torch.equal(first(images), first(images))
 
 
-def same_predictions(first, second):
+def same_predictions(*nets):
     for samples in (0, 2):
-        one, other = (
-            dwp.predict(net, IMAGES, samples=samples, generator=dwp.generator(0))
-            for net in (first, second)
-        )
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        found = [dwp.predict(n, IMAGES, samples=samples, generator=dwp.generator(0)) for n in nets]
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def gradients(value, net):
@@ -110,12 +102,12 @@ def compiled(kind):
     same_gradients(*(gradients(seeded(loss, each), net) for each in (fast, net)))
     same_predictions(fast, net)
     same_draws(fast, net)  # also after a prediction
-    for layer in bayesian_layers(net).values():
-        layer.generator = dwp.generator(0)
-    found = fast(IMAGES)
-    for layer in bayesian_layers(net).values():
-        layer.generator = dwp.generator(0)
-    torch.testing.assert_close(found, net(IMAGES))
+    found = []
+    for each in (fast, net):
+        for layer in bayesian_layers(net).values():
+            layer.generator = dwp.generator(0)
+        found.append(each(IMAGES))
+    torch.testing.assert_close(*found)
 
 
 def compiled_whole(kind):
@@ -196,12 +188,8 @@ def checkpointed(kind):
                 layer.generator = dwp.generator(0) if generator else None
             torch.manual_seed(1)
             first, second = run(net, images), run(net, images)  # two passes, then their gradients
-            if reentrant:  # torch.autograd.grad is not for these
-                (F.cross_entropy(first, TARGETS) + second.square().sum()).backward()
-                found.append([p.grad for p in net.parameters() if p.requires_grad])
-            else:
-                value = F.cross_entropy(first, TARGETS) + second.square().sum()
-                found.append(gradients(value, net))
+            (F.cross_entropy(first, TARGETS) + second.square().sum()).backward()
+            found.append([p.grad for p in net.parameters() if p.requires_grad])
         same_gradients(*found)
 
 
@@ -213,9 +201,8 @@ def mixed(kind):
 
 
 def distributed(kind):
-    torch.distributed.init_process_group(
-        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
-    )
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         net = make(kind)
         wrapped = nn.parallel.DistributedDataParallel(net)
@@ -392,7 +379,6 @@ TOOLS = {
 }
 
 
-@functools.cache
 def outcome(tool, kind):
     """Return "works", or the line of a refusal."""
     torch._dynamo.reset()
@@ -423,14 +409,6 @@ def document():
     refusals = [f"{number}. {text}" for text, number in notes.items()]
     head = [HEAD, f"| tool | {' | '.join(KINDS)} |", "|---|---|---|---|"]
     return "\n".join([*head, *lines, "", *refusals]) + "\n"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("tool", TOOLS)
-def test_a_tool_works_or_is_refused_in_one_line(tool, kind):
-    found = outcome(tool, kind)
-    assert "\n" not in found
-    assert found == "works" or len(found) > 20
 
 
 def test_the_table_in_the_docs_is_right():

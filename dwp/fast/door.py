@@ -38,11 +38,7 @@ class Door(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-class _Thread(threading.local):
-    door: Door | None = None
-
-
-_thread = _Thread()
+_thread = threading.local()  # its `door`, while there is one
 
 
 @contextlib.contextmanager
@@ -61,7 +57,7 @@ def faster(enabled: bool = True) -> Iterator[None]:
     Args:
         enabled: False: take the plain path, also in blocks within this one.
     """
-    door = _thread.door
+    door: Door | None = getattr(_thread, "door", None)
     if torch.compiler.is_compiling():
         yield
     elif door is None:
@@ -80,7 +76,7 @@ def faster(enabled: bool = True) -> Iterator[None]:
 
 def entered() -> Door | None:
     """Return the door through which this thread has gone; None: it takes the plain path."""
-    door = None if torch.compiler.is_compiling() else _thread.door
+    door = None if torch.compiler.is_compiling() else getattr(_thread, "door", None)
     return door if door and door.open else None
 
 

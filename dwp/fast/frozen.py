@@ -42,9 +42,10 @@ def in_parts(plain: Callable[..., Tensor], rows: Tensor, noise: Tensor, *argumen
     """
     # made first: what is kept of every part would lie between its maps and tear the heap
     values, gradients = rows.new_empty(len(rows)), torch.zeros_like(rows)
-    wanted, size = rows.requires_grad and torch.is_grad_enabled(), _at_once(rows) // noise.shape[1]
-    for start in range(0, len(rows), max(1, size)):
-        own = slice(start, start + max(1, size))
+    wanted = rows.requires_grad and torch.is_grad_enabled()
+    size = max(1, _at_once(rows) // noise.shape[1])
+    for start in range(0, len(rows), size):
+        own = slice(start, start + size)
         part = rows[own].detach().requires_grad_(wanted)
         result = plain(part, noise[own], *arguments)
         values[own] = result.detach()
@@ -73,8 +74,7 @@ def _refuse_second() -> None:
     # a constant one, second derivatives would silently be without this part
     if torch.is_grad_enabled():  # as under create_graph=True alone
         raise UserError(
-            "second derivatives: a frozen prior has none by its faster path; compute its values "
-            "within dwp.fast.faster(False), or call requires_grad_(True) on it"
+            "second derivatives: take dwp.fast.faster(False), or the prior's requires_grad_(True)"
         )
 
 
@@ -83,8 +83,9 @@ def run(
 ) -> Tensor:
     """Return maps (n, out, size', size') after layers and heads, those of `plain`.
 
-    By `frozen_stack` if no parameter is to be trained; on a GPU in float32 only, as with less
-    precision its matrix units make its library's convolutions the faster ones.
+    By `frozen_stack` if no parameter is to be trained, which is kept while the parameters stay the
+    same; on a GPU in float32 only, as with less precision its matrix units make its library's
+    convolutions the faster ones.
 
     Args:
         plain: computes the same from the other arguments.
@@ -92,27 +93,20 @@ def run(
         heads: see `frozen_stack`.
         maps: (n, in, size, size).
     """
-    own, stack = [p for module in (layers, *heads) for p in module.parameters()], None
+    own = [p for module in (layers, *heads) for p in module.parameters()]
     reduced = torch.is_autocast_enabled("cuda") or torch.backends.cuda.matmul.allow_tf32
+    stack = functools.partial(plain, layers, heads)
     if len(maps) and not any(p.requires_grad for p in own) and not (maps.is_cuda and reduced):
-        stack = _prepared(layers, heads, own, maps)
-    stack = stack or functools.partial(plain, layers, heads)
+        dtype, versions = torch.bfloat16 if _half(maps) else None, [p._version for p in own]
+        key = dtype, maps.shape[-1], own[0].dtype, own[0].device
+        kept = entered().kept.setdefault(layers, {})
+        known, tensors, prepared = kept.get(key, (None, own, None))
+        # the tensors are kept, so that no others can come to be where they are
+        if versions != known or not all(map(Tensor.is_set_to, own, tensors)):
+            prepared = frozen_stack(layers, heads, maps.shape[-1], dtype)
+            kept[key] = versions, [p.detach() for p in own], prepared
+        stack = prepared or stack
     return torch.cat([stack(part) for part in maps.split(_at_once(maps))])
-
-
-def _prepared(
-    layers: nn.Sequential, heads: Sequence[nn.Conv2d], own: list[nn.Parameter], maps: Tensor
-) -> Callable[[Tensor], Tensor] | None:
-    """Return the frozen stack, one that the door keeps if its parameters are the same still."""
-    dtype, versions = torch.bfloat16 if _half(maps) else None, [p._version for p in own]
-    key = dtype, maps.shape[-1], own[0].dtype, own[0].device
-    kept = entered().kept.setdefault(layers, {})
-    known, tensors, stack = kept.get(key, (None, own, None))
-    # the tensors are kept, so that no others can come to be where they are
-    if versions != known or not all(map(Tensor.is_set_to, own, tensors)):
-        stack = frozen_stack(layers, heads, maps.shape[-1], dtype)
-        kept[key] = versions, [p.detach() for p in own], stack
-    return stack
 
 
 def _at_once(kernels: Tensor) -> int:
@@ -205,9 +199,8 @@ def _convolution(
 ) -> tuple[Products, int] | None:
     """Return a layer's products, forward and back, and its maps' size; None: it has none here."""
     full = isinstance(layer, nn.ConvTranspose2d)
-    if not (full or isinstance(layer, nn.Conv2d)) or layer.padding_mode != "zeros":
-        return None
-    if {*layer.stride, *layer.dilation, layer.groups} != {1}:
+    plain = (full or isinstance(layer, nn.Conv2d)) and layer.padding_mode == "zeros"
+    if not plain or {*layer.stride, *layer.dilation, layer.groups} != {1}:
         return None
     taps, padding = layer.kernel_size[0], layer.padding[0]
     weight = layer.weight.detach()

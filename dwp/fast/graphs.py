@@ -53,8 +53,10 @@ class Replayed:
     def __init__(
         self, step: Step, device: torch.device, noise: Sequence[torch.Generator], label: str
     ) -> None:
-        self._step, self._device, self._label = step, device, label
-        self._recorder = Recorder(device, noise)
+        self._step, self._device, self._noise, self._label = step, device, noise, label
+        # CUDA records on a stream of its own, which has done the same work before
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()  # no two graphs run at once: they share memory
         self._seen: Counter[int] = Counter()
         self._recorded: dict[int, tuple[Tensor, Callable[[], None], Any]] = {}
         self._failed = False
@@ -66,44 +68,34 @@ class Replayed:
         if self._seen[size] == _WARM_UPS + 1 and not self._failed:
             static = batch.to(self._device, copy=True)
             try:
-                recorded = self._recorder.record(lambda: self._step(static))
-                self._recorded[size] = static, *recorded
+                self._recorded[size] = static, *self.record(static)
             except RuntimeError as error:
                 self._failed = True
                 reason = str(error).partition("\n")[0]
                 _log.warning("%s: no CUDA graph (%s); its steps are launched", self._label, reason)
         if size not in self._recorded:
-            return self._recorder.run(lambda: self._step(batch.to(self._device)))
+            return self.launch(batch)
         static, replay, results = self._recorded[size]
         static.copy_(batch)
         replay()
         return results
 
-
-class Recorder:
-    """CUDA's way of recording: on a stream of its own, which has done the same work before."""
-
-    def __init__(self, device: torch.device, noise: Sequence[torch.Generator]) -> None:
-        self._device, self._noise = device, noise
-        self._stream = torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()  # no two graphs run at once: they share memory
-
-    def run(self, function: Callable[[], Any]) -> Any:
-        """Call a function on the stream that records later."""
+    def launch(self, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Take the step on the stream that records later."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
-            result = function()
+            result = self._step(batch.to(self._device))
         current.wait_stream(self._stream)
         return result
 
-    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        """Record a function; return what replays it and the tensors its results will be in."""
+    def record(self, batch: Tensor) -> tuple[Callable[[], None], Any]:
+        """Record the step; return what replays it and the tensors its results will be in."""
         graph = torch.cuda.CUDAGraph()
         for generator in self._noise:
             graph.register_generator_state(generator)
         recording = torch.cuda.graph(graph, pool=self._pool, stream=self._stream)
         with torch.cuda.device(self._device), recording:
-            result = function()
+            result = self._step(batch)
         return graph.replay, result

@@ -1,7 +1,7 @@
 """Bayesian convolutions: a factorised posterior over the weights, point estimates elsewhere."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, Literal, cast, get_args
 
@@ -23,6 +23,7 @@ __all__ = ["BayesianConv2d", "CodeConv2d", "bayesian_layers", "bayesianize", "kl
 PosteriorKind = Literal["additive", "multiplicative"]
 """How a Gaussian posterior is parametrised; see `BayesianConv2d`."""
 
+_BEFORE_PRUNING = "weight_orig", "codes_orig", "log_variance_orig"
 _LEAST_VARIANCE = 1e-12  # keeps the gradient of the square root finite where an input is all 0
 
 
@@ -60,6 +61,7 @@ class BayesianConv2d(nn.Conv2d):
     generator: Source = None
     runs = 1
     sampling = True
+    posterior_kind: str | None = None
     _loading = False
 
     def __init__(
@@ -76,8 +78,12 @@ class BayesianConv2d(nn.Conv2d):
     def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
         """Add a posterior to a convolution, around the weights that it has."""
         self.prior = prior
+        posterior = self.posterior_kind or posterior
         self.posterior_kind = _posterior_kind(self.kernel_size, prior, posterior)
         self._move_prior()
+        self._add_parameters(log_variance)
+
+    def _add_parameters(self, log_variance: float) -> None:
         self.log_variance = nn.Parameter(torch.full_like(self.weight.detach(), log_variance))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -89,28 +95,19 @@ class BayesianConv2d(nn.Conv2d):
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Register a parameter; see `torch.nn.Module.register_parameter`.
 
-        Raise `UserError` for another weight, which would leave the variance behind.
+        Raise `UserError` for another weight, or for one to be pruned: both would leave the variance
+        behind.
         """
-        known = self._parameters.get(name)
-        free = self._loading or getattr(self, "posterior_kind", None) in (None, "multiplicative")
-        if name == "weight" and not free and known is not None and known is not param:
+        own, known = self._parameters, self._parameters.get(name, param)
+        follows = self._loading or self.posterior_kind in (None, "multiplicative")
+        if name == "weight" and known is not param and not follows:
             raise UserError(
-                "weight: another parameter (as of fuse_conv_bn_eval) would leave the variance "
-                "behind; fuse before dwp.bayesianize, or copy numbers into the weight"
+                "weight: found another parameter; fuse before dwp.bayesianize, or use weight.copy_"
             )
+        # as `torch.nn.utils.prune` calls the parameter that it is about to mask
+        if name in _BEFORE_PRUNING and name.removesuffix("_orig") in own:
+            raise UserError("pruning: prune and prune.remove before dwp.bayesianize, not after")
         super().register_parameter(name, param)
-
-    def register_buffer(self, name: str, *arguments: Any, **options: Any) -> None:
-        """Register a buffer; see `torch.nn.Module.register_buffer`.
-
-        Raise `UserError` for a mask of `torch.nn.utils.prune`.
-        """
-        if name in ("weight_mask", "codes_mask", "log_variance_mask"):
-            raise UserError(
-                "pruning: would leave the variance of a Bayesian layer behind; prune before "
-                "dwp.bayesianize, and make it permanent by torch.nn.utils.prune.remove"
-            )
-        super().register_buffer(name, *arguments, **options)
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._loading = True  # by assign=True the weight is another parameter, and so the variance
@@ -118,9 +115,7 @@ class BayesianConv2d(nn.Conv2d):
         self._loading = False
 
     def __prepare_scriptable__(self) -> None:
-        raise UserError(
-            "torch.jit.script: cannot take a Bayesian layer; use torch.export or torch.compile"
-        )
+        raise UserError("torch.jit.script: no Bayesian layers; use torch.export or torch.compile")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BayesianConv2d":
         super()._apply(fn, recurse)
@@ -164,10 +159,14 @@ class BayesianConv2d(nn.Conv2d):
             return self._convolution(inputs, self.weight, self.bias)
         call, (source, runs) = draws.call(self), source_of(self, draws.generator)
         mean, deviation = draws.kept(call, lambda: self.moments(inputs), inputs)
-        shape = mean.shape[1:]
-        noise = draws.noise(
-            (call, shape), lambda n: _noise((n, *shape), source, runs, mean), len(mean)
-        )
+        channels, *size = mean.shape[1:]
+
+        def draw(n: int) -> Tensor:  # (n, out, h', w')
+            # torch fills a channels-last tensor one number at a time: fill a plain one, permute it
+            numbers = standard_normal((runs, n, *size, channels // runs), source, mean)
+            return numbers.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+
+        noise = draws.noise((call, mean.shape[1:]), draw, len(mean))
         return torch.addcmul(mean, deviation, noise)
 
     def _convolution(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -185,14 +184,6 @@ class BayesianConv2d(nn.Conv2d):
         if variance.dtype == torch.float16:  # in which the least variance is 0
             variance = variance.float()
         return mean, variance.clamp_min(_LEAST_VARIANCE).sqrt().to(mean.dtype)
-
-
-def _noise(shape: Sequence[int], source: Source, runs: int, like: Tensor) -> Tensor:
-    """Return standard normal numbers of the shape of maps (n, c, h, w)."""
-    # torch fills a channels-last tensor one number at a time: fill a plain one, then permute
-    n, channels, *size = shape
-    noise = standard_normal((runs, n, *size, channels // runs), source, like)
-    return noise.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 class CodeConv2d(BayesianConv2d):
@@ -215,19 +206,17 @@ class CodeConv2d(BayesianConv2d):
         UserError: another kind of prior, or one of kernels of another size.
     """
 
+    posterior_kind = "codes"
+
     @torch.no_grad()
-    def _start(self, prior: KernelPrior | None, posterior: str | None, log_variance: float) -> None:
-        self.posterior_kind = _posterior_kind(self.kernel_size, prior, "codes")
-        vae: Any = prior
-        self.prior, shape = vae, (*self.weight.shape[:2], vae.latent)
-        self._move_prior()
-        if self.weight.is_meta:
-            codes = self.weight.new_empty(shape)
-        else:
-            codes = vae.encode(self.weight.flatten(0, 1))[0].view(shape)
-        self.codes = nn.Parameter(codes, self.weight.requires_grad)
+    def _add_parameters(self, log_variance: float) -> None:
+        weight, vae = self.weight, cast(Any, self.prior)
+        codes = weight.new_empty(*weight.shape[:2], vae.latent)
+        if not weight.is_meta:
+            codes.copy_(vae.encode(weight.flatten(0, 1))[0].view_as(codes))
+        self.codes = nn.Parameter(codes, weight.requires_grad)
         self.log_variance = nn.Parameter(torch.full_like(codes, log_variance))
-        self.weight.requires_grad_(False)
+        weight.requires_grad_(False)
 
     @property
     def posterior(self) -> GaussianCodes:
@@ -236,19 +225,15 @@ class CodeConv2d(BayesianConv2d):
 
     def _outputs(self, inputs: Tensor, draws: Draws) -> Tensor:
         if "weight" not in self._parameters and not hasattr(self, "_is_replica"):
-            raise UserError(
-                "weight: found one computed from others, on which a layer with a posterior over "
-                "codes does not depend; parametrise its `codes`"
-            )
+            raise UserError("weight: a layer over codes does not use it; parametrise its `codes`")
         call, (source, _) = draws.call(self), source_of(self, draws.generator)
         codes, vae = self.codes, cast(Any, self.prior)
 
         def kernels() -> Tensor:  # (out, in / groups, k, k)
             if not draws.sampling:
                 return vae.kernel_means(codes)
-            noise = draws.noise(
-                call, lambda n: standard_normal((n, *codes.shape[1:]), source, codes), len(codes)
-            )
+            shape = codes.shape
+            noise = draws.noise(call, lambda _: standard_normal(shape, source, codes), len(codes))
             return vae.kernel_means(self.posterior.at(noise))
 
         weight = draws.kept((call, draws.sample), kernels)
@@ -267,8 +252,7 @@ def _posterior_kind(
             raise UserError(f"posterior: codes are of priors of kind vae; found '{kind}'")
         size = cast(KernelPrior, prior).kernel_size
         if kernel_size != (size, size):
-            wanted = " x ".join(map(str, kernel_size))
-            raise UserError(f"prior: expected kernels of {wanted}, found {size} x {size}")
+            raise UserError(f"prior: expected kernels of {kernel_size}, found {size} x {size}")
     elif posterior not in get_args(PosteriorKind):
         known = ", ".join(get_args(PosteriorKind))
         raise UserError(f"posterior: expected one of {known}; found '{posterior}'")
@@ -340,17 +324,13 @@ def bayesianize(
 
 
 def _check_convolution(net: nn.Module, name: str, layer: nn.Conv2d) -> None:
-    found = type(layer).__name__
-    if type(layer) is not nn.Conv2d or "forward" in vars(layer):
-        found += " with a forward of its own" if "forward" in vars(layer) else ""
-        raise UserError(
-            f"layer '{name}': expected a torch.nn.Conv2d itself, found {found}; choose by layers="
-        )
+    changed, found = "forward" in vars(layer), type(layer).__name__
+    if changed or type(layer) is not nn.Conv2d:
+        found = f"{found} with a forward of its own" if changed else found
+        raise UserError(f"layer '{name}': expected a plain Conv2d, found {found}; use layers=")
     own = set(layer.parameters(recurse=False))
     if any(own.intersection(m.parameters(recurse=False)) for m in net.modules() if m is not layer):
-        raise UserError(
-            f"layer '{name}': shares its weight or bias with another layer; use one in both roles"
-        )
+        raise UserError(f"layer '{name}': shares parameters with another; use one layer twice")
 
 
 def bayesian_layers(net: nn.Module) -> dict[str, BayesianConv2d]:
@@ -408,10 +388,7 @@ def kl(
             raise UserError(f"layer '{name}': expected a prior, found none; set its `prior`")
         posterior, runs = cast(Any, layer.posterior), layer.runs
         if posterior.mean.dtype == torch.float16:
-            raise UserError(
-                f"layer '{name}': expected weights of at least bfloat16's range, found float16; "
-                "keep the net in float32 and train it under torch.autocast"
-            )
+            raise UserError(f"layer '{name}': found float16; use float32, with torch.autocast")
         kernels, scale = posterior.mean.shape[:2].numel() // runs, 1.0
         if kernels_per_step is not None and kernels_per_step < kernels:
             # the indices of the largest of random numbers: a choice without replacement
@@ -422,8 +399,6 @@ def kl(
             scale = kernels / kernels_per_step
         with products(precision if layer.prior.trained else "float32", posterior.mean.device.type):
             values = kl_divergence(posterior, layer.prior, generator, estimation)
-        if reduction == "kernel":
-            found[name] = values
-        else:
-            found[name] = scale * values.view(runs, -1).sum(1).squeeze(0)
+        total = scale * values.view(runs, -1).sum(1).squeeze(0)
+        found[name] = values if reduction == "kernel" else total
     return torch.stack(list(found.values())).sum(0) if reduction == "sum" else found

@@ -184,8 +184,7 @@ def prediction(
     """
     if any(isinstance(m, nn.DataParallel) and len(m.device_ids) > 1 for m in net.modules()):
         raise UserError(
-            "net: expected one that runs in one thread, found a torch.nn.DataParallel over several "
-            "devices; predict with its `module`"
+            "net: found a torch.nn.DataParallel over several devices; predict with its `module`"
         )
     draws = Draws(sampling, generator, net)
     with evaluating(net), _marked(_predictions, (*_predictions.get(), draws)):

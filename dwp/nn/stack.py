@@ -5,10 +5,8 @@ each run sees and draws is the same as alone, so that its results agree up to ro
 """
 
 import copy
-import itertools
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,11 +24,13 @@ class StackedLinear(nn.Linear):
     """The linear layers of R runs: (n, R * inputs) -> (n, R * outputs), as one batched product.
 
     Its parameters are those of the runs one after another: (R * outputs, inputs), (R * outputs,).
+    It is made of a `torch.nn.Linear` that has them.
+
+    Attributes:
+        runs: R.
     """
 
-    def __init__(self, runs: int, in_features: int, out_features: int, **options: Any) -> None:
-        super().__init__(in_features, runs * out_features, **options)
-        self.runs = runs
+    runs: int
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (n, R * outputs) for inputs (n, R * inputs)."""
@@ -62,22 +62,18 @@ class OneAfterAnother(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (n, R * outputs) for inputs (n, R * c, h, w)."""
-        net, parts = self.__dict__["net"], {}
-        for name, value in itertools.chain(self.named_parameters(), self.named_buffers()):
-            # the batches that batch norm has seen: one number, which the first run counts
-            alike = [value, *(value.clone() for _ in range(1, self.runs))]
-            parts[name] = value.chunk(self.runs) if value.dim() else alike
+        net, states = self.__dict__["net"], _by_run(_tensors(self), self.runs)
 
         def outputs(run: int) -> Tensor:
-            own = {name: values[run] for name, values in parts.items()}
             with one_run(run):
-                return functional_call(net, own, (inputs.chunk(self.runs, 1)[run],))
+                return functional_call(net, states[run], (inputs.chunk(self.runs, 1)[run],))
 
         with _lock:
             net.training = self.training
             first = outputs(0)
             seed = derive_seed(torch.get_rng_state().numpy().tobytes())
-            with _seeded(seed, inputs.device):
+            with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
+                torch.manual_seed(seed)
                 return torch.cat([first, *map(outputs, range(1, self.runs))], 1)
 
 
@@ -143,18 +139,16 @@ def _outputs(net: nn.Module, inputs: Tensor, runs: Sequence[int]) -> Tensor:
     for layer in net.modules():
         if hasattr(layer, "generator"):
             layer.generator = [make_generator(run, device=str(inputs.device)) for run in runs]
-    with _seeded(0, inputs.device):
+    with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
+        torch.manual_seed(0)
         return net(inputs)
 
 
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within the block, let torch's global generators start from a seed."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+def _tensors(net: nn.Module, recurse: bool = True) -> dict[str, Tensor]:
+    return dict([*net.named_parameters(recurse=recurse), *net.named_buffers(recurse=recurse)])
 
 
+@torch.no_grad()
 def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
     """Return a copy of the first net with the parameters of all, one net's after another's.
 
@@ -164,40 +158,41 @@ def _merged(nets: Sequence[nn.Module], *, side_by_side: bool) -> nn.Module:
     """
     runs, merged = len(nets), copy.deepcopy(nets[0])
     layer: Any
-    for name, layer in list(merged.named_modules()):
+    for name, layer in merged.named_modules():
+        kind = type(layer)
         if hasattr(layer, "runs"):  # it draws noise
             layer.runs = runs
-        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
-        if not own:
-            continue
-        for key, value in own:
-            if value.dim():  # not the batches that batch norm has seen: one number for all runs
-                layers = [net.get_submodule(name) for net in nets]
-                value.data = torch.cat([getattr(each, key).data for each in layers])
-        if type(layer) is nn.Linear:
+        if isinstance(layer, nn.Conv2d):
             if side_by_side:
-                options = {"bias": layer.bias is not None, "device": "meta"}
-                linear = StackedLinear(runs, layer.in_features, layer.out_features, **options)
-                linear.weight, linear.bias = layer.weight, layer.bias
-                parent, _, child = name.rpartition(".")
-                setattr(merged.get_submodule(parent), child, linear)
-        elif isinstance(layer, nn.Conv2d):
+                layer.in_channels *= runs
+                layer.out_channels *= runs
+                layer.groups *= runs
+        elif kind is nn.Linear:
             if side_by_side:
-                layer.in_channels, layer.out_channels, layer.groups = (
-                    runs * count for count in (layer.in_channels, layer.out_channels, layer.groups)
-                )
-        elif type(layer) is not nn.BatchNorm2d:
+                layer.__class__, layer.runs = StackedLinear, runs
+                layer.out_features *= runs
+        elif kind is not nn.BatchNorm2d and _tensors(layer, recurse=False):
             raise UserError(
                 f"layer '{name}': runs can be stacked only of Conv2d, BayesianConv2d, Linear and "
-                f"BatchNorm2d layers, found {type(layer).__name__}; train one run at a time"
+                f"BatchNorm2d layers, found {kind.__name__}; train one run at a time"
             )
+    states = [_tensors(net) for net in nets]
+    for name, value in _tensors(merged).items():
+        if value.dim():  # not the batches that batch norm has seen: one number for all runs
+            value.data = torch.cat([state[name] for state in states])
     return merged
 
 
 def unstack(stacked: nn.Module, runs: int) -> list[dict[str, Tensor]]:
     """Return the state of each of the nets that a net was stacked of, as their `state_dict`."""
-    parts = {
-        name: value.chunk(runs) if value.dim() else [value] * runs
-        for name, value in stacked.state_dict().items()
-    }
-    return [{name: values[run] for name, values in parts.items()} for run in range(runs)]
+    return _by_run(stacked.state_dict(), runs)
+
+
+def _by_run(state: Mapping[str, Tensor], runs: int) -> list[dict[str, Tensor]]:
+    """Return the parts of a stack's tensors that belong to each run."""
+    states: list[dict[str, Tensor]] = [{} for _ in range(runs)]
+    for name, value in state.items():
+        for run, own in enumerate(value.chunk(runs) if value.dim() else [value] * runs):
+            # the batches that batch norm has seen are one number, which the first run counts
+            states[run][name] = own.clone() if run and not own.dim() else own
+    return states
