@@ -105,9 +105,7 @@ def test_a_training_part_is_enlarged_and_gets_wrong_labels_once():
 
 def test_disjoint_choices_share_nothing_and_others_may():
     def shared(name, first, other, second):
-        return share_images(
-            DataChoice(dataset=name, **first), DataChoice(dataset=other, **second)
-        )
+        return share_images(DataChoice(dataset=name, **first), DataChoice(dataset=other, **second))
 
     choices = [
         {},
