@@ -6,7 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CLASSIFICATION as SETTINGS, ROOT, make_prior, same_state, striped_images
+from helpers import (
+    CLASSIFICATION as SETTINGS,
+    ROOT,
+    assert_alike,
+    make_prior,
+    same_state,
+    striped_images,
+)
 from torch.nn import functional as F
 
 from dwp.data.distort import distort
@@ -65,32 +72,13 @@ def train(data, kind, *, split=0, seed=0, **options):
     return train_all(data, kind, [(split, seed)], **options)[0]
 
 
-def validation_of(data):
-    _, held_out = few_shot_subset(data.train_targets, N, 0, SETTINGS["validation"])
-    return seen(data.train_images[held_out]), data.train_targets[held_out]
+SEEN = ..., slice(26), slice(26)  # the last rows and columns reach no output of the MNIST net
 
 
-def seen(images):
-    """What the MNIST net sees of images: the last rows and columns reach no output."""
-    return to_unit(images)[..., :26, :26]
-
-
-def subset(data):
-    chosen, _ = few_shot_subset(data.train_targets, N, 0, SETTINGS["validation"])
-    return data.train_images[chosen], data.train_targets[chosen]
-
-
-def assert_nets_near(found, expected):
-    """Whether two nets are the same but for rounding."""
-    close = {"rtol": 1e-3, "atol": 1e-4}
-    torch.testing.assert_close(dict(found.state_dict()), dict(expected.state_dict()), **close)
-
-
-def assert_near(found, expected):
-    """Whether two results of training are the same but for rounding."""
-    assert_nets_near(found[0], expected[0])
-    for one, other in zip(found[1], expected[1], strict=True):
-        assert one == pytest.approx(other, rel=1e-3)
+def examples(data, validation=False):
+    """The images and targets of the training or of the validation part of split 0."""
+    parts = few_shot_subset(data.train_targets, N, 0, SETTINGS["validation"])
+    return to_unit(data.train_images[parts[validation]]), data.train_targets[parts[validation]]
 
 
 # The objective
@@ -179,7 +167,7 @@ def test_inits_differ_in_their_kernels(begin):
 
 def test_seed_split_and_size(begin, stripes):
     reference = begin("vae")
-    assert torch.equal(reference.images, seen(subset(stripes)[0]))
+    assert torch.equal(reference.images, examples(stripes)[0][SEEN])
     seed, split, fewer = begin("vae", seed=1), begin("vae", split=1), begin("vae", n=6)
     for other in (seed, split):
         assert not torch.equal(other.state["conv1.weight"], reference.state["conv1.weight"])
@@ -196,11 +184,11 @@ def test_seed_split_and_size(begin, stripes):
 
 @pytest.mark.parametrize("widths", [{"shift": 1.5}, {"warp": 0.1}])
 def test_training_sees_distorted_images(begin, stripes, widths):
-    images, found = to_unit(subset(stripes)[0]), begin(None, **widths).images
+    images, found = examples(stripes)[0], begin(None, **widths).images
     noise = generator("classification", "noise", 0, 0)
     expected = distort(images, noise, **{"shift": 0.0, "warp": 0.0, **widths})
-    torch.testing.assert_close(found, expected[..., :26, :26])
-    assert not torch.allclose(found, images[..., :26, :26], atol=0.01)
+    torch.testing.assert_close(found, expected[SEEN])
+    assert not torch.allclose(found, images[SEEN], atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -320,9 +308,9 @@ def test_layers_may_have_different_priors_or_none(stripes):
 @pytest.mark.parametrize(("kind", "samples"), [(None, 0), ("gaussian-diagonal", 5)])
 def test_validation_is_of_the_mean_over_the_samples(stripes, kind, samples):
     net, records = train(stripes, kind, samples=samples, log_variance=-2.0)
-    images, truth = validation_of(stripes)
+    images, truth = examples(stripes, validation=True)
     draws = [generator("classification", "validation", 0, 0, 12)]
-    mean = predict(net, images, samples=samples, generator=draws).mean(0)
+    mean = predict(net, images[SEEN], samples=samples, generator=draws).mean(0)
     assert records[-1]["validation_nll"] == pytest.approx(
         F.nll_loss(mean.log(), truth).item(), rel=1e-5
     )
@@ -352,17 +340,16 @@ def test_a_tolerated_run_that_diverges_leaves_the_others(stripes, monkeypatch, c
     for record, other_record in zip(diverged[1], other[1], strict=True):
         assert record.pop("step") == other_record["step"]
         assert all(math.isnan(value) for value in record.values())
-    assert_near(other, alone)
+    assert_alike([other], [alone])
 
 
 # What is reported
 
 
 def report(data, net, *, samples, seed=0, draws=None, **options):
-    images, targets = subset(data)
     return evaluate_classifier(
         net,
-        train=(to_unit(images), targets),
+        train=examples(data),
         test=(to_unit(data.test_images), data.test_targets),
         out_of_domain=torch.rand((20, 1, 28, 28), generator=generator("other")),
         samples=samples,
@@ -448,12 +435,12 @@ def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes):
     ensemble = train(stripes, None, init="gaussian-full", **ENSEMBLE)
     first, second, third = members_of(ensemble[0])
     alone = train(stripes, None, init="gaussian-full", **ENSEMBLE | {"members": 1})
-    assert_nets_near(first, alone[0])
+    assert_alike([(first, [])], [(alone[0], [])])
     for one, other in itertools.combinations((first, second, third), 2):
         assert (one.conv2.weight - other.conv2.weight).abs().max() > 0.1
     for found, expected in zip(ensemble[1], alone[1], strict=True):
         assert found["train_nll"] == pytest.approx(expected["train_nll"], rel=1e-3)
-    images, truth = validation_of(stripes)
+    images, truth = examples(stripes, validation=True)
     mean = sum(predict(member, images, samples=0)[0] for member in (first, second, third)) / 3
     assert ensemble[1][-1]["validation_nll"] == pytest.approx(
         F.nll_loss(mean.log(), truth).item(), rel=1e-4
@@ -471,8 +458,8 @@ def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes):
 )
 def test_runs_together_are_runs_alone(stripes, options):
     both = [(1, 0), (0, 0)]
-    for run, found in zip(both, train_all(stripes, None, both, **options), strict=True):
-        assert_near(found, train_all(stripes, None, [run], **options)[0])
+    alone = [train_all(stripes, None, [run], **options)[0] for run in both]
+    assert_alike(train_all(stripes, None, both, **options), alone)
 
 
 @pytest.mark.parametrize("name", ["WithDropout", "WithResponseNorm", "Drawn"])
@@ -488,7 +475,7 @@ def test_a_network_of_ones_own(stripes, name, kind):
         return
     net, _ = train(stripes, kind, members=2, **network)
     first, second = members_of(net, 2, make_priors(kind), **network)
-    assert_nets_near(first, alone[0])
+    assert_alike([(first, [])], [(alone[0], [])])
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
 
 
