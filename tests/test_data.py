@@ -504,7 +504,7 @@ REFUSED = {
     "few labels": ({"targets": KINDS[:9]}, "30 images and 9 targets"),
     "one more": ({"targets": KINDS + 1}, "targets from 1 to 3"),
     "soft": ({"targets": torch.eye(3)[KINDS] * 0.9 + 0.1}, "float32, 30 x 3"),
-    "halves": ({"targets": KINDS / 2}, "not whole numbers"),
+    "halves": ({"targets": KINDS / 2}, "from 0.0 to 1.0, not all classes"),
     "unknown names": ({"targets": ["x"] * 30}, "found 'x'"),
 }
 

@@ -142,10 +142,9 @@ def _labels(targets: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         targets = targets.argmax(1) if (targets.sum(1) == 1).all() else targets
     if targets.ndim != 1 or targets.dtype.kind not in "buif":
         raise ValueError(f"targets of type {targets.dtype}, {_by(targets.shape)}")
-    if not (targets.min() >= 0 and targets.max() < len(classes)):
-        raise ValueError(f"targets from {targets.min()} to {targets.max()}")
-    if targets.dtype.kind == "f" and (targets % 1).any():
-        raise ValueError("targets that are not whole numbers")
+    low, high = targets.min(), targets.max()
+    if not (low >= 0 and high < len(classes)) or (targets % 1).any():
+        raise ValueError(f"targets from {low} to {high}, not all classes")
     return targets.astype(np.int64)
 
 
