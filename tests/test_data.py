@@ -525,8 +525,7 @@ REFUSED_CLASSES = {
     "Number": "found 3",
     "Twice": "different names",
     "Flat": "image_shape",
-    "Shapeless": "expected a class Shapeless with image_shape, classes",
-    "Unknown": "expected a class Unknown",
+    "torch": "expected a class torch with image_shape, classes; found none",
 }
 
 
