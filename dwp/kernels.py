@@ -25,13 +25,11 @@ def check_kernels(kernels: ArrayLike | Tensor, kernel_size: int | None = None) -
     Raises:
         UserError: another shape, size or type, no kernels, or values that are not finite.
     """
-    if not isinstance(kernels, Tensor):
-        array = np.asarray(kernels)
-        if array.dtype.kind != "f":
-            raise _not_floating(array.dtype)
-        kernels = torch.from_numpy(array.astype(np.float64))
-    if not kernels.is_floating_point():
-        raise _not_floating(kernels.dtype)
+    given = kernels if isinstance(kernels, Tensor) else np.asarray(kernels)
+    dtype = given.dtype
+    if not (dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"):
+        raise UserError(f"kernels: expected floating-point numbers, found {dtype}; convert them")
+    kernels = given if isinstance(given, Tensor) else torch.from_numpy(given.astype(np.float64))
     if kernels.dim() == 4 and kernels.shape[1] == 1:
         kernels = kernels[:, 0]
     if kernels.dim() != 3 or kernels.shape[1] != kernels.shape[2] or kernels.numel() == 0:
@@ -44,10 +42,6 @@ def check_kernels(kernels: ArrayLike | Tensor, kernel_size: int | None = None) -
     if not torch.isfinite(kernels).all():
         raise UserError("kernels: expected finite values, found NaN or infinity")
     return kernels
-
-
-def _not_floating(dtype: object) -> UserError:
-    return UserError(f"kernels: expected floating-point numbers, found {dtype}; convert them")
 
 
 def load_kernels(
@@ -76,25 +70,15 @@ def norms(kernels: Tensor) -> Tensor:
     return kernels.flatten(1).norm(dim=1)
 
 
-def pruning_threshold(
-    kernel_norms: Tensor, *, threshold: float | None = None, quantile: float | None = None
-) -> float:
-    """Return the norm below which kernels are dropped.
+def pruning_threshold(kernel_norms: Tensor, quantile: float) -> float:
+    """Return the norm below which a fraction of kernels, in [0, 1), lies.
 
     The L2 penalty drives the kernels that a net does not use to almost 0.
 
     Args:
         kernel_norms: (n,).
-        threshold: the norm itself.
-        quantile: the fraction of kernels to drop, in [0, 1).
-
-    Raises:
-        UserError: neither or both of `threshold` and `quantile` are given.
+        quantile: the fraction of kernels to drop.
     """
-    if threshold is not None and quantile is None:
-        return float(threshold)
-    if quantile is None or threshold is not None:
-        raise UserError("kernels: expected either a threshold or a quantile to prune by")
     ordered = kernel_norms.sort().values
     return float(ordered[int(quantile * len(ordered) + 1e-9)])  # .29 * 100 is 28.999...
 

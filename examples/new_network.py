@@ -4,7 +4,7 @@ A config names it by the file's path and the class, as in `network: examples/new
 for a domain of 28 x 28 grey images. Its convolutions go by the names that torch gives them, here
 body.0 and body.3, wherever the config speaks of layers.
 
-Or look at its shapes: python examples/new_network.py
+Its shapes: python examples/new_network.py
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Strided(nn.Module):
-    """Two convolutions with batch norm, the second with strides in place of pooling.
+    """Two convolutions with batch norm, the second with strides instead of pooling.
 
     Args:
         filters: number of filters of the two convolutions.

@@ -21,10 +21,7 @@ class Plain(nn.Module):
 
     def features(self, images):
         maps = F.max_pool2d(self.conv1(images).relu(), 2)
-        return F.max_pool2d(self.conv2(self.between(maps)).relu(), 2).flatten(1)
-
-    def between(self, maps):
-        return maps
+        return F.max_pool2d(self.conv2(maps).relu(), 2).flatten(1)
 
     def forward(self, images):
         return self.classifier(self.features(images))
@@ -40,15 +37,9 @@ class WithDropout(Plain):
 class WithResponseNorm(Plain):
     """Mixes channels."""
 
-    def between(self, maps):
-        return F.local_response_norm(maps, 3, alpha=1.0)
-
-
-class WithNormalisedFeatures(Plain):
-    """Mixes channels, too."""
-
     def features(self, images):
-        return F.normalize(super().features(images), dim=1)
+        maps = F.local_response_norm(self.conv1(images).relu(), 3, alpha=1.0)
+        return F.max_pool2d(self.conv2(F.max_pool2d(maps, 2)).relu(), 2).flatten(1)
 
 
 class Drawn(Plain):

@@ -65,7 +65,3 @@ class Twice(Items):
 
 class Flat(Items):
     image_shape = 28, 28
-
-
-class Shapeless:
-    classes = ("a", "b")

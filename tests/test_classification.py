@@ -1,13 +1,19 @@
 """Training under a prior: its objective, what runs share, and what is reported."""
 
-import contextlib
 import itertools
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CLASSIFICATION as SETTINGS, ROOT, same_state, some_kernels, striped_images
+from helpers import (
+    CLASSIFICATION as SETTINGS,
+    ROOT,
+    assert_alike,
+    make_prior,
+    same_state,
+    striped_images,
+)
 from torch.nn import functional as F
 
 from dwp.data.distort import distort
@@ -21,8 +27,7 @@ from dwp.nn.bayesian import bayesian_layers, kl, prediction
 from dwp.nn.dropout import Dropout
 from dwp.nn.predict import predict
 from dwp.nn.stack import unstack
-from dwp.priors import Estimation, prior_class
-from dwp.priors.vae import KernelVAE
+from dwp.priors import Estimation
 from dwp.seeds import generator
 from dwp.study.settings import RunSettings
 from dwp.training import classification, loop
@@ -43,17 +48,6 @@ OWN = ROOT / "tests" / "own_nets.py"
 @pytest.fixture(scope="module")
 def stripes():
     return striped_images()
-
-
-def make_prior(kind, kernel_size):
-    if kind == "vae":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(kernel_size)
-            return KernelVAE(kernel_size, hidden=2, latent=2).requires_grad_(False)
-    kind_class = prior_class(kind)
-    if not kind_class.needs_kernels:
-        return kind_class(kernel_size)
-    return kind_class.fit(some_kernels(kernel_size))
 
 
 def make_priors(kind, layers=("conv1", "conv2")):
@@ -78,32 +72,13 @@ def train(data, kind, *, split=0, seed=0, **options):
     return train_all(data, kind, [(split, seed)], **options)[0]
 
 
-def validation_of(data):
-    _, held_out = few_shot_subset(data.train_targets, N, 0, SETTINGS["validation"])
-    return seen(data.train_images[held_out]), data.train_targets[held_out]
+SEEN = ..., slice(26), slice(26)  # the last rows and columns reach no output of the MNIST net
 
 
-def seen(images):
-    """What the MNIST net sees of images: the last rows and columns reach no output."""
-    return to_unit(images)[..., :26, :26]
-
-
-def subset(data):
-    chosen, _ = few_shot_subset(data.train_targets, N, 0, SETTINGS["validation"])
-    return data.train_images[chosen], data.train_targets[chosen]
-
-
-def assert_nets_near(found, expected):
-    """Whether two nets are the same but for rounding."""
-    close = {"rtol": 1e-3, "atol": 1e-4}
-    torch.testing.assert_close(dict(found.state_dict()), dict(expected.state_dict()), **close)
-
-
-def assert_near(found, expected):
-    """Whether two results of training are the same but for rounding."""
-    assert_nets_near(found[0], expected[0])
-    for one, other in zip(found[1], expected[1], strict=True):
-        assert one == pytest.approx(other, rel=1e-3)
+def examples(data, validation=False):
+    """The images and targets of the training or of the validation part of split 0."""
+    parts = few_shot_subset(data.train_targets, N, 0, SETTINGS["validation"])
+    return to_unit(data.train_images[parts[validation]]), data.train_targets[parts[validation]]
 
 
 # The objective
@@ -118,7 +93,7 @@ def test_objective_by_hand():
     assert loss.item() == pytest.approx(data.item() + 0.2 * 5.25, rel=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [1, 3])
 def test_objective_is_unbiased(size):
     # Over all batches of one size, of all examples: the mean is the value of the whole set.
     logits = torch.randn((6, 4), generator=generator("logits")).double()
@@ -136,18 +111,15 @@ def test_objective_is_unbiased(size):
 def begin(monkeypatch, stripes):
     """Set up a run and stop before its first step; return what it would have started with."""
 
-    def call(kind, sampling=True, **options):
+    def call(kind, **options):
         start = SimpleNamespace()
 
         def optimise(net, objective, *, n, noise, seeds, batch_size, steps, **_):
             start.net, start.state = net, {k: v.clone() for k, v in net.state_dict().items()}
             start.noise = noise[0].get_state()
             start.batches = list(loop.batches(n, batch_size, steps, *seeds[0]))
-            hook = lambda _, inputs: start.__setattr__("images", *inputs)  # noqa: E731
-            net.register_forward_pre_hook(hook)
-            # with the mean weights the KL draws first
-            block = contextlib.nullcontext() if sampling else prediction(net, sampling=False)
-            with block:
+            net.register_forward_pre_hook(lambda _, inputs: vars(start).update(images=inputs[0]))
+            with prediction(net, sampling=False):  # mean weights: the KL draws first
                 start.loss, start.terms = objective(torch.arange(n)[None])
             return [[{"step": n}]]
 
@@ -162,7 +134,6 @@ def begin(monkeypatch, stripes):
 def same_start(first, second):
     """Whether the weights, but for the posteriors' variances, are the same."""
     names = {k for k in (*first.state, *second.state) if not k.endswith("log_variance")}
-    assert len(names) == 6
     return all(torch.equal(first.state[k], second.state[k]) for k in names)
 
 
@@ -170,7 +141,7 @@ def same_batches(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.batches, second.batches, strict=True))
 
 
-@pytest.mark.parametrize("init", [None, "vae", "empirical"])
+@pytest.mark.parametrize("init", [None, "vae"])
 def test_runs_differ_in_nothing_but_the_prior(begin, init):
     reference = begin(None, init=init)
     for kind in KINDS:
@@ -188,19 +159,14 @@ def test_inits_differ_in_their_kernels(begin):
         assert not torch.equal(first.state["conv1.weight"], second.state["conv1.weight"])
         # The rest is drawn before the kernels, so that it does not depend on them.
         assert torch.equal(first.state["classifier.weight"], second.state["classifier.weight"])
-    known, kernels = (
-        {tuple(kernel.flatten().tolist()) for kernel in several}
-        for several in (
-            make_prior("empirical", 7).kernels,
-            runs["empirical"].state["conv1.weight"].flatten(0, 1),
-        )
-    )
-    assert kernels <= known
+    known = make_prior("empirical", 7).kernels.flatten(1)
+    kernels = runs["empirical"].state["conv1.weight"].flatten(0, 1).flatten(1)
+    assert (kernels[:, None] == known).all(2).any(1).all()  # each is one of those
 
 
 def test_seed_split_and_size(begin, stripes):
     reference = begin("vae")
-    assert torch.equal(reference.images, seen(subset(stripes)[0]))
+    assert torch.equal(reference.images, examples(stripes)[0][SEEN])
     seed, split, fewer = begin("vae", seed=1), begin("vae", split=1), begin("vae", n=6)
     for other in (seed, split):
         assert not torch.equal(other.state["conv1.weight"], reference.state["conv1.weight"])
@@ -217,30 +183,29 @@ def test_seed_split_and_size(begin, stripes):
 
 @pytest.mark.parametrize("widths", [{"shift": 1.5}, {"warp": 0.1}])
 def test_training_sees_distorted_images(begin, stripes, widths):
-    images, found = to_unit(subset(stripes)[0]), begin(None, **widths).images
+    images, found = examples(stripes)[0], begin(None, **widths).images
     noise = generator("classification", "noise", 0, 0)
     expected = distort(images, noise, **{"shift": 0.0, "warp": 0.0, **widths})
-    torch.testing.assert_close(found, expected[..., :26, :26])
-    assert not torch.allclose(found, images[..., :26, :26], atol=0.01)
+    torch.testing.assert_close(found, expected[SEEN])
+    assert not torch.allclose(found, images[SEEN], atol=0.01)
 
 
 @pytest.mark.parametrize(
-    ("settings", "estimation"),
+    "settings",
     [
-        ({"kl_temperature": 0.1}, {}),
-        ({"kl_estimator": "monte-carlo"}, {"estimator": "monte-carlo"}),
-        (
-            {"kl_bound": "importance-weighted", "latent_samples": 4},
-            {"bound": "importance-weighted", "latent_samples": 4},
-        ),
-        ({"latent_samples": 4}, {"latent_samples": 4}),
+        {"kl_temperature": 0.1},
+        {"kl_estimator": "monte-carlo"},
+        {"kl_bound": "importance-weighted", "latent_samples": 4},
+        {"latent_samples": 4},
     ],
 )
 @pytest.mark.parametrize("kind", ["vae", "standard-normal"])
-def test_the_kl_of_a_step_is_as_the_settings_say(begin, kind, settings, estimation):
-    found = begin(kind, sampling=False, **settings)
+def test_the_kl_of_a_step_is_as_the_settings_say(begin, kind, settings):
+    found = begin(kind, **settings)
     noise = generator("classification", "noise", 0, 0)
-    expected = kl(found.net, noise, reduction="layer", estimation=Estimation(**estimation))
+    options = {name.removeprefix("kl_"): value for name, value in settings.items()}
+    estimation = Estimation(**{k: v for k, v in options.items() if k != "temperature"})
+    expected = kl(found.net, noise, reduction="layer", estimation=estimation)
     for name, value in expected.items():  # of temperature 1
         assert found.terms[f"kl_{name}"].item() == pytest.approx(value.item(), rel=1e-5)
     temperature = settings.get("kl_temperature", 1.0)
@@ -318,7 +283,7 @@ def test_settings_that_change_a_run(stripes, runs, kind, settings, same):
 
 @pytest.mark.parametrize("kind", [None, "log-uniform", "gaussian-diagonal"])
 def test_nets_learn(stripes, kind):
-    settings = {"filters": [4, 6], "epochs": 60, "evaluate_every": 60, "log_variance": -10.0}
+    settings = {"filters": [4, 6], "epochs": 30, "evaluate_every": 30, "log_variance": -10.0}
     net, records = train(stripes, kind, init="gaussian-full", n=15, **settings)
     images = to_unit(stripes.test_images)
     right = predict(net, images, samples=0)[0].argmax(1) == stripes.test_targets
@@ -342,9 +307,9 @@ def test_layers_may_have_different_priors_or_none(stripes):
 @pytest.mark.parametrize(("kind", "samples"), [(None, 0), ("gaussian-diagonal", 5)])
 def test_validation_is_of_the_mean_over_the_samples(stripes, kind, samples):
     net, records = train(stripes, kind, samples=samples, log_variance=-2.0)
-    images, truth = validation_of(stripes)
+    images, truth = examples(stripes, validation=True)
     draws = [generator("classification", "validation", 0, 0, 12)]
-    mean = predict(net, images, samples=samples, generator=draws).mean(0)
+    mean = predict(net, images[SEEN], samples=samples, generator=draws).mean(0)
     assert records[-1]["validation_nll"] == pytest.approx(
         F.nll_loss(mean.log(), truth).item(), rel=1e-5
     )
@@ -374,17 +339,16 @@ def test_a_tolerated_run_that_diverges_leaves_the_others(stripes, monkeypatch, c
     for record, other_record in zip(diverged[1], other[1], strict=True):
         assert record.pop("step") == other_record["step"]
         assert all(math.isnan(value) for value in record.values())
-    assert_near(other, alone)
+    assert_alike([other], [alone])
 
 
 # What is reported
 
 
 def report(data, net, *, samples, seed=0, draws=None, **options):
-    images, targets = subset(data)
     return evaluate_classifier(
         net,
-        train=(to_unit(images), targets),
+        train=examples(data),
         test=(to_unit(data.test_images), data.test_targets),
         out_of_domain=torch.rand((20, 1, 28, 28), generator=generator("other")),
         samples=samples,
@@ -421,7 +385,7 @@ def test_report(stripes, runs, kind):
         return
     # an estimate: the mean over draws of the bound that was trained
     with torch.no_grad():
-        draws = torch.stack([kl(net, generator(i)) for i in range(100)])
+        draws = torch.stack([kl(net, generator(i)) for i in range(30)])
     assert found["kl"] == pytest.approx(float(draws.mean()), abs=2 * float(draws.std()))
     tight = Estimation("monte-carlo", "importance-weighted", 20)
     assert report(stripes, net, samples=samples, estimation=tight)["kl"] < found["kl"]
@@ -454,12 +418,7 @@ def test_reported_numbers_by_hand(monkeypatch):
 # Ensembles
 
 
-ENSEMBLE = {"members": 3, "filters": [4, 6], "epochs": 20, "evaluate_every": 10}
-
-
-@pytest.fixture(scope="module")
-def ensemble(stripes):
-    return train(stripes, None, init="gaussian-full", **ENSEMBLE)
+ENSEMBLE = {"members": 3, "filters": [4, 6], "epochs": 10, "evaluate_every": 5}
 
 
 def members_of(net, count=3, priors=None, **settings):
@@ -471,15 +430,16 @@ def members_of(net, count=3, priors=None, **settings):
     return parts
 
 
-def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes, ensemble):
+def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes):
+    ensemble = train(stripes, None, init="gaussian-full", **ENSEMBLE)
     first, second, third = members_of(ensemble[0])
     alone = train(stripes, None, init="gaussian-full", **ENSEMBLE | {"members": 1})
-    assert_nets_near(first, alone[0])
+    assert_alike([(first, [])], [(alone[0], [])])
     for one, other in itertools.combinations((first, second, third), 2):
         assert (one.conv2.weight - other.conv2.weight).abs().max() > 0.1
     for found, expected in zip(ensemble[1], alone[1], strict=True):
         assert found["train_nll"] == pytest.approx(expected["train_nll"], rel=1e-3)
-    images, truth = validation_of(stripes)
+    images, truth = examples(stripes, validation=True)
     mean = sum(predict(member, images, samples=0)[0] for member in (first, second, third)) / 3
     assert ensemble[1][-1]["validation_nll"] == pytest.approx(
         F.nll_loss(mean.log(), truth).item(), rel=1e-4
@@ -489,24 +449,19 @@ def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes, en
 @pytest.mark.parametrize(
     "options",
     [
-        ENSEMBLE | {"init": "gaussian-full"},
+        {"members": 3, "init": "gaussian-full"},
         {"members": 2, "penalty": "vae"},
-        {"members": 2, "penalty": "gaussian-full"},
-        {"network": f"{OWN}:WithDropout"},  # draws from a global generator
-        {"network": f"{OWN}:WithDropout", "members": 2},
+        {"network": f"{OWN}:WithDropout", "members": 2},  # draws from a global generator
         {"network": f"{OWN}:WithResponseNorm"},  # mixes channels
     ],
 )
 def test_runs_together_are_runs_alone(stripes, options):
-    places = [(1, 0), (0, 0)]
-    together = train_all(stripes, None, places, **options)
-    for place, found in zip(places, together, strict=True):
-        assert_near(found, train_all(stripes, None, [place], **options)[0])
+    both = [(1, 0), (0, 0)]
+    alone = [train_all(stripes, None, [run], **options)[0] for run in both]
+    assert_alike(train_all(stripes, None, both, **options), alone)
 
 
-@pytest.mark.parametrize(
-    "name", ["Plain", "WithDropout", "WithResponseNorm", "WithNormalisedFeatures", "Drawn"]
-)
+@pytest.mark.parametrize("name", ["WithDropout", "WithResponseNorm", "Drawn"])
 @pytest.mark.parametrize("kind", [None, "standard-normal"])
 def test_a_network_of_ones_own(stripes, name, kind):
     network = {"network": f"{OWN}:{name}", "filters": [4, 6]}
@@ -519,7 +474,7 @@ def test_a_network_of_ones_own(stripes, name, kind):
         return
     net, _ = train(stripes, kind, members=2, **network)
     first, second = members_of(net, 2, make_priors(kind), **network)
-    assert_nets_near(first, alone[0])
+    assert_alike([(first, [])], [(alone[0], [])])
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
 
 
@@ -533,8 +488,7 @@ def test_a_network_that_draws_when_it_is_tested_is_reported_alike_twice(stripes)
 
 @pytest.mark.parametrize(("kind", "samples"), [(None, 0), ("gaussian-full", 4)])
 def test_report_of_an_ensemble(stripes, kind, samples):
-    settings = ENSEMBLE | {"epochs": 4, "evaluate_every": 4}
-    net, _ = train(stripes, kind, init="gaussian-full", **settings)
+    net, _ = train(stripes, kind, init="gaussian-full", **ENSEMBLE | {"epochs": 4})
 
     def draws():
         return [generator("member", member) for member in range(3)]
@@ -571,15 +525,14 @@ def test_dropout_keeps_the_mean_and_drops_its_rate():
             Dropout(rate)
 
 
-@pytest.mark.parametrize("kind", ["vae", "gaussian-full"])
-def test_a_penalty_makes_kernels_more_likely(stripes, kind):
-    settings = {"epochs": 20, "evaluate_every": 10, "l2": 0.0}
-    net, records = train(stripes, None, penalty=kind, **settings)
+def test_a_penalty_makes_kernels_more_likely(stripes):
+    settings = {"epochs": 12, "evaluate_every": 6, "l2": 0.0}
+    net, records = train(stripes, None, penalty="vae", **settings)
     free, _ = train(stripes, None, **settings)
     with torch.no_grad():
         found, without = (
-            sum(prior_penalty(n, make_priors(kind), generator(i)) for i in range(20))
-            for n in (net, free)
+            sum(prior_penalty(each, make_priors("vae"), generator(i)) for i in range(8))
+            for each in (net, free)
         )
     assert found < without
     assert records[-1]["penalty"] < records[0]["penalty"]

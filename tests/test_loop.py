@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import striped_images
+from helpers import same_state, striped_images
 from torch import nn
 
 from dwp.data.tensors import to_unit
@@ -98,9 +98,7 @@ def run(path=None, *, calls=None, every=0.0, **options):
 def assert_same(first, second):
     assert [[*r.items()] for r in first.records] == [[*r.items()] for r in second.records]
     assert torch.equal(first.noise, second.noise)
-    assert first.state.keys() == second.state.keys()
-    for name, value in first.state.items():
-        assert torch.equal(value, second.state[name]), name
+    assert same_state(first.state, second.state)
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +125,7 @@ def test_global_generators_are_the_runs_own_and_the_callers_go_on(whole):
     again = run()
     assert states() == before
     assert_same(again, whole)
-    often = run(record_every=1)  # evaluations draw, and change nothing
-    assert all(torch.equal(often.state[name], value) for name, value in whole.state.items())
+    assert same_state(run(record_every=1).state, whole.state)  # evaluations draw
     assert not torch.equal(run(seeds=[("other",)]).state["0.weight"], whole.state["0.weight"])
 
 
@@ -148,10 +145,8 @@ def test_resume_is_bit_for_bit(tmp_path, whole, first):
     ("change", "reason"),
     [
         (lambda content: content[: len(content) // 2], "delete it and make it again"),
-        (lambda content: b"", "delete it and make it again"),
         (lambda content: content.replace(b"checkpoint", b"checkpaint"), "damaged"),
         ({"seed": 1, "code": "new"}, "other settings, code, inputs, torch or device"),
-        ({"seed": 1}, "other settings"),
         (None, "other settings"),
     ],
 )
@@ -200,7 +195,7 @@ def test_loss_that_is_not_finite_stops(value):
         return loss, {"kl": loss.detach(), "nll": torch.zeros(1)}
 
     options = {"n": 1, "batch_size": 1, "steps": 100, "learning_rate": 0.1, "seeds": [()]}
-    cause = rf"the loss is -?{value} at step 5 \(kl -?{value}\)"
+    cause = rf"the loss is -?{value} at step 5 \(loss -?{value}, kl -?{value}\)"
     with pytest.raises(UserError, match=f"^prior 7: {cause}; lower learning_rate$"):
         optimise(net, objective, **options, record_every=3, label="prior 7")
     assert len(calls) == 5
@@ -238,9 +233,9 @@ def events(folder):
     """The numbers by step of every folder of event files, by tag."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     found = {}
-    for place in {path.parent for path in folder.rglob("events.out.*")}:
-        read = accumulator.EventAccumulator(str(place)).Reload()
-        found[str(place.relative_to(folder))] = {
+    for own in {path.parent for path in folder.rglob("events.out.*")}:
+        read = accumulator.EventAccumulator(str(own)).Reload()
+        found[str(own.relative_to(folder))] = {
             tag: {event.step: event.value for event in read.Scalars(tag)}
             for tag in read.Tags()["scalars"]
         }
@@ -250,14 +245,14 @@ def events(folder):
 def test_event_files_hold_the_records_and_change_nothing(tmp_path, monkeypatch, whole):
     pytest.importorskip("tensorboard")
     monkeypatch.setenv("DWP_TENSORBOARD", str(tmp_path / "events"))
-    path, expected = tmp_path / "run.checkpoint", {}
+    path = tmp_path / "run.checkpoint"
     with pytest.raises(Interruption):
         run(path, calls=9, label="a run")
     assert_same(run(path, label="a run"), whole)
-    for record in whole.records:
-        for name, value in record.items():
-            if name != "step":
-                expected.setdefault(name, {})[record["step"]] = pytest.approx(value)
+    expected = {
+        name: {record["step"]: pytest.approx(record[name]) for record in whole.records}
+        for name in ("loss", "noise", "norm", "done")
+    }
     assert events(tmp_path / "events") == {"a run": expected}
 
 
@@ -294,13 +289,8 @@ def stripes():
     return striped_images()
 
 
-@pytest.fixture(scope="module")
-def trained(stripes):
-    return train_source_nets(stripes, SETTINGS, [1])[0]
-
-
-def test_a_source_net_learns_and_equals_itself(stripes, trained):
-    net, records, metrics = trained
+def test_a_source_net_learns_and_equals_itself(stripes):
+    net, records, metrics = train_source_nets(stripes, SETTINGS, [1])[0]
     assert net.classifier.out_features == 3
     assert min(metrics["test_accuracy"], metrics["train_accuracy"]) > 0.9
     images, targets = to_unit(stripes.test_images), stripes.test_targets
@@ -308,18 +298,9 @@ def test_a_source_net_learns_and_equals_itself(stripes, trained):
     assert metrics["test_accuracy"] == accuracy(net, images, targets, 7) == pytest.approx(right)
     assert [record["step"] for record in records] == list(range(5, 45, 5))  # one an epoch
     assert records[-1]["cross_entropy"] < 0.3 < records[0]["cross_entropy"] < 2
-    again, same_records, same_metrics = train_source_nets(stripes, SETTINGS, [1])[0]
-    assert (same_records, same_metrics) == (records, metrics)
-    for name, value in again.state_dict().items():
-        assert torch.equal(value, net.state_dict()[name])
-
-
-def test_l2_penalty_is_of_the_convolutions_alone():
-    net = MnistNet([2, 3])
-    for parameter in net.parameters():
-        parameter.data.fill_(2.0)
-    # 2 kernels of 7 x 7 and 6 of 5 x 5, with biases: 98 + 2 + 150 + 3 numbers, 4 each.
-    assert l2_penalty(net).item() == 4 * (98 + 2 + 150 + 3)
+    again, *others = train_source_nets(stripes, SETTINGS, [1])[0]
+    assert others == [records, metrics]
+    assert same_state(again, net)
 
 
 def test_xavier():

@@ -1,15 +1,17 @@
 """The paper's networks: shapes, sizes, and that every stage takes them."""
 
+import copy
+
 import pytest
 import torch
+from helpers import same_state
 from torch import nn
 from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors
-from dwp.nn.bayesian import bayesian_layers, bayesianize, kl, prediction
+from dwp.nn.bayesian import bayesian_layers, bayesianize
 from dwp.nn.networks import NETWORKS, build_network, initialise_xavier, network_class, scaled
 from dwp.nn.predict import predict
-from dwp.priors.vae import KernelVAE
 from dwp.registry import find_class
 from dwp.seeds import generator
 from dwp.training.source import accuracy, l2_penalty, train_source_nets
@@ -99,48 +101,35 @@ def test_scaled():
     assert scaled([20, 3], 0.01) == [1, 1]
 
 
-def test_kl_of_the_shapes_net_from_a_vae():
-    net = bayesianize(small_net("shapes"), None, log_variance=-3.0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        vae = net.conv1.prior = KernelVAE(16, hidden=4, latent=2).requires_grad_(False)
-    value = kl(net, generator("kl"))
-    posterior, draws = net.conv1.posterior, generator("kl")  # the same bound from its parts
-    fit, latent = vae.elbo_terms(posterior.sample(draws).flatten(0, 1), draws)
-    torch.testing.assert_close(value, (latent - fit).sum() - posterior.entropy().sum())
-    value.backward()
-    assert net.conv1.weight.grad.abs().min() > 0
-
-
 # Batch norm
 
 
 def test_prediction_norms_by_the_running_statistics():
     net, images = small_net("cifar-batchnorm"), images_of("cifar-batchnorm", 6)
-    for seed in range(3):
-        net(images_of("cifar-batchnorm", 8, seed + 1))
-    before = {name: value.clone() for name, value in net.state_dict().items()}
+    net(images_of("cifar-batchnorm", 8, 1))
+    net.norm2.eval()
+    before = copy.deepcopy(net)
     whole = predict(net, images, samples=0)
     one = torch.cat([predict(net, image[None], samples=0) for image in images], 1)
     torch.testing.assert_close(one, whole)  # an image's prediction does not depend on the others
     assert accuracy(net, images, whole[0].argmax(1), batch_size=4) == 1
-    assert all(module.training for module in net.modules())
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert not torch.allclose(net(images).softmax(1), whole[0], atol=1e-3)
-    net.norm2.eval()
-    with prediction(net):
-        assert not any(module.training for module in net.modules())
+    assert same_state(net, before)
     assert [name for name, module in net.named_modules() if not module.training] == ["norm2"]
+    assert not torch.allclose(net(images).softmax(1), whole[0], atol=1e-3)
 
 
-def test_the_penalty_leaves_batch_norm_alone():
-    net = small_net("cifar-batchnorm")
-    before = l2_penalty(net)
-    with torch.no_grad():
-        net.norm1.weight += 1
-        assert torch.equal(l2_penalty(net), before)
-        net.conv4.weight *= 2
-        assert l2_penalty(net) > before
+@pytest.mark.parametrize(
+    ("name", "numbers"),  # weights and biases; those before a batch norm have no bias
+    [
+        ("mnist", 3 * (49 + 1) + 4 * (3 * 25 + 1)),
+        ("cifar-batchnorm", 3 * 3 * 49 + 25 * (3 * 4 + 4 * 5 + 5 * 6)),
+    ],
+)
+def test_the_penalty_is_of_the_convolutions_alone(name, numbers):
+    net = small_net(name)
+    for parameter in net.parameters():
+        parameter.data.fill_(2.0)
+    assert l2_penalty(net).item() == 4 * numbers
 
 
 # Training

@@ -103,8 +103,7 @@ def check_different(source: "ImageTensors", target: "ImageTensors") -> None:
     Raises:
         UserError: some part of one holds exactly the images of some part of the other.
     """
-    parts = ("train_images", "test_images")
-    for own, other in itertools.product(parts, parts):
+    for own, other in itertools.product(("train_images", "test_images"), repeat=2):
         images = getattr(target, other)
         if images.equal(getattr(source, own)):
             raise UserError(

@@ -1,4 +1,4 @@
-"""Makes torchvision importable beside another build of torch than its own.
+"""Makes torchvision importable with another build of torch than its own.
 
 Its transforms and models need none of its compiled operators, which then fail to load; the import
 asks for the schemas of two of them.

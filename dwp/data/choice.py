@@ -1,6 +1,6 @@
-"""Choices of data: what a config takes for a source or target.
+"""Images of a data set that a config chooses for a source or target.
 
-A choice is a data set's name, or a mapping with `dataset` (the name) and any of
+A choice, `dwp.study.settings.DataChoice`, is the name of the data set and any of
 
 - `train`: [first, end], which of the data set's training images are the training part;
 - `test`: [first, end], which of its training images are the test part, instead of its own;
@@ -12,9 +12,8 @@ So two choices of one data set can be disjoint, and only one of them needs its t
 and labels are drawn once, the same for all nets; the test part stays as it is.
 """
 
-from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dwp.data import DATASETS
 from dwp.errors import UserError
@@ -22,57 +21,48 @@ from dwp.errors import UserError
 if TYPE_CHECKING:
     from dwp.data.images import ImageDataset
     from dwp.data.tensors import ImageTensors
-
-Choice = str | Mapping[str, Any]
-
-
-def dataset_of(choice: Choice) -> str:
-    """Return the name of the data set that a choice is of."""
-    return _mapping(choice)["dataset"]
+    from dwp.study.settings import DataChoice
 
 
-def describe(choice: Choice) -> str:
+def describe(choice: "DataChoice") -> str:
     """Return a choice in words, such as "cifar10, classes 0 1 2"."""
-    words = [dataset_of(choice)]
-    for name, value in sorted(_mapping(choice).items()):
+    words = [choice.dataset]
+    for name, value in sorted(choice.dump().items()):
         if name != "dataset":
-            values = value if isinstance(value, list | tuple) else [value]
+            values = value if isinstance(value, list) else [value]
             words.append(" ".join(map(str, [name.replace("_", " "), *values])))
     return ", ".join(words)
 
 
-def share_images(first: Choice, second: Choice) -> bool:
+def share_images(first: "DataChoice", second: "DataChoice") -> bool:
     """Return whether two choices may have an image in common."""
-    first, second = _mapping(first), _mapping(second)
-    names = [each["dataset"] for each in (first, second)]
+    names = {first.dataset, second.dataset}
     # versions of one data set share images
     families = {name.partition("-")[0] if name in DATASETS else name for name in names}
-    classes = [set(choice["classes"]) for choice in (first, second) if "classes" in choice]
-    if len(families) == 2 or (len(classes) == 2 and classes[0].isdisjoint(classes[1])):
+    if len(families) == 2:
         return False
-    if names[0] != names[1]:
-        return True
-    return any(_overlap(a, b) for a in _ranges(first) for b in _ranges(second))
+    if first.classes and second.classes and not set(first.classes) & set(second.classes):
+        return False
+    return len(names) == 2 or any(_overlap(a, b) for a in _ranges(first) for b in _ranges(second))
 
 
-def check_ranges(choice: Choice) -> None:
+def check_ranges(choice: "DataChoice") -> None:
     """Refuse an empty range, and a test part that is trained on.
 
     Raises:
         UserError: one line that begins with the setting.
     """
-    setting = _mapping(choice)
     for part in ("train", "test"):
-        first, end = setting.get(part, (0, inf))
+        first, end = getattr(choice, part) or (0, inf)
         if first >= end:
             expected = "expected the first image and the one after the last"
             raise UserError(f"{part}: {expected}, found {[first, end]}")
-    if _overlap(*_ranges(setting)):
+    if _overlap(*_ranges(choice)):
         raise UserError("test: holds images of train; set both, to different images")
 
 
-def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "ImageTensors":
-    """Return what a choice takes of its data set.
+def choose(choice: "DataChoice", train: "ImageDataset", test: "ImageDataset") -> "ImageTensors":
+    """Return the images and targets of a choice.
 
     Args:
         choice: see this module.
@@ -88,19 +78,19 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
     from dwp.data.distort import enlarge, redraw_labels
     from dwp.data.tensors import ImageTensors
 
-    setting, name, parts = _mapping(choice), describe(choice), []
-    for part, own in (("train", train), ("test", test)):
-        images, targets = own.images, own.targets
-        if part in setting:
-            first, end = setting[part]
+    name, parts = describe(choice), []
+    for part, whole in (("train", train), ("test", test)):
+        images, targets = whole.images, whole.targets
+        if bounds := getattr(choice, part):
+            first, end = bounds
             if end > len(train):
                 message = f"expected {part} to end at {len(train)}, its training images, at most"
                 raise UserError(f"{name}: {message}; found {end}")
             images, targets = train.images[first:end], train.targets[first:end]
-        classes = setting.get("classes", range(len(own.classes) if part == "train" else 0))
+        classes = choice.classes or range(len(whole.classes) if part == "train" else 0)
         if lacking := sorted(set(classes) - set(targets.tolist())):
             raise UserError(f"{name}: no {part} images of the classes {lacking}")
-        if "classes" in setting:
+        if choice.classes:
             matches = targets[:, None] == torch.tensor(classes)  # (n, classes)
             images, targets = images[matches.any(1)], matches[matches.any(1)].int().argmax(1)
         parts += [images, targets]
@@ -108,27 +98,18 @@ def choose(choice: Choice, train: "ImageDataset", test: "ImageDataset") -> "Imag
     if images.equal(tests[0]):
         same = f"training and test part are the same {len(images)} images"
         raise UserError(f"{name}: {same}; take others for one")
-    count = setting.get("enlarge", len(images))
+    count = choice.enlarge or len(images)
     if count < len(images):
         raise UserError(f"{name}: expected enlarge from {len(images)} up, as it has as many images")
     if count > len(images):
         images, targets = enlarge(images, targets, count)
-    return ImageTensors(images, redraw_labels(targets, setting.get("label_noise", 0)), *tests)
+    return ImageTensors(images, redraw_labels(targets, choice.label_noise), *tests)
 
 
-def _mapping(choice: Choice) -> Mapping[str, Any]:
-    if isinstance(choice, str):
-        return {"dataset": choice}
-    found = {name: value for name, value in dict(choice).items() if value not in (None, 0)}
-    if "dataset" not in found:
-        raise UserError(f"choice of data: expected dataset, found only {', '.join(found)}")
-    return found
-
-
-def _ranges(setting: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+def _ranges(choice: "DataChoice") -> list[tuple[str, float, float]]:
     """Return where both parts are taken from: a part, its first image, the one after the last."""
-    train = ("train", *setting.get("train", (0, inf)))
-    return [train, ("train", *setting["test"]) if "test" in setting else ("test", 0, inf)]
+    train = ("train", *(choice.train or (0, inf)))
+    return [train, ("train", *choice.test) if choice.test else ("test", 0, inf)]
 
 
 def _overlap(first: tuple[str, float, float], second: tuple[str, float, float]) -> bool:

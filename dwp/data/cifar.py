@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dwp.data.files import StoredDataset, identify, members, path_of, warn_unknown
+from dwp.data.files import StoredDataset, check_content, members, path_of
 from dwp.errors import UserError
 
 _TEN = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -48,8 +48,7 @@ class CIFAR10(StoredDataset):
             if len(content) % length or not content:
                 message = f"expected rows of {length} bytes in {file}, found {len(content)} bytes"
                 raise UserError(f"{source}: {message}; get it again")
-            if identify(content) != known:
-                warn_unknown(self.root / known, known)
+            check_content(self.root / known, known, content)
             rows.append(np.frombuffer(content, np.uint8).reshape(-1, length))
         images = np.concatenate(rows)
         return images[:, self.labels :].reshape(-1, 3, 32, 32), images[:, self.labels - 1]

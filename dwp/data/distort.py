@@ -54,7 +54,7 @@ def enlarge(images: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def redraw_labels(targets: Tensor, share: float) -> Tensor:
-    """Return classes (n,) of which a fixed share is drawn anew, evenly from those that occur."""
+    """Return classes (n,) of which a fixed share is redrawn, evenly from those that occur."""
     draw, classes = generator("label noise"), targets.unique()
     chosen = torch.randperm(len(targets), generator=draw)[: round(share * len(targets))]
     drawn = classes[torch.randint(len(classes), chosen.shape, generator=draw)]

@@ -1,7 +1,6 @@
 """Files of data sets: which they are, where they lie, and how to get them."""
 
 import hashlib
-import io
 import logging
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,16 +20,30 @@ KNOWN = dict(line.split()[::-1] for line in _LINES if not line.startswith("#"))
 """The files that dwp knows, as "folder/file" or "archive", by a digest of their content."""
 
 
-def identify(content: bytes) -> str | None:
-    """Return the name in `KNOWN` of a file's content; None if it is unknown."""
+def check_content(path: Path, known: str, *contents: bytes, strict: bool = False) -> None:
+    """Check that a file is the known one; another is accepted, with a warning in the log.
+
+    Args:
+        path: the file.
+        known: its name in `KNOWN`.
+        *contents: its content, as it is and decompressed.
+        strict: refuse unknown content.
+
+    Raises:
+        UserError: it is another known file, or an unknown one if `strict`.
+    """
+    found = next(filter(None, map(_identify, contents)), None)
+    if not (found or strict):
+        _log.warning("%s: not the %s that dwp knows; using it as it is", path, known)
+    elif found != known:
+        found = found or "content that dwp does not know"
+        raise UserError(f"{path}: holds {found}, expected {known}; replace it")
+
+
+def _identify(content: bytes) -> str | None:
     git = hashlib.sha1(b"blob %d\0" % len(content) + content)
     digests = hashlib.sha256(content), git, hashlib.sha1(content), hashlib.md5(content)
     return next((KNOWN[d.hexdigest()] for d in digests if d.hexdigest() in KNOWN), None)
-
-
-def warn_unknown(path: Path, name: str) -> None:
-    """Log that a file is taken which is not the known `name`."""
-    _log.warning("%s: not the %s that dwp knows; using it as it is", path, name)
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -42,7 +55,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     with reading(path, "a .tar.gz archive"), tarfile.open(path, "r|gz") as archive:
         for member in archive:
             if member.isfile():
-                yield member.name, (archive.extractfile(member) or io.BytesIO()).read()
+                yield member.name, archive.extractfile(member).read()
 
 
 def path_of(folder: Path, file: str) -> Path:
@@ -52,25 +65,24 @@ def path_of(folder: Path, file: str) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def download(urls: Iterable[str], destination: Path, check: Callable[[Path], object]) -> None:
+def download(folders: Iterable[str], destination: Path, check: Callable[[Path], object]) -> None:
     """Fetch a file from the first of several addresses that gives the right content.
 
     Args:
-        urls: addresses, tried in order.
+        folders: addresses of folders that have the file, tried in order.
         destination: where the file goes; nothing is left there if every address fails.
-        check: is given the downloaded file and returns whether it is right, or raises `UserError`.
+        check: is given the downloaded file and raises `UserError` if it is not right.
 
     Raises:
         UserError: every address failed.
     """
     failures = []
-    for url in urls:
+    for url in (folder + destination.name for folder in folders):
         temporary = destination
         try:
             with atomic(destination) as temporary:
                 pooch.HTTPDownloader(timeout=30, chunk_size=2**20)(url, str(temporary), None)
-                if not check(temporary):
-                    raise UserError("other content than expected")
+                check(temporary)
             return
         except (OSError, ValueError, UserError) as error:
             reason = " ".join(str(error).replace(f"{temporary}: ", "").split())
@@ -101,28 +113,30 @@ class StoredDataset(ImageDataset):
     urls: ClassVar[tuple[str, ...]]
 
     def _read(self, train: bool, download: bool) -> None:
-        archives = [self.root / folder / self.archive for folder in (".", *self.folders)]
-        archive = next((path for path in archives if path.is_file()), None)
+        archives = (self.root / folder / self.archive for folder in (".", *self.folders))
+        archive = next(filter(Path.is_file, archives), None)
         # Files directly in the root may be any set's; an archive can only be this one's.
         folders = [self.root / each for each in self.folders if not (archive and each == ".")]
-        self._path = folder = min(folders, key=lambda each: len(self._missing(each)))
+        folder = min(folders, key=lambda each: len(self._missing(each)))
         missing = self._missing(folder)
+        self._path = archive if archive and missing else folder
         if archive or not missing:
-            self._path = archive if archive and missing else folder
             self.data, self.targets = self._load(self._path, train)
         elif download:
             self._download(folder, missing)
             self._read(train, False)
         else:
+            instead = self.archive and f" or {self.archive}"
             raise UserError(
-                f"{folder}: {self.name} not found, missing {', '.join(missing)}"
-                f"{self.archive and f' or {self.archive}'}; put it there, from {self.urls[0]}, or "
-                "allow the download"
+                f"{folder}: {self.name} not found, missing {', '.join(missing)}{instead}; put it "
+                f"there, from {self.urls[0]}, or allow the download"
             )
 
     def _missing(self, folder: Path) -> list[str]:
         return [file for file in self.files if not path_of(folder, file).is_file()]
 
     def _download(self, folder: Path, missing: list[str]) -> None:
-        urls, archive = [url + self.archive for url in self.urls], self.root / self.archive
-        download(urls, archive, lambda path: identify(path.read_bytes()) == archive.name)
+        download(self.urls, self.root / self.archive, self._check)
+
+    def _check(self, archive: Path) -> None:
+        check_content(archive, self.archive, archive.read_bytes(), strict=True)

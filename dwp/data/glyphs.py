@@ -50,9 +50,9 @@ class Glyphs(ImageDataset):
         draw = generator("glyphs", part, 0)
         labels = torch.arange(size) % len(LETTERS)
         self.targets = labels[torch.randperm(size, generator=draw)]
-        looks = torch.rand(size, 7, generator=draw, dtype=torch.float64).tolist()
-        drawn = zip(self.targets.tolist(), looks, strict=True)
-        self.data = [_picture(LETTERS[label], look) for label, look in drawn]
+        styles = torch.rand(size, 7, generator=draw, dtype=torch.float64).tolist()
+        drawn = zip(self.targets.tolist(), styles, strict=True)
+        self.data = [_picture(LETTERS[label], style) for label, style in drawn]
 
 
 @functools.cache
@@ -67,9 +67,9 @@ def _glyph(letter: str, font: str, stroke: int) -> Image.Image:
     return canvas.crop(canvas.getbbox())
 
 
-def _picture(letter: str, look: Sequence[float]) -> np.ndarray:
-    """Draw one letter, uint8 (28, 28); `look` is what varies, as numbers in [0, 1)."""
-    font, stroke, size, proportion, slant, across, down = look
+def _picture(letter: str, style: Sequence[float]) -> np.ndarray:
+    """Draw one letter, uint8 (28, 28); its style as numbers in [0, 1)."""
+    font, stroke, size, proportion, slant, across, down = style
     glyph = _glyph(letter, FONTS[int(font * len(FONTS))], int(stroke * _STROKES))
     side = 28 * _FINE
     shear = 0.5 * slant - 0.25

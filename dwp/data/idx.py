@@ -3,14 +3,16 @@
 A file is a big-endian header, then unsigned bytes; plain or gzipped.
 """
 
+import functools
 import gzip
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from dwp.data.files import StoredDataset, download, identify, path_of, warn_unknown
-from dwp.errors import UserError, reading
+from dwp.data.files import StoredDataset, check_content, download, path_of
+from dwp.errors import reading
 
 KINDS = "images-idx3-ubyte", "labels-idx1-ubyte"
 FILES = tuple(f"{part}-{kind}" for part in ("train", "t10k") for kind in KINDS)
@@ -40,12 +42,7 @@ def read_idx(path: Path, known: str, strict: bool = False) -> np.ndarray:
             raise ValueError(f"content that begins with {content[:4]!r}")
         shape = np.frombuffer(content, ">u4", content[3], 4)
         array = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
-    found = identify(content) or identify(stored)
-    if found is None and not strict:
-        warn_unknown(path, known)
-    elif found != known:
-        found = found or "content that dwp does not know"
-        raise UserError(f"{path}: holds {found}, expected {known}; replace it")
+    check_content(path, known, content, stored, strict=strict)
     return array
 
 
@@ -56,17 +53,14 @@ class IdxDataset(StoredDataset):
     files = FILES
     strict: ClassVar[bool] = False
 
-    def _load(self, source: Path, train: bool) -> tuple[np.ndarray, ...]:
-        files = FILES[:2] if train else FILES[2:]
-        paths = {f"{self.name}/{file}": path_of(source, file) for file in files}
-        return tuple(read_idx(path, known, self.strict) for known, path in paths.items())
+    def _load(self, source: Path, train: bool) -> Iterable[np.ndarray]:
+        for file in FILES[:2] if train else FILES[2:]:
+            yield read_idx(path_of(source, file), f"{self.name}/{file}", self.strict)
 
     def _download(self, folder: Path, missing: list[str]) -> None:
         for file in missing:
-            urls, known = [f"{url}{file}.gz" for url in self.urls], f"{self.name}/{file}"
-            download(
-                urls, folder / f"{file}.gz", lambda path, k=known: read_idx(path, k, True).size
-            )
+            check = functools.partial(read_idx, known=f"{self.name}/{file}", strict=True)
+            download(self.urls, folder / f"{file}.gz", check)
 
 
 class MNIST(IdxDataset):

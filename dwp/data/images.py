@@ -43,7 +43,7 @@ class ImageDataset(Dataset):
         train: whether this is the train part.
 
     Raises:
-        UserError: what was read is nothing of this, or leaves a choice.
+        UserError: what was read has another form, or one that could mean two things.
     """
 
     image_shape: tuple[int, int, int]
@@ -89,13 +89,9 @@ class ImageDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Return the image (PIL, "L" or "RGB") and the class (int), each after its transform."""
-        image: Any = Image.fromarray(self.data[index].numpy())
-        target: Any = int(self.targets[index])
-        if self.transform is not None:
-            image = self.transform(image)
-        if self.target_transform is not None:
-            target = self.target_transform(target)
-        return image, target
+        image, target = Image.fromarray(self.data[index].numpy()), int(self.targets[index])
+        image = self.transform(image) if self.transform else image
+        return image, self.target_transform(target) if self.target_transform else target
 
     def __repr__(self) -> str:
         part = "training" if self.train else "test"
@@ -146,10 +142,9 @@ def _labels(targets: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         targets = targets.argmax(1) if (targets.sum(1) == 1).all() else targets
     if targets.ndim != 1 or targets.dtype.kind not in "buif":
         raise ValueError(f"targets of type {targets.dtype}, {_by(targets.shape)}")
-    if not (targets.min() >= 0 and targets.max() < len(classes)):
-        raise ValueError(f"targets from {targets.min()} to {targets.max()}")
-    if targets.dtype.kind == "f" and (targets % 1).any():
-        raise ValueError("targets that are not whole numbers")
+    low, high = targets.min(), targets.max()
+    if not (low >= 0 and high < len(classes)) or (targets % 1).any():
+        raise ValueError(f"targets from {low} to {high}, not all classes")
     return targets.astype(np.int64)
 
 
@@ -176,16 +171,12 @@ def load_own(name: str, root: str | Path, train: bool, download: bool) -> ImageD
     class. It is called with those of `root`, `train` and `download` that it takes; `train` it must
     take.
     """
-    found, arguments = own_class(name), {"root": root, "train": train, "download": download}
-    with in_one_line(name, "data and targets, or pairs of them"):
+    found, options = own_class(name), {"root": root, "download": download}
+    with in_one_line(name, "data and targets of a train and a test part, or pairs of them"):
         takes = inspect.signature(found).parameters
         if not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
-            arguments = {key: value for key, value in arguments.items() if key in takes}
-        if "train" not in arguments:
-            takes = ", ".join(takes) or "nothing"
-            expected = "data and targets of two parts, from a class that takes train"
-            raise _refusal(name, f"{expected}, found one that takes {takes}")
-        own = found(**arguments)
+            options = {key: value for key, value in options.items() if key in takes}
+        own = found(train=train, **options)
         if isinstance(own, ImageDataset) or not hasattr(own, "__getitem__"):
             data, targets = own.data, own.targets
         else:

@@ -4,26 +4,21 @@ import functools
 import hashlib
 import io
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
-from dwp.data.files import download, identify, members, path_of, warn_unknown
-from dwp.data.idx import FILES, KINDS, IdxDataset, idx_bytes, read_idx
+from dwp.data.files import StoredDataset, check_content, members, path_of
+from dwp.data.idx import KINDS, IdxDataset, idx_bytes, read_idx
 from dwp.errors import UserError
 
 LETTERS = tuple("ABCDEFGHIJ")
 
 Part = tuple[np.ndarray, np.ndarray]
 """Images (n, 28, 28) and labels (n,), uint8."""
-
-
-def is_known(parts: dict[bool, Part]) -> bool:
-    """Return whether these are the training and the test part of the notMNIST that dwp knows."""
-    found = [identify(idx_bytes(array)) for array in parts[True] + parts[False]]
-    return found == [f"notMNIST/{file}" for file in FILES]
 
 
 @functools.lru_cache(maxsize=1)  # slow, and the two parts are mostly asked for one after the other
@@ -52,9 +47,10 @@ def read_archive(
     """
     labels, skipped = defaultdict(set), 0
     for name, content in members(path):
-        letter, file = ("", *name.split("/"))[-2:]
-        # Archives made on a Mac hold a hidden "._name.png" beside each file.
-        if letter in LETTERS and file.endswith(".png") and not file.startswith("."):
+        file = PurePosixPath(name)
+        letter = file.parent.name
+        # Archives made on a Mac hold a hidden "._name.png" for each file.
+        if letter in LETTERS and file.suffix == ".png" and not file.name.startswith("."):
             if pixels := _pixels(content):
                 labels[pixels].add(LETTERS.index(letter))
             else:
@@ -126,18 +122,19 @@ class NotMNIST(IdxDataset):
     per_class: ClassVar[tuple[int, int | None]] = (200, None)  # test and train images of an archive
     skipped = 0
 
-    def _load(self, source: Path, train: bool) -> tuple[np.ndarray, ...]:
+    _download = StoredDataset._download
+
+    def _load(self, source: Path, train: bool) -> Iterable[np.ndarray]:
         if source.is_dir():
             return super()._load(source, train)
-        modified = source.stat().st_mtime_ns
-        parts, self.skipped = read_archive(source.resolve(), modified, *self.per_class)
-        if not is_known(parts):
-            warn_unknown(source, self.archive)
-        return parts[train]
+        return self._check(source, strict=False)[train]
 
-    def _download(self, folder: Path, missing: list[str]) -> None:
-        urls, archive = [url + self.archive for url in self.urls], self.root / self.archive
-        download(urls, archive, lambda path: is_known(read_archive(path, 0, *self.per_class)[0]))
+    def _check(self, archive: Path, strict: bool = True) -> dict[bool, Part]:
+        modified = archive.stat().st_mtime_ns
+        parts, self.skipped = read_archive(archive.resolve(), modified, *self.per_class)
+        content = b"".join(map(idx_bytes, parts[True] + parts[False]))
+        check_content(archive, self.archive, content, strict=strict)
+        return parts
 
 
 class NotMNISTExtra(NotMNIST):

@@ -1,7 +1,7 @@
 """An image data set as plain tensors in one file, as the workflow's stages pass it on."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,8 +36,7 @@ class ImageTensors:
         Raises:
             UserError: the file is missing, unreadable, or holds images of another shape.
         """
-        tensors, _ = load_tensors(path, kind="images")
-        images = cls(**{field.name: tensors[field.name] for field in fields(cls)})
+        images = cls(**load_tensors(path, kind="images")[0])
         found = tuple(images.train_images.shape[1:])
         if shape not in (None, found):
             raise UserError(

@@ -789,10 +789,10 @@ def _check_data(path: str, domain: Domain, shape: tuple[int, ...]) -> None:
                     f"{classes - 1}; found {label}"
                 )
         try:
-            check_ranges(choice.dump())
+            check_ranges(choice)
         except UserError as error:
             raise UserError(f"{path}.{role}.{error}") from None
-    if share_images(source.dump(), target.dump()):
+    if share_images(source, target):
         raise UserError(
             f"{path}: source and target share images of '{target.dataset}'; kernels must come from "
             "another data set, or from other images of it (classes, train, test)"

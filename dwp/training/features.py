@@ -1,7 +1,7 @@
 """Random feature extraction: a classifier on convolutions that stay as they were initialised."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from dwp.priors import KernelPrior
 from dwp.seeds import generator
 from dwp.study.settings import FeatureTraining, validated
 from dwp.training.loop import by_epochs, optimise
+from dwp.training.source import in_batches
 
 _MOST_FEATURES = 2**32  # bytes of features to keep; more are computed again at every step
 
@@ -77,11 +78,11 @@ def train_on_features(
     part, trains = net, [name for name, p in net.named_parameters() if p.requires_grad]
     if all(name.startswith("classifier.") for name in trains):
         probe = copy.deepcopy(net)
-        trained, tested = (apply(probe.train(m).features, images[:2]) for m in (True, False))
+        trained, tested = (in_batches(probe.train(m).features, images[:2]) for m in (True, False))
         size = len(images) * tested[0].numel() * tested.element_size()
         if torch.equal(trained, tested) and size <= most_features:
             net.eval()
-            images, tests = apply(net.features, images), apply(net.features, tests)
+            images, tests = (in_batches(net.features, each) for each in (images, tests))
             part = net.classifier
 
     def objective(batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -95,13 +96,7 @@ def train_on_features(
     metrics = {}
     tested = {"train": (images, targets), "test": (tests, data.test_targets.to(device))}
     for name, (inputs, truth) in tested.items():
-        logits = apply(part, inputs)
+        logits = in_batches(part, inputs)
         metrics[f"{name}_accuracy"] = float((logits.argmax(1) == truth).double().mean())
         metrics[f"{name}_nll"] = float(F.cross_entropy(logits.double(), truth))
     return net, metrics
-
-
-@torch.no_grad()
-def apply(function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 250) -> Tensor:
-    """Return the outputs (n, ...) of a function of images (n, ...), some at a time."""
-    return torch.cat([function(batch) for batch in images.split(batch_size)])

@@ -131,8 +131,8 @@ def optimise(
     device = parameters[0].device
     graphed = graphs.supported(device)
     rate = torch.tensor(learning_rate, device=device) if graphed else learning_rate
-    fused = device.type == "cuda"
-    optimiser = torch.optim.Adam(parameters, lr=rate, capturable=graphed, fused=fused)
+    on_gpu = device.type == "cuda"
+    optimiser = torch.optim.Adam(parameters, lr=rate, capturable=graphed, fused=on_gpu)
 
     def take_step(batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         losses, scalars = objective(batch)
@@ -144,18 +144,17 @@ def optimise(
     if graphed:
         take_step = graphs.Replayed(take_step, device, noise, label)
     identity = {"run": identity, "torch": torch.__version__, "device": device.type}
-    first, records = 0, [[] for _ in seeds]
+    resumed = None
     if checkpoint is not None and Path(checkpoint).exists():
-        found = _resume(checkpoint, identity, label, model, optimiser, noise)
-        first, records = found or (first, records)
+        resumed = _resume(checkpoint, identity, label, model, optimiser, noise)
+    first, records = resumed or (0, [[] for _ in seeds])
     saved = time.monotonic()
     indices = (batches(n, batch_size, steps, *seed, start=first) for seed in seeds)
     watched = Watched(zip(*indices, strict=True), label, first, steps, names)
 
     for done, batch in enumerate(watched, start=first + 1):
         size = learning_rate * (1 - (done - 1) / steps)
-        for group in optimiser.param_groups:
-            group["lr"] = rate.fill_(size) if graphed else size
+        optimiser.param_groups[0]["lr"] = rate.fill_(size) if graphed else size
         seed_globally(*seeds[0], "step", done - 1)
         losses, scalars = take_step(torch.stack(batch))
         record = record_every and (done % record_every == 0 or done == steps)
@@ -163,13 +162,12 @@ def optimise(
             finite = losses.flatten().isfinite().tolist()
             if not (tolerant or all(finite)):
                 run = finite.index(False)
-                terms = {name: value.flatten()[run].item() for name, value in scalars.items()}
-                terms = ", ".join(f"{k} {v}" for k, v in terms.items() if not math.isfinite(v))
-                cause = f"{losses.flatten()[run].item()} at step {done}" + f" ({terms})" * bool(
-                    terms
-                )
                 which = f"{label}, {names[run]}" if names else label
-                raise UserError(f"{which}: the loss is {cause}; lower learning_rate")
+                values = {"loss": losses, **scalars}
+                numbers = {name: value.flatten()[run].item() for name, value in values.items()}
+                terms = ", ".join(f"{k} {v}" for k, v in numbers.items() if not math.isfinite(v))
+                cause = f"the loss is {numbers['loss']} at step {done} ({terms})"
+                raise UserError(f"{which}: {cause}; lower learning_rate")
         if record:
             values = {name: value.flatten().tolist() for name, value in scalars.items()}
             found = [{name: own[run] for name, own in values.items()} for run in range(len(seeds))]
@@ -213,10 +211,11 @@ def one_by_one(
         runs: of the training.
         options: of `optimise`; a checkpoint gets a name of its own for each run.
     """
-    checkpoint, results = options.get("checkpoint"), []
+    results = []
     for number, run in enumerate(runs):
-        own = {"checkpoint": checkpoint and f"{checkpoint}.{number}"}
-        results += train([run], **{**options, **own})
+        if checkpoint := options.get("checkpoint"):
+            checkpoint = f"{checkpoint}.{number}"
+        results += train([run], **{**options, "checkpoint": checkpoint})
     return results
 
 

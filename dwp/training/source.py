@@ -46,12 +46,17 @@ def logits_of_runs(stacked: Callable[[Tensor], Tensor], images: Tensor) -> Tenso
 
 def accuracy(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 500) -> float:
     """Return the fraction of images (n, c, h, w) in [0, 1] that the net classifies right."""
-    with torch.no_grad(), evaluating(net):
-        right = sum(
-            (net(x).argmax(1) == y).sum()
-            for x, y in zip(images.split(batch_size), targets.split(batch_size), strict=True)
-        )
-    return int(right) / len(images)
+    with evaluating(net):
+        right = in_batches(net, images, batch_size).argmax(1) == targets
+    return int(right.sum()) / len(images)
+
+
+@torch.no_grad()
+def in_batches(
+    function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 250
+) -> Tensor:
+    """Return the outputs (n, ...) of a function of images (n, ...), computed in batches."""
+    return torch.cat([function(batch) for batch in images.split(batch_size)])
 
 
 def nets_together(settings: SourceTraining, device: str) -> int:
@@ -118,16 +123,19 @@ def train_source_nets(
         return data + settings.l2 * penalty, scalars
 
     with products(settings.precision, device):
-        batch_seeds = [("source", seed) for seed in seeds]
-        names, schedule = [f"seed {seed}" for seed in seeds], by_epochs(settings, len(images))
         records = optimise(
-            stacked, objective, seeds=batch_seeds, names=names, **schedule, **options
+            stacked,
+            objective,
+            seeds=[("source", seed) for seed in seeds],
+            names=[f"seed {seed}" for seed in seeds],
+            **by_epochs(settings, len(images)),
+            **options,
         )
     tests = to_unit(data.test_images)[..., : images.shape[2], : images.shape[3]]
-    results = []
-    for net, state, history in zip(nets, unstack(stacked, len(nets)), records, strict=True):
+    metrics = []
+    for net, state in zip(nets, unstack(stacked, len(nets)), strict=True):
         net.load_state_dict(state)
-        metrics = {"train_accuracy": accuracy(net, images, targets)}
-        metrics["test_accuracy"] = accuracy(net, tests, data.test_targets)
-        results.append((net, history, metrics))
-    return results
+        train = accuracy(net, images, targets)
+        test = accuracy(net, tests, data.test_targets)
+        metrics.append({"train_accuracy": train, "test_accuracy": test})
+    return list(zip(nets, records, metrics, strict=True))

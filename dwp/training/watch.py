@@ -50,9 +50,9 @@ class Watched:
         self,
         steps: Iterable[Any],
         label: str,
-        first: int = 0,
-        total: int | None = None,
-        names: Sequence[str] | None = None,
+        first: int,
+        total: int,
+        names: Sequence[str] | None,
     ) -> None:
         options: dict[str, Any] = {"dynamic_ncols": True}
         if not sys.stderr.isatty():

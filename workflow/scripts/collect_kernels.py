@@ -43,9 +43,9 @@ def main(
         ]
         count, collected = len(weights), collect(weights)
         kernel_norms = norms(collected)
-        threshold = pruning_threshold(
-            kernel_norms, threshold=settings.threshold, quantile=settings.quantile
-        )
+        threshold = settings.threshold
+        if threshold is None:
+            threshold = pruning_threshold(kernel_norms, settings.quantile)
         kept = collected[kernel_norms >= threshold]
         train, test = split(kept, settings.test_fraction, layer)
     tensors = {"train": train, "test": test, "norms": thin(kernel_norms)}

@@ -54,7 +54,7 @@ def main(
         fitted,
         read_json(run / "priors" / prior / "scores.json")[layer],
         read_json(run / "kernels" / f"{layer}.json"),
-        source=describe(study.domains[domain].data.source.dump()),
+        source=describe(study.domains[domain].data.source),
         settings={
             "source nets": _of(study.source_training(domain), "count", "runs_per_job"),
             "kernels": _of(study.collected_kernels(domain, layer)),

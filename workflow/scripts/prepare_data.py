@@ -2,20 +2,19 @@
 
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from dwp.data import data_folder, load_dataset
-from dwp.data.choice import choose, dataset_of, describe
+from dwp.data.choice import choose, describe
 from dwp.seeds import derive_seed
 from dwp.study.program import program
-from dwp.study.settings import DataFolder
+from dwp.study.settings import Choice, DataFolder
 
 
 @program
-def main(*, choice: str | dict[str, Any], location: DataFolder, output: Path) -> None:
+def main(*, choice: Choice, location: DataFolder, output: Path) -> None:
     """Read a data set, or some of one, from files, a download or its generator, into one file.
 
     Args:
@@ -23,7 +22,7 @@ def main(*, choice: str | dict[str, Any], location: DataFolder, output: Path) ->
         location: folder and download
         output: the file, .safetensors
     """
-    name, folder = dataset_of(choice), data_folder(location.folder)
+    name, folder = choice.dataset, data_folder(location.folder)
     # A data set of one's own may draw from the global generators.
     seed = derive_seed("data", name)
     torch.manual_seed(seed)
@@ -34,7 +33,7 @@ def main(*, choice: str | dict[str, Any], location: DataFolder, output: Path) ->
         for train in (True, False)
     )
     images = choose(choice, train, test)
-    images.save(output, {"choice": choice})
+    images.save(output, {"choice": choice.dump()})
     skipped = getattr(train, "skipped", 0)
     unreadable = f", {skipped} unreadable pictures skipped" if skipped else ""
     counts = f"{len(images.train_images)} training and {len(images.test_images)} test images"

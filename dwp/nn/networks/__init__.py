@@ -40,8 +40,8 @@ def build_network(name: str, **arguments) -> nn.Module:
         UserError: the name is unknown, or `filters` has another length.
     """
     network, filters = network_class(name), arguments["filters"]
-    layers = ", ".join(network.kernel_sizes)
     if len(filters) != len(network.kernel_sizes):
+        layers = ", ".join(network.kernel_sizes)
         raise UserError(f"filters: expected one number for each of {layers}; found {filters}")
     return network(**arguments)
 
