@@ -61,7 +61,9 @@ def number(value: object, digits: int = 3) -> str:
 def plus_minus(mean: object, interval: object, digits: int = 3) -> str:
     """Return a mean and its interval as text."""
     text = number(mean, digits)
-    return f"{text} ± {number(interval, digits)}" if text and number(interval) else text
+    if not text or not number(interval):
+        return text
+    return f"{text}\u00a0±\u00a0{number(interval, digits)}"  # in one line, wherever it is shown
 
 
 def markdown(heads: list[str], body: list[list[str]], words: int = 1) -> str:

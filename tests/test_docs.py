@@ -134,7 +134,7 @@ def test_the_tables_of_the_pages_are_those_of_the_published_files():
     table = build.cells(
         "mnist-paper/mnist", rows="prior", columns="metric", n=50, metric="accuracy", prior="dwp"
     )
-    assert table.splitlines()[2] == "| DWP | 0.692 ± 0.023 |"
+    assert table.splitlines()[2] == "| DWP | 0.692\u00a0±\u00a00.023 |"
     for page in build.pages():  # a verdict comes first, then how to get it again
         title, verdict, *_ = page.read_text().split("\n\n")
         assert title.startswith("# ")
