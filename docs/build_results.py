@@ -245,7 +245,7 @@ def recipe(folder: str) -> str:
         metric="accuracy nll ece",
         prior="standard-normal deterministic-l2 dwp",
         chosen_by="validation",
-        names={"epochs": "steps", "1000": "1,000"},
+        names={"epochs": "steps", "kl_temperature": "temperature"},
     )
 
 
@@ -271,19 +271,21 @@ def headline() -> str:
     return markdown(heads, body)
 
 
-def facts(study: str, command: str = "") -> str:
+def facts(study: str, command: str = "", time: str = "") -> str:
     """Return a study's command, its time and the link to its files.
 
     Args:
         study: its folder below results/published.
         command: for a study whose README does not begin with one.
+        time: for a study that took more than its README's table says.
     """
     readme = (PUBLISHED / study / "README.md").read_text(encoding="utf-8")
     found = re.search(r"`(snakemake [^`]*)`", readme)
     command = command or (found[1].replace("--cores N", "--cores 2") if found else "")
     (minutes,) = re.findall(r"^\| all \| ([\d.]+) \|", readme, re.MULTILINE)
+    time = time or f"{float(minutes):,.0f} minutes of one core (AMD EPYC)"
     return (
-        f"`{command}`<br>{float(minutes):,.0f} minutes of one core (AMD EPYC); "
+        f"`{command}`<br>{time}; "
         f"files in [`results/published/{study}`](../../results/published/{study})"
     )
 
