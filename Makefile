@@ -6,7 +6,8 @@
 # make publish CONFIG=config/demo.yaml   set up, then copy that study's tables and figures to results/published
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
 # make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
-# make docs   set up, then docs/api.md, the tables of config/README.md and config/schema.json
+# make docs   set up, then the generated tables, config/schema.json, and the documentation as a site in site/
+# make guide   set up, then what the code of docs/library.md prints and draws
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ SEED ?= 0
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo report publish test check-determinism faults lint docs rulegraph benchmark clean
+.PHONY: setup demo report publish test check-determinism faults lint docs guide rulegraph benchmark clean
 
 setup: $(VENV)/installed
 
@@ -52,8 +53,8 @@ lint: setup
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) pyright
-	$(RUN) python docs/build_api.py --check
 	$(RUN) python docs/build_settings.py --check
+	$(RUN) python docs/build_results.py --check
 	$(RUN) snakemake --lint --configfile config/demo.yaml
 
 rulegraph: setup
@@ -63,12 +64,17 @@ rulegraph: setup
 	mv docs/rulegraph.svg.new docs/rulegraph.svg
 
 docs: setup
-	$(RUN) python docs/build_api.py
 	$(RUN) python docs/build_settings.py
+	$(RUN) python docs/build_results.py
+	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "The site: site/index.html"
+
+guide: setup
+	$(RUN) python docs/build_guide.py
 
 benchmark: setup
 	$(RUN) python benchmarks/run.py
 	$(RUN) python benchmarks/growth.py
 
 clean:
-	rm -rf $(VENV) logs .snakemake $(filter-out results/published,$(wildcard results/*))
+	rm -rf $(VENV) logs site .snakemake $(filter-out results/published,$(wildcard results/*))

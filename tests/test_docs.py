@@ -1,34 +1,214 @@
-"""The reference: made of what the docstrings say now, and they say what they should."""
+"""The documentation: its code runs, its tables are of the published files, its site builds."""
 
 import ast
 import importlib.util
 import inspect
+import os
 import re
+import shlex
+import subprocess
+import sys
 import textwrap
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+from torch import nn
 
 import dwp
-from dwp.nn.bayesian import bayesianize
+from dwp.study.settings import load_settings, read_config
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "results" / "published"
-_spec = importlib.util.spec_from_file_location("build_api", ROOT / "docs" / "build_api.py")
-build_api = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(build_api)
-PUBLIC = build_api.public_objects()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config" / "README.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"`((?:snakemake|make|python -m dwp) [^`\n]+)`")
+OF_THE_MACHINE = {".", "export", "find", "squeue", "python3"}
+"""Commands that the shell or a cluster has."""
 
 
-def test_the_reference_is_what_the_docstrings_give():
-    assert (ROOT / "docs" / "api.md").read_text() == build_api.reference()
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return the language and the text of each block of code."""
+    found = BLOCK.findall(page.read_text())
+    return [(language, textwrap.dedent(text)) for _, language, text in found]
+
+
+def commands(page: Path) -> list[str]:
+    """Return the command lines of a page, those in the text included."""
+    text = "\n".join(text for language, text in blocks(page) if language == "bash")
+    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
+    return lines + COMMAND.findall(BLOCK.sub("", page.read_text()))
+
+
+def test_every_block_of_code_has_a_language_that_is_tested():
+    found = {(str(page), language) for page in PAGES for language, _ in blocks(page)}
+    assert {language for _, language in found} == {"python", "bash", "yaml", "text"}
+    assert sum(language == "python" for _, language in found) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict[str, object] = {}
+    for language, text in blocks(page):
+        if language == "python":
+            exec(
+                compile(re.sub(r"^steps = \d+$", "steps = 2", text, flags=re.M), page, "exec"),
+                names,
+            )
+        elif language == "yaml":
+            assert isinstance(yaml.safe_load(text), dict)
+    assert "Traceback" not in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A folder like a clone's, in which a dry run writes nothing into this one."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("Snakefile", "config", "dwp", "local", "profiles", "results", "slurm", "workflow"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "mine.yaml").write_text("device: cpu\n")
+    (folder / "partitions.yaml").write_text("partitions: {cpu: {max_runtime: 2880}}\n")
+    return folder
+
+
+def checked(words: list[str]) -> tuple[str, ...]:
+    """Check a command that needs no dry run; return what is left of one that does."""
+    if words[0] == "make":
+        done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    elif words[0] == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        for word in words[2:]:
+            named = re.fullmatch(r"\.\[(.*)\]", word)
+            assert {*(named[1].split(",") if named else [])} <= {*extras["optional-dependencies"]}
+    elif words[:3] == ["python", "-m", "dwp"]:
+        assert callable(vars(import_module("dwp.__main__"))[words[3]])
+        assert all((ROOT / word).exists() for word in words if word.startswith("config/"))
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file(), words
+    elif words[0] != "snakemake":
+        assert words[0] in OF_THE_MACHINE, words
+    elif words[1] == "--profile" and len(words) == 3:  # test_profiles.py runs them dry
+        assert (ROOT / words[2] / "config.yaml").is_file()
+    elif "--configfile" in words:
+        config = ROOT / words[words.index("--configfile") + 1]
+        if config.exists():
+            load_settings(read_config(config), config)
+        rest = [word for word in words[1:] if word not in ("--cores", "N", "2", "--configfile")]
+        return () if rest == [str(config.relative_to(ROOT))] else tuple(words)
+    else:
+        return tuple(words)
+    return ()
+
+
+def test_the_commands_of_the_pages_are_accepted(checkout):
+    """Those that only name a config are not run dry: its settings are checked."""
+    every = {c.split(" | ")[0].split(" && ")[0] for page in PAGES for c in commands(page)}
+    for command in sorted({tuple(shlex.split(line, comments=True)) for line in every}):
+        words = checked([*command])
+        if not words or {"--unlock", "--list-rules", "--lint"} & {*words}:
+            continue
+        words = [{"N": "2", "NAME": "local"}.get(w, w).replace("TARGET", "all") for w in words]
+        done = subprocess.run(
+            [sys.executable, "-m", *words, "--dry-run", "--quiet", "all"],
+            cwd=checkout,
+            env={**os.environ, "DWP_RELEASE": os.environ.get("DWP_RELEASE", str(checkout))},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_the_tables_of_the_pages_are_those_of_the_published_files():
+    path = ROOT / "docs" / "build_results.py"
+    spec = importlib.util.spec_from_file_location("build_results", path)
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    pages = [*build.pages(), ROOT / "docs" / "results.md", ROOT / "README.md"]
+    assert {*(ROOT / "docs" / "results").glob("*.md")} == {*build.pages()}
+    assert not [page.name for page in pages if build.renewed(page.read_text()) != page.read_text()]
+    table = build.cells(
+        "mnist-paper/mnist", rows="prior", columns="metric", n=50, metric="accuracy", prior="dwp"
+    )
+    assert table.splitlines()[2] == "| DWP | 0.692\u00a0±\u00a00.023 |"
+    for page in build.pages():  # a verdict comes first, then how to get it again
+        title, verdict, *_ = page.read_text().split("\n\n")
+        assert title.startswith("# ")
+        assert verdict.startswith("**")
+        assert verdict.endswith("**")
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built strictly."""
+    pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_site_needs_no_network(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 25
+    loads = re.compile(
+        r"<(?:script|img|iframe)[^>]* src=\"?(http[^\" >]*)|<link[^>]*\"(http[^\"]*)"
+    )
+    for page in pages:
+        assert loads.findall(page.read_text()) == [], page
+    for style in site.rglob("*.css"):
+        assert "url(http" not in style.read_text()
+    assert "iframe-worker.js" in (site / "index.html").read_text()
+
+
+def test_the_links_of_the_site_lead_somewhere(site):
+    for page in site.rglob("*.html"):
+        if page.name == "404.html":
+            continue
+        for link in re.findall(r"(?:href|src)=\"([^\"#:]+)(?:#[^\"]*)?\"", page.read_text()):
+            assert (page.parent / link).exists(), f"{page}: {link}"
 
 
 def test_the_reference_has_every_public_name():
     assert {f"dwp.{name}" for name in dwp.__all__ if name != "init"} <= set(PUBLIC)
-    assert PUBLIC["dwp.bayesianize"] is bayesianize
     assert not [name for name in dwp.__all__ if getattr(dwp, name, None) is None]
+
+
+def public() -> dict[str, object]:
+    """Return the functions, classes and methods of the reference by name."""
+    text = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+    found: dict[str, object] = {}
+    for full in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE):
+        module, _, name = full.rpartition(".")
+        thing = getattr(import_module(module.replace("dwp.init", "dwp.nn.init")), name)
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            found[full] = thing
+            found |= {f"{full}.{key}": method for key, method in methods(thing).items()}
+    return found
+
+
+def methods(thing: object) -> dict[str, object]:
+    """Return the documented methods of a class that are its own."""
+    if not inspect.isclass(thing):
+        return {}
+    torchs = {*vars(nn.Module)} - {"forward"} if issubclass(thing, nn.Module) else set()
+    members = {n: m for n, m in vars(thing).items() if not n.startswith("_") and n not in torchs}
+    members = {n: getattr(m, "__func__", getattr(m, "fget", m)) for n, m in members.items()}
+    return {n: m for n, m in members.items() if inspect.isfunction(m)}
+
+
+PUBLIC = public()
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))
