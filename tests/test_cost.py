@@ -166,10 +166,13 @@ def test_rates_are_those_of_the_kind_then_of_the_rule(here):
     on_gpu = {"domain": "demo", "prior": "dwp", "resources": {"gpu": 1}}
     write_benchmark("b/demo/z.tsv", "classifiers", START + 1, 9e12, **on_gpu)
     Path("logs/b/demo/plain.tsv").write_text("s\th:m:s\n1.0\t0:00:01\n")
-    assert cost.earlier_rate(("classifiers", 0, "demo", "dwp")) == pytest.approx(1e11)
-    assert cost.earlier_rate(("classifiers", 1, "demo", "dwp")) == pytest.approx(9e12)
-    assert cost.earlier_rate(("classifiers", 0, "demo", "other")) == 0
-    assert cost.earlier_rate(("classifiers", 0, "demo", "other"), 2) == pytest.approx(7.5e10)
+    assert cost.earlier_rates() == {
+        ("classifiers", 0, "demo", "dwp"): pytest.approx(1e11),
+        ("classifiers", 0, "demo", "flow"): pytest.approx(5e10),
+        ("classifiers", 1, "demo", "dwp"): pytest.approx(9e12),
+        ("classifiers", 0): pytest.approx(7.5e10),
+        ("classifiers", 1): pytest.approx(9e12),
+    }
 
 
 def test_minutes_are_twice_what_is_expected_within_bounds(domain, here):
