@@ -1,23 +1,19 @@
 """The reference: made of what the docstrings say now, and they say what they should."""
 
 import ast
-import importlib.util
 import inspect
 import re
 import textwrap
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import ROOT, module_at
 
 import dwp
 from dwp.nn.bayesian import bayesianize
 
-ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "results" / "published"
-_spec = importlib.util.spec_from_file_location("build_api", ROOT / "docs" / "build_api.py")
-build_api = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(build_api)
+build_api = module_at(ROOT / "docs" / "build_api.py")
 PUBLIC = build_api.public_objects()
 
 

@@ -356,12 +356,9 @@ class PriorSettings(Settings):
         """Whether the entry stands for a point estimate."""
         return self.kind == DETERMINISTIC
 
-    def source(self, layer: str) -> str:
-        """Return where a layer's prior comes from: released, pretrained or fitted."""
-        for name in ("released", "pretrained"):
-            if layer in getattr(self, name):
-                return name
-        return "fitted"
+    def fitted(self, layer: str) -> bool:
+        """Return whether a layer's prior is fitted here, neither released nor pretrained."""
+        return layer not in {**self.released, **self.pretrained}
 
 
 class PriorFit(Settings):
@@ -682,15 +679,13 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
 S = TypeVar("S", bound=Settings)
 
 
-def validated(kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
-    """Return settings of a kind, made from themselves, a mapping or JSON text.
+def validated(kind: type[S], settings: S | Mapping[str, Any]) -> S:
+    """Return settings of a kind, made from themselves or a mapping.
 
     Raises:
         UserError: they do not fit.
     """
     try:
-        if isinstance(settings, str):
-            return kind.model_validate_json(settings)
         return kind.model_validate(dict(settings) if isinstance(settings, Mapping) else settings)
     except ValidationError as error:
         raise refusal("", error) from None
@@ -815,7 +810,7 @@ def _check_prior(name: str, domain: Domain, sizes: Mapping[str, int]) -> None:
     if prior.reconstructed_by is not None:
         vaes = [n for n, p in others if p.kind == "vae"]
         check_one_of(f"{path}.reconstructed_by", prior.reconstructed_by, vaes)
-    fitted = [layer for layer in sizes if prior.source(layer) == "fitted"]
+    fitted = [layer for layer in sizes if prior.fitted(layer)]
     for setting in ("layers", "training", "released", "pretrained"):
         layers = fitted if setting in ("layers", "training") else sizes
         check_one_of(f"{path}.{setting}", getattr(prior, setting), layers)

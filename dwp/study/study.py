@@ -176,7 +176,7 @@ class Study:
     def fitted_to_kernels(self, domain: str, prior: str, layer: str) -> bool:
         """Whether a prior of a layer is fitted here, to kernels."""
         section = self.prior(domain, prior)
-        return section.source(layer) == "fitted" and KINDS[section.kind].needs_kernels
+        return section.fitted(layer) and KINDS[section.kind].needs_kernels
 
     def _regularising(self, domain: str, prior: str) -> list[str]:
         section = self.prior(domain, prior)
