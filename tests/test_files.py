@@ -172,15 +172,15 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path, make, line):
     assert re.match(f"{path}: {line}", refusal(load_tensors, path, kind="things"))
 
 
-# Damage after writing: found by the checksum, whichever bit it hits
+# Damage after writing: found by the checksum, whichever byte it hits
 
 
 def damages(content):
-    """Yield content emptied, shortened to several lengths, and with every single bit flipped."""
+    """Yield content emptied, shortened to several lengths, and with a bit of every byte flipped."""
     yield from (content[:length] for length in (0, 1, 8, len(content) // 2, len(content) - 1))
-    for bit in range(8 * len(content)):
+    for number in range(len(content)):
         flipped = bytearray(content)
-        flipped[bit // 8] ^= 1 << bit % 8
+        flipped[number] ^= 1 << number % 8
         yield bytes(flipped)
 
 

@@ -72,9 +72,9 @@ def test_released_vae_on_test_kernels(kernels, released7):
 def test_released_vae_by_importance_sampling_and_on_a_latent_grid(
     kernels, released7, grid_log_prob
 ):
-    # About 55.5 with 1,000 samples, which take long; 200 are still far above the ELBO.
-    values = released7.importance_log_prob(kernels[1], 200, generator("importance"))
-    assert values.mean().item() == pytest.approx(54.9, abs=0.4)
+    # About 55.5 with 1,000 samples, which take long; 50 are still far above the ELBO.
+    values = released7.importance_log_prob(kernels[1], 50, generator("importance"))
+    assert values.mean().item() == pytest.approx(54.1, abs=0.5)
     values = grid_log_prob(released7, kernels[1], 121)  # what importance sampling approaches
     assert values.mean().item() == pytest.approx(61.7, abs=0.2)
 
