@@ -32,7 +32,7 @@ def values(part: dict[str, Any]) -> str:
         return "two integers"
     kind = part.get("type", "any value")
     if kind == "array":
-        return f"list: {values(part['items'])}" if part["items"] else "list"
+        return f"list: {values(part['items'])}" if part.get("items") else "list"
     if kind == "object":
         inner = part.get("additionalProperties") or next(iter(part["patternProperties"].values()))
         return f"by name: {values(inner)}"
@@ -46,7 +46,7 @@ def table(name: str) -> str:
     schema = getattr(settings, name).model_json_schema()
     rows = ["| setting | values | default | meaning |", "| --- | --- | --- | --- |"]
     for setting, part in schema["properties"].items():
-        meaning = " ".join(part["description"].split())
+        meaning = " ".join(part.get("description", "").split())
         if meaning.startswith("Set by the domain"):
             continue
         default = "required" if setting in schema.get("required", []) else ""
