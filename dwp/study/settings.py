@@ -9,7 +9,7 @@ import difflib
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -129,9 +129,8 @@ class Settings(BaseModel):
         for name in values if isinstance(values, Mapping) else ():
             if name not in cls.model_fields:
                 message = f"unknown setting; {_not_allowed(str(name), sorted(cls.model_fields))}"
-                raise PydanticCustomError(
-                    "unknown", "{message}", {"name": name, "message": message}
-                )
+                context = {"name": name, "message": message}
+                raise PydanticCustomError("unknown", "{message}", context)
         return values
 
     def dump(self) -> dict[str, Any]:
@@ -710,10 +709,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     with reading(path, "YAML", "correct the file"):
-        config = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-        found = type(config).__name__
-        _check(isinstance(config, dict), f"expected settings by name, found {found}")
-    return config
+        found = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+        expected = f"expected settings by name, found {type(found).__name__}"
+        _check(isinstance(found, dict), expected)
+        return found
 
 
 @contextlib.contextmanager
@@ -752,10 +751,9 @@ def _check_domain(domain: Domain) -> None:
         _check_convergence(name, domain, sizes)
 
 
-def _check_filters(section: str, filters: list[int], layers: Iterable[str]) -> None:
-    expected = f"one number for each of {', '.join(layers)}"
-    fits = len(filters) == len(list(layers))
-    _check(fits, f"{section}.filters: expected {expected}; found {filters}")
+def _check_filters(section: str, filters: list[int], layers: Collection[str]) -> None:
+    expected = f"expected one number for each of {', '.join(layers)}; found {filters}"
+    _check(len(filters) == len(layers), f"{section}.filters: {expected}")
 
 
 def _check_inits(section: str, inits: Iterable[str], domain: Domain) -> None:
@@ -883,6 +881,5 @@ def _check_convergence(name: str, domain: Domain, sizes: Mapping[str, int]) -> N
     vae = class_facts("network", IMAGE_VAE, {}, "kernel_sizes", "kernels_of")
     for own, layer in vae["kernels_of"].items() if drawing else ():
         size = vae["kernel_sizes"][own]
-        expected = f"an image-vae takes the kernels of its {own} from a layer {layer} of size"
-        missing = f"{path}: {expected} {size}; the network '{domain.network}' has none"
-        _check(sizes.get(layer) == size, missing)
+        expected = f"expected a layer {layer} of size {size}, for the kernels of the VAE's {own}"
+        _check(sizes.get(layer) == size, f"{path}: {expected}; '{domain.network}' has none")
