@@ -128,11 +128,7 @@ NAN = torch.full((2, 7, 7), torch.nan)
 CASES = [
     # kernels, nets and priors
     (tensors(KERNELS, "kernels", test=NAN), KL, "kernels: expected finite values"),
-    (
-        tensors(KERNELS, "kernels", train=torch.ones(2, 49)),
-        FIT,
-        "kernels: expected shape (n, k, k)",
-    ),
+    (tensors(KERNELS, "kernels", train=torch.ones(2, 49)), FIT, "expected shape (n, k, k)"),
     (tensors(KERNELS, "kernels", test=torch.ones(2, 5, 5)), VAE, "7 x 7 kernels, found 5 x 5"),
     (another_kind, VAE, "a prior of kind 'vae', found 's"),
     (holds("normal.safetensors", HARM), KL, "normal.safetensors: expected a safetensors file"),
@@ -158,16 +154,8 @@ CASES = [
     (holds("four-shapes/four-shapes-16x16.npz", HARM), SHAPES, "expected an npz file with train_"),
     (holds("notMNIST_small.tar.gz", b"x" * 99), NOTMNIST, "expected a .tar.gz archive"),
     # tables
-    (
-        says("runs.csv", b"value", b"worth"),
-        SUMMARISE,
-        "runs.csv: expected columns value, found domain",
-    ),
-    (
-        says("paper.csv", b"accuracy", b"acc"),
-        SUMMARISE,
-        "paper.csv: expected columns accuracy, found",
-    ),
+    (says("runs.csv", b"value", b"worth"), SUMMARISE, "runs.csv: expected columns value, fou"),
+    (says("paper.csv", b"accuracy", b"acc"), SUMMARISE, "paper.csv: expected columns accuracy"),
     (says("runs.csv", b"0.5", b"half"), SUMMARISE, "runs.csv: value: expected numbers, found half"),
     (holds("runs.csv", b"a,b\n\xff\xfe,1\n"), SUMMARISE, "expected CSV"),
     (directory, SUMMARISE, "runs.csv: expected a file; found Is a directory"),

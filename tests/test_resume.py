@@ -33,6 +33,7 @@ SOME_KERNELS = {"kernels_per_step": 3, "kl_bound": "importance-weighted", "laten
 SAMPLED = {"kl_estimator": "monte-carlo"}
 OWN_NET = {"network": f"{OWN}:WithDropout"}
 
+DRAWN = {"kind": "image-vae", "latent": 2, "sample_steps": [0, 4, 14]}
 NORMED = {"network": "cifar-batchnorm"}
 
 # A kind of training: its program, its settings, the kinds of its priors, and how many runs.
@@ -47,11 +48,7 @@ KINDS = {
     "flow prior": ("train_classifiers", {}, {"priors": "flow"}),
     "mixture prior": ("train_classifiers", {}, {"priors": "gaussian-mixture"}),
     "log-uniform prior": ("train_classifiers", {}, {"priors": "log-uniform"}),
-    "normal prior, stacked": (
-        "train_classifiers",
-        SAMPLED,
-        {"priors": "standard-normal", "runs": 3},
-    ),
+    "normal, stacked": ("train_classifiers", SAMPLED, {"priors": "standard-normal", "runs": 3}),
     "vae prior, stacked": ("train_classifiers", {}, {"priors": "vae", "runs": 2}),
     "dropout": ("train_classifiers", {"dropout": 0.5}),
     "ensemble": ("train_classifiers", {"members": 3, "dropout": 0.5}),
@@ -61,10 +58,7 @@ KINDS = {
     "features with batch norm": ("train_features", NORMED),
     "features with dropout": ("train_features", OWN_NET),
     "whole net with batch norm": ("train_convergence", {"kind": "classifier"} | NORMED),
-    "image VAE": (
-        "train_convergence",
-        {"kind": "image-vae", "latent": 2, "sample_steps": [0, 4, 14]},
-    ),
+    "image VAE": ("train_convergence", DRAWN),
 }
 
 
