@@ -14,42 +14,31 @@ from dwp.priors.kinds import KINDS, REQUIRED
 from dwp.study import settings
 
 CONFIG = Path(__file__).parent.parent / "config"
-BOUNDS = {
-    "minimum": "from",
-    "exclusiveMinimum": "above",
-    "maximum": "to",
-    "exclusiveMaximum": "below",
-}
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to"}
+BOUNDS |= {"exclusiveMaximum": "below"}
+KINDS_OF_VALUES = {"null": "`null`", "boolean": "`true`, `false`", "string": "text"}
 LARGEST = 10**9  # a bound that is no limit to anybody
 
 
-def values(part: dict[str, Any], schema: dict[str, Any]) -> str:
+def values(part: dict[str, Any]) -> str:
     """Return which values a setting takes, in words."""
     if "anyOf" in part:
-        options = [values(option, schema) for option in part["anyOf"]]
-        return " or ".join(dict.fromkeys(options))
+        return " or ".join(dict.fromkeys(map(values, part["anyOf"])))
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if "$ref" in part:
         return "section"
     if "prefixItems" in part:
         return "two integers"
-    kind = {"null": "`null`", "boolean": "`true`, `false`", "string": "text"}.get(
-        part.get("type", ""), part.get("type", "any value")
-    )
+    kind = part.get("type", "any value")
     if kind == "array":
-        inner = values(part.get("items", {}), schema)
-        return "list" if inner == "any value" else f"list: {inner}"
+        return f"list: {values(part['items'])}" if part.get("items") else "list"
     if kind == "object":
         inner = part.get("additionalProperties") or next(iter(part["patternProperties"].values()))
-        inner = values(inner, schema)
-        return f"by name: {inner}"
-    bounds = [
-        f"{word} {part[bound]:g}"
-        for bound, word in BOUNDS.items()
-        if bound in part and abs(part[bound]) < LARGEST
-    ]
-    return " ".join([kind, *bounds])
+        return f"by name: {values(inner)}"
+    bounds = {word: part[bound] for bound, word in BOUNDS.items() if bound in part}
+    bounds = [f"{word} {bound:g}" for word, bound in bounds.items() if bound < LARGEST]
+    return " ".join([KINDS_OF_VALUES.get(kind, kind), *bounds])
 
 
 def table(name: str) -> str:
@@ -57,18 +46,14 @@ def table(name: str) -> str:
     schema = getattr(settings, name).model_json_schema()
     rows = ["| setting | values | default | meaning |", "| --- | --- | --- | --- |"]
     for setting, part in schema["properties"].items():
-        if part.get("description", "").startswith("Set by the domain"):
+        meaning = " ".join(part.get("description", "").split())
+        if meaning.startswith("Set by the domain"):
             continue
         default = "required" if setting in schema.get("required", []) else ""
         if "default" in part and part["default"] not in ({}, None):
             value = part["default"]
             default = "see below" if isinstance(value, dict) else f"`{json.dumps(value)}`"
-        cells = [
-            f"`{setting}`",
-            values(part, schema),
-            default,
-            " ".join(part.get("description", "").split()),
-        ]
+        cells = [f"`{setting}`", values(part), default, meaning]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
@@ -103,11 +88,10 @@ def main() -> None:
         schema: json.dumps(settings.Config.model_json_schema(), indent=1) + "\n",
     }
     for path, text in wanted.items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        if "--check" in sys.argv:
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
             sys.exit(f"{path}: not made from dwp/study/settings.py; run make docs")
-        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Switch:
         block = object()
         with self._lock:
             if not self._values:
-                self._values[None] = self._get()
+                self._before = self._get()
             self._values[block] = value
             self._change(value)
         try:
@@ -105,9 +105,7 @@ class Switch:
         finally:
             with self._lock:
                 del self._values[block]
-                self._change(list(self._values.values())[-1])
-                if len(self._values) == 1:
-                    self._values.clear()
+                self._change([self._before, *self._values.values()][-1])
 
 
 def _tfloat32() -> tuple[bool | str, bool]:

@@ -73,11 +73,11 @@ def refusal(origin: object, error: Any) -> UserError:
     kind, found = problem["type"], problem["input"]
     if kind == "json_invalid":
         return UserError(f"{origin}: expected JSON, found {found[:100]!r} ({problem['msg']})")
-    path = ".".join(str(part) for part in [origin, *problem["loc"]] if part != "")
-    if kind == "value_error":  # of a check of our own, which says what it expected
-        return UserError(f"{path}: {problem['ctx']['error']}")
-    if kind == "extra_forbidden":
-        return UserError(f"{path}: expected no setting of this name; remove it")
+    context = problem.get("ctx", {})
+    parts = [origin, *problem["loc"], context.get("name", "")]
+    path = ".".join(str(part) for part in parts if part != "")
+    if kind in ("value_error", "unknown"):  # of a check of our own, which says what it expected
+        return UserError(f"{path}: {context.get('error', problem['msg'])}")
     if kind == "missing":
         return UserError(f"{path}: expected a value, found none; set it")
     expected = re.sub("^(Input|String|List|Dictionary) should (be )?", "", problem["msg"])

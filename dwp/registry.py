@@ -93,11 +93,10 @@ def _literals(path: Path, name: str) -> dict[str, Any]:
     with contextlib.suppress(SyntaxError):
         for node in ast.parse(path.read_bytes()).body:
             for each in node.body if isinstance(node, ast.ClassDef) and node.name == name else ():
-                if isinstance(each, ast.Assign | ast.AnnAssign):
-                    targets = each.targets if isinstance(each, ast.Assign) else [each.target]
+                if isinstance(each, ast.Assign | ast.AnnAssign) and each.value:
+                    target = each.target if isinstance(each, ast.AnnAssign) else each.targets[0]
                     with contextlib.suppress(ValueError, TypeError):
-                        value = ast.literal_eval(each.value or "")
-                        found |= {t.id: value for t in targets if isinstance(t, ast.Name)}
+                        found[ast.unparse(target)] = ast.literal_eval(each.value)
     return found
 
 

@@ -107,8 +107,12 @@ def refusal(call: Callable, *arguments: Any, **keywords: Any) -> str:
 
 def script(name: str) -> Any:
     """Return a program of the workflow as a module."""
-    path = ROOT / "workflow" / "scripts" / f"{name}.py"
-    specification = importlib.util.spec_from_file_location(name, path)
+    return module_at(ROOT / "workflow" / "scripts" / f"{name}.py")
+
+
+def module_at(path: Path) -> Any:
+    """Return the module in a file outside of any package, run afresh."""
+    specification = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

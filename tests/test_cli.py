@@ -15,14 +15,13 @@ from dwp.seeds import generator
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(capsys):
     """Call the program; return its exit code, standard output and standard error."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dwp", *map(str, arguments)])
         code = 0
         try:
-            main()
+            main([*map(str, arguments)])
         except SystemExit as error:
             code = error.code
         output = capsys.readouterr()
@@ -32,19 +31,18 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
-def kernels(tmp_path):
-    """A file of ten 7 x 7 kernels."""
-    path = tmp_path / "kernels.npy"
-    np.save(path, torch.randn((10, 7, 7), generator=generator("kernels")).numpy())
-    return path
-
-
-@pytest.fixture
-def standard_normal(tmp_path):
-    """A prior file."""
-    path = tmp_path / "normal.safetensors"
-    prior_class("standard-normal")(7).save(path)
-    return path
+def files(tmp_path, fake_release):
+    """A folder with what the command lines below name."""
+    kernels = torch.randn((10, 7, 7), generator=generator("kernels")).numpy()
+    np.save(tmp_path / "kernels.npy", kernels)
+    np.save(tmp_path / "small.npy", np.zeros((3, 5, 5), np.float32))
+    np.save(tmp_path / "flat.npy", np.zeros((3, 49), np.float32))
+    prior_class("standard-normal")(7).save(tmp_path / "normal.safetensors")
+    prior_class("log-uniform")(7).save(tmp_path / "log-uniform.safetensors")
+    prior_class("empirical").fit(torch.zeros(2, 7, 7)).save(tmp_path / "empirical.safetensors")
+    (tmp_path / "corrupt.npy").write_bytes((tmp_path / "kernels.npy").read_bytes()[:300])
+    (tmp_path / "corrupt.safetensors").write_bytes(b"<html>")
+    return tmp_path
 
 
 def scores(result):
@@ -66,25 +64,22 @@ def refusal(result):
     return errors
 
 
-def test_scores_of_a_prior_file_as_a_process(standard_normal, kernels, tmp_path):
-    command = [sys.executable, "-m", "dwp", "score", standard_normal]
-    options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
-    process = subprocess.run([*command, kernels], **options)
+def test_scores_of_a_prior_file_as_a_process(files):
+    prior, kernels = files / "normal.safetensors", files / "kernels.npy"
+    command = [sys.executable, "-m", "dwp", "score", prior, kernels]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     found = scores((process.returncode, process.stdout, process.stderr))
-    expected = load_prior(standard_normal).log_prob(torch.from_numpy(np.load(kernels)))
+    expected = load_prior(prior).log_prob(torch.from_numpy(np.load(kernels)))
     assert found["n"] == 10
     assert found["log_prob"]["mean"] == pytest.approx(expected.mean().item(), rel=1e-6)
-    process = subprocess.run([*command, tmp_path / "missing.npy"], **options)
-    found = refusal((process.returncode, process.stdout, process.stderr))
-    assert found == f"error: {tmp_path / 'missing.npy'}: no such file\n"
 
 
-def test_options_of_score_reach_it(run, fake_release, kernels):
+def test_options_of_score_reach_it(run, files):
+    changes = {}, {}, {"--samples": 2}, {"--importance-samples": 50}, {"--seed": 1}
     few = {"--samples": 1, "--importance-samples": 2, "--seed": 0}
-    first, same, *others = (
-        scores(run("score", fake_release[0], kernels, *itertools.chain(*(few | other).items())))
-        for other in ({}, {}, {"--samples": 2}, {"--importance-samples": 50}, {"--seed": 1})
-    )
+    options = [itertools.chain(*(few | change).items()) for change in changes]
+    command = "score", files / "vae7x7", files / "kernels.npy"
+    first, same, *others = (scores(run(*command, *each)) for each in options)
     assert first == same
     assert first["log_prob"]["estimator"] == "importance-weighted"
     for other, name in zip(others, ("elbo", "log_prob", "elbo"), strict=True):
@@ -106,9 +101,9 @@ def test_samples_depend_on_the_seed_and_can_be_scored(run, fake_release, tmp_pat
     assert scores(run("score", folder, paths[0], "--importance-samples", 2))["n"] == 12
 
 
-def test_converted_prior_scores_the_same(run, fake_release, kernels, tmp_path):
+def test_converted_prior_scores_the_same(run, fake_release, files):
     folder, vae = fake_release
-    path = tmp_path / "prior.safetensors"
+    path, kernels = files / "prior.safetensors", files / "kernels.npy"
     assert run("convert", folder, path) == (0, "", "")
     few = ("--samples", 2, "--importance-samples", 3, "--seed", 4)
     first, second = (scores(run("score", prior, kernels, *few)) for prior in (folder, path))
@@ -117,20 +112,6 @@ def test_converted_prior_scores_the_same(run, fake_release, kernels, tmp_path):
 
 
 # Errors
-
-
-@pytest.fixture
-def files(tmp_path, fake_release, standard_normal, kernels):
-    """A folder with what the command lines below name."""
-    np.save(tmp_path / "small.npy", np.zeros((3, 5, 5), np.float32))
-    np.save(tmp_path / "flat.npy", np.zeros((3, 49), np.float32))
-    (tmp_path / "corrupt.npy").write_bytes(kernels.read_bytes()[:300])
-    (tmp_path / "corrupt.safetensors").write_bytes(standard_normal.read_bytes()[:20])
-    (tmp_path / "empty").mkdir()
-    prior_class("empirical").fit(torch.zeros(2, 7, 7)).save(tmp_path / "empirical.safetensors")
-    prior_class("log-uniform")(7).save(tmp_path / "log-uniform.safetensors")
-    return tmp_path
-
 
 ERRORS = [
     ("score {}/none.safetensors {}/kernels.npy", "none.safetensors: no such file"),

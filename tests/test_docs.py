@@ -1,7 +1,6 @@
 """The documentation: its code runs, its tables are of the published files, its site builds."""
 
 import ast
-import importlib.util
 import inspect
 import os
 import re
@@ -16,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from helpers import ROOT, module_at
 from torch import nn
 
 import dwp
 from dwp.study.settings import load_settings, read_config
 
-ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "results" / "published"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config" / "README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
@@ -126,10 +125,7 @@ def test_the_commands_of_the_pages_are_accepted(checkout):
 
 
 def test_the_tables_of_the_pages_are_those_of_the_published_files():
-    path = ROOT / "docs" / "build_results.py"
-    spec = importlib.util.spec_from_file_location("build_results", path)
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    build = module_at(ROOT / "docs" / "build_results.py")
     pages = [*build.pages(), ROOT / "docs" / "results.md", ROOT / "README.md"]
     assert {*(ROOT / "docs" / "results").glob("*.md")} == {*build.pages()}
     assert not [page.name for page in pages if build.renewed(page.read_text()) != page.read_text()]

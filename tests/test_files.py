@@ -48,8 +48,9 @@ def save(path, **changes):
 # Atomic writing
 
 
-def test_atomic_writes_in_the_same_folder_and_renames(tmp_path):
-    path = tmp_path / "new" / "deep" / "table.csv"
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_atomic_writes_in_the_same_folder_and_renames(tmp_path, umask):
+    path, before = tmp_path / "new" / "deep" / "table.csv", os.umask(umask)
     for content in ("whole", "again"):
         with atomic(path) as temporary:
             assert temporary.parent == path.parent  # one file system: the rename is atomic
@@ -58,6 +59,8 @@ def test_atomic_writes_in_the_same_folder_and_renames(tmp_path):
             assert content == "whole" or path.read_text() == "whole"
         assert path.read_text() == content
         assert os.listdir(path.parent) == ["table.csv"]
+    os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_other_file(tmp_path):
@@ -80,14 +83,6 @@ def test_a_failed_write_leaves_the_old_content_and_no_other_file(tmp_path):
         save(path, settings={"a": object()})
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["text"]
-
-
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_permissions_respect_the_umask(tmp_path, umask):
-    before = os.umask(umask)
-    write_text(tmp_path / "text", "")
-    os.umask(before)
-    assert stat.S_IMODE((tmp_path / "text").stat().st_mode) == 0o666 & ~umask
 
 
 @pytest.mark.parametrize(
@@ -161,21 +156,13 @@ REMEDY = "delete it and make it again"
     [
         (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), f"expected a safetensors file; .*; {REMEDY}"),
-        (lambda path: path.write_bytes(b""), f"expected a safetensors file; .*; {REMEDY}"),
         (lambda path: path.write_bytes(b"<html>\n404"), f"expected a safetensors .*; {REMEDY}"),
-        (
-            lambda path: save_file(TENSORS, path),
-            "a safetensors file without dwp's header; expected",
-        ),
+        (lambda path: save_file(TENSORS, path), "a safetensors file without dwp's header; expec"),
         (lambda path: save(path, kind="prior"), "holds 'prior', expected 'things'"),
         (header_of(), f"damaged, not what its checksum says; {REMEDY}"),
         (
             header_of(format=FORMAT_VERSION + 1),
             f"format {FORMAT_VERSION + 1}, this dwp reads up to {FORMAT_VERSION}; update dwp",
-        ),
-        (
-            lambda path: save_file(TENSORS, path, {"dwp": "{"}),
-            f"expected a safetensors .*; {REMEDY}",
         ),
     ],
 )
@@ -185,15 +172,15 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path, make, line):
     assert re.match(f"{path}: {line}", refusal(load_tensors, path, kind="things"))
 
 
-# Damage after writing: found by the checksum, whichever bit it hits
+# Damage after writing: found by the checksum, whichever byte it hits
 
 
 def damages(content):
-    """Yield content emptied, shortened to several lengths, and with every single bit flipped."""
+    """Yield content emptied, shortened to several lengths, and with a bit of every byte flipped."""
     yield from (content[:length] for length in (0, 1, 8, len(content) // 2, len(content) - 1))
-    for bit in range(8 * len(content)):
+    for number in range(len(content)):
         flipped = bytearray(content)
-        flipped[bit // 8] ^= 1 << bit % 8
+        flipped[number] ^= 1 << number % 8
         yield bytes(flipped)
 
 
@@ -235,18 +222,15 @@ def test_tables_and_scores_with_checksums(tmp_path, name, write, read, content):
         assert message.startswith(f"{path}: damaged, not what {checksum} says; delete ")
 
 
-def test_a_file_without_a_checksum_is_taken(tmp_path):
-    (tmp_path / "own.json").write_text('{"a": 1}')
-    (tmp_path / "own.csv").write_text("a,b\n1,2\n")
-    assert read_json(tmp_path / "own.json") == {"a": 1}
-    assert read_csv(tmp_path / "own.csv")["b"].tolist() == [2]
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}}', b"\xff\xfe", b"a: 1\n", b"[1]"])
-def test_what_is_no_json_object_is_refused(tmp_path, content):
-    path = tmp_path / "file.json"
-    path.write_bytes(content)
-    assert refusal(read_json, path).startswith(f"{path}: expected ")
+def test_files_without_a_checksum(tmp_path):
+    path = tmp_path / "file"
+    path.write_text('{"a": 1}')
+    assert read_json(path) == {"a": 1}
+    for content in (b"", b"{", b'{"a": 1}}', b"\xff\xfe", b"a: 1\n", b"[1]"):
+        path.write_bytes(content)
+        assert refusal(read_json, path).startswith(f"{path}: expected ")
+    path.write_text("a,b\n1,2\n")
+    assert read_csv(path)["b"].tolist() == [2]
 
 
 # Errors
@@ -296,7 +280,7 @@ def test_seeds_do_not_change():
     assert generator("x").initial_seed() == derive_seed("x") == 692767299097820413
 
 
-def test_seeds_depend_on_every_part_and_look_random():
+def test_seeds_depend_on_every_part_and_are_unrelated():
     parts = [(0,), (1,), ("0",), (0, 0), (0, "a"), ("a", 0), ("a0",), ((0,),), (0.0,), (), (None,)]
     assert len({derive_seed(*p) for p in parts}) == len(parts)
     # Neighbouring parts give unrelated seeds: every bit is set about half the times.

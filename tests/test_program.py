@@ -3,13 +3,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 
+from dwp.study import settings
 from dwp.study.program import program
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Settings(settings.Settings):
     epochs: PositiveInt
     rate: float = 1e-3
 
@@ -93,15 +93,8 @@ def test_an_option_is_read_by_its_type(argv, value):
         (["--settings", "[]"], "--settings: expected an object; found []"),
         (["--settings", "{}"], "--settings.epochs: expected a value, found none; set it"),
         (["--settings", '{"epochs": 0}'], "--settings.epochs: expected greater than 0; found 0"),
-        (
-            ["--settings", '{"epochs": 2.5}'],
-            "--settings.epochs: expected a valid integer, got a number with a fractional part; "
-            "found 2.5",
-        ),
-        (
-            ["--settings", '{"epochs": 1, "epoch": 2}'],
-            "--settings.epoch: expected no setting of this name; remove it",
-        ),
+        (["--settings", '{"epochs": 2.5}'], "--settings.epochs: expected a valid integer"),
+        (["--settings", '{"epoch": 2}'], "--settings.epoch: unknown setting; expected one of ep"),
         (["--net-count", "2.5"], "--net-count: expected a whole number, found '2.5'"),
         (["--minutes", "soon"], "--minutes: expected a number, found 'soon'"),
         (["--device", "all"], "--device: expected cpu or cuda, found 'all'"),

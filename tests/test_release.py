@@ -14,7 +14,6 @@ import torch
 from helpers import refusal, same_state, save_as_released
 from torch import nn
 
-from dwp.errors import UserError
 from dwp.priors import KINDS, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.release import (
@@ -34,19 +33,17 @@ needs_release = pytest.mark.skipif(
 # The release
 
 
-@pytest.fixture(scope="module")
-def release():
-    return Path(os.environ["DWP_RELEASE"])
+RELEASE = Path(os.environ.get("DWP_RELEASE", ""))
 
 
 @pytest.fixture(scope="module")
-def kernels(release):
-    return load_released_kernels(release / "conv7x7")
+def kernels():
+    return load_released_kernels(RELEASE / "conv7x7")
 
 
 @pytest.fixture(scope="module")
-def released7(release):
-    return load_released_vae(release / "vae7x7")
+def released7():
+    return load_released_vae(RELEASE / "vae7x7")
 
 
 @needs_release
@@ -72,16 +69,13 @@ def test_released_vae_on_test_kernels(kernels, released7):
 
 
 @needs_release
-def test_released_vae_by_importance_sampling(kernels, released7):
-    # About 55.5 with 1,000 samples, which take long; 200 are still far above the ELBO.
-    values = released7.importance_log_prob(kernels[1], 200, generator("importance"))
-    assert values.mean().item() == pytest.approx(54.9, abs=0.4)
-
-
-@needs_release
-def test_released_vae_on_a_latent_grid(kernels, released7, grid_log_prob):
-    # What importance sampling approaches.
-    values = grid_log_prob(released7, kernels[1], 121)
+def test_released_vae_by_importance_sampling_and_on_a_latent_grid(
+    kernels, released7, grid_log_prob
+):
+    # About 55.5 with 1,000 samples, which take long; 50 are still far above the ELBO.
+    values = released7.importance_log_prob(kernels[1], 50, generator("importance"))
+    assert values.mean().item() == pytest.approx(54.1, abs=0.5)
+    values = grid_log_prob(released7, kernels[1], 121)  # what importance sampling approaches
     assert values.mean().item() == pytest.approx(61.7, abs=0.2)
 
 
@@ -99,8 +93,8 @@ def test_explicit_densities_of_released_kernels(kernels, kind, expected):
 
 @needs_release
 @pytest.mark.parametrize(("folder", "sizes"), [("vae7x7", (7, 32, 2)), ("vae5x5", (5, 64, 4))])
-def test_released_vae_on_its_own_samples(release, folder, sizes):
-    vae = load_released_vae(release / folder)
+def test_released_vae_on_its_own_samples(folder, sizes):
+    vae = load_released_vae(RELEASE / folder)
     assert tuple(vae.arguments[name] for name in ("kernel_size", "hidden", "latent")) == sizes
     samples = vae.sample(300, generator("own"))
     log_likelihood, kl = vae.elbo_terms(samples, generator("terms"))
@@ -134,10 +128,9 @@ def write(folder, content, *, legacy=True):
     torch.save(content, folder / "vae_params.torch", _use_new_zipfile_serialization=not legacy)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize(("kernel_size", "hidden", "latent"), [(7, 3, 2), (5, 4, 6)])
-def test_round_trip_of_the_release_format(tmp_path, kernel_size, hidden, latent, nested, legacy):
+def test_round_trip_of_the_release_format(tmp_path, kernel_size, hidden, latent, nested):
     vae = make_vae(kernel_size, hidden, latent)
     state = state_of(vae, tmp_path / "made")
     if nested:  # the names differ between the two files of the release
@@ -147,7 +140,7 @@ def test_round_trip_of_the_release_format(tmp_path, kernel_size, hidden, latent,
             ("decoder.fc_var", "decoder.fc_var.0"),
         ):
             state = {name.replace(old, new): value for name, value in state.items()}
-    write(tmp_path, state, legacy=legacy)
+    write(tmp_path, state, legacy=kernel_size == 7)
     found = load_released_vae(tmp_path)
     assert found.arguments == vae.arguments
     assert not any(parameter.requires_grad for parameter in found.parameters())
@@ -158,18 +151,15 @@ def test_round_trip_of_the_release_format(tmp_path, kernel_size, hidden, latent,
 def test_a_damaged_release_is_refused(tmp_path, state, legacy):
     # Where the file ends decides what its reader raises: IndexError, OSError, struct.error, ...
     path = tmp_path / "vae_params.torch"
-    with pytest.raises(UserError, match=f"^{path}: no such file"):
-        load_released_vae(tmp_path)
+    assert refusal(load_released_vae, tmp_path) == f"{path}: no such file"
     write(tmp_path, state, legacy=legacy)
     whole = path.read_bytes()
     lengths = (0, 1, 3, 10, 100, 300, 1000, 2000, len(whole) // 2, len(whole) - 1)
     others = [b"\n", b"<html>\n404\n</html>\n", b"hello", b"\x80\x02.", bytes(100)]
     for content in [*(whole[:length] for length in lengths), *others]:
         path.write_bytes(content)
-        with pytest.raises(
-            UserError, match=f"^{path}: expected a state dict of the authors' release; .*$"
-        ):
-            load_released_vae(tmp_path)
+        line = refusal(load_released_vae, tmp_path)
+        assert line.startswith(f"{path}: expected a state dict of the authors' release; ")
 
 
 class Harmful:
@@ -184,8 +174,7 @@ class Harmful:
 
 def test_release_runs_no_code(tmp_path):
     write(tmp_path, {"encoder.features.0.weight": Harmful(tmp_path / "made")})
-    with pytest.raises(UserError, match="expected a state dict"):
-        load_released_vae(tmp_path)
+    assert "expected a state dict" in refusal(load_released_vae, tmp_path)
     assert not (tmp_path / "made").exists()
 
 
@@ -204,23 +193,20 @@ def test_release_runs_no_code(tmp_path):
 )
 def test_foreign_release(tmp_path, state, change):
     write(tmp_path, change(state))
-    with pytest.raises(UserError, match=r"vae_params\.torch: not a 5 x 5 or 7 x 7 VAE") as caught:
-        load_released_vae(tmp_path)
-    assert "\n" not in str(caught.value)
+    line = refusal(load_released_vae, tmp_path)
+    assert "vae_params.torch: not a 5 x 5 or 7 x 7 VAE" in line
 
 
 def test_release_folder(monkeypatch):
     monkeypatch.delenv("DWP_RELEASE", raising=False)
-    with pytest.raises(UserError, match="DWP_RELEASE"):
-        release_folder(None)
+    assert "DWP_RELEASE" in refusal(release_folder, None)
     assert release_folder("given") == Path("given")
     monkeypatch.setenv("DWP_RELEASE", "/from/environment")
     assert release_folder(None) == Path("/from/environment")
     assert release_folder("~/given") == Path.home() / "given"
 
 
-@pytest.mark.parametrize("shape", [(4, 7, 7), (4, 1, 7, 7)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "dtype"), [((4, 7, 7), "float32"), ((4, 1, 7, 7), "float64")])
 def test_kernel_array(tmp_path, shape, dtype):
     for part in ("train", "test"):
         np.save(tmp_path / f"{part}.npy", np.arange(4 * 49, dtype=dtype).reshape(shape))

@@ -150,15 +150,15 @@ def test_classifiers_are_trained_and_tested(files, data, role, monkeypatch):
     found = states(options["weights"], "classifiers")
     init, source = priors_of("empirical"), striped_images(30, 30, bright=90)
     for run in RUNS:
-        place = run["split"], run["seed"]
-        ((net, records),) = train_classifiers(data, settings, [place], n=12, init=init, **given)
-        assert same_state(found[f"split{place[0]}-seed3"], net)
+        of = run["split"], run["seed"]
+        ((net, records),) = train_classifiers(data, settings, [of], n=12, init=init, **given)
+        assert same_state(found[f"split{of[0]}-seed3"], net)
         reported = {"settings": settings, "n": 12, "priors": given["priors"]}
-        tested = evaluate_run(net.state_dict(), place, data, source, **reported)
+        tested = evaluate_run(net.state_dict(), of, data, source, **reported)
         last = {k: v for row in records for k, v in row.items() if k.startswith("validation_")}
-        own = metrics[metrics["split"] == place[0]]
+        own = metrics[metrics["split"] == of[0]]
         assert dict(zip(own["metric"], own["value"], strict=True)) == last | tested
-        steps = history[(history["split"] == place[0]) & (history["metric"] == "validation_nll")]
+        steps = history[(history["split"] == of[0]) & (history["metric"] == "validation_nll")]
         expected = [(record["step"], record["validation_nll"]) for record in records]
         assert list(zip(steps["step"], steps["value"], strict=True)) == expected
     # another test, of other out-of-distribution images, trains nothing again

@@ -12,13 +12,14 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest import mock
 
 from safetensors import safe_open
 
@@ -29,13 +30,15 @@ from dwp.study.settings import DataChoice, FitTraining, PriorFit, RunSettings, r
 from dwp.study.study import JOB_ENVIRONMENT, Study
 
 RATE = 1e11  # operations a second of a core: half of what one with AVX-512 does at best
-STEP = 1e8  # operations that a training step is worth beside those on its images
-START, SMALL = 2.5, 0.5  # seconds of a job with operations, and the share that others take of it
-OVERHEAD = 0.3  # seconds, of a job's end and of Snakemake's part in it
+STEP = 1e8  # operations that a training step is worth, but for those on its images
+# Seconds: of a job with operations until it trains, of a job without them as a share of it, and of
+# every job's end and Snakemake's part in it
+START, SMALL, OVERHEAD = 2.5, 0.5, 0.3
 
 _IMAGES = {"digits": (1297, 500), "four-shapes": (13_000, 1970), "glyphs": (4000, 1000)}
 _IMAGES |= dict.fromkeys(("cifar10", "cifar10-jpeg", "cifar100"), (50_000, 10_000))
 _MOST_KERNELS = 100_000  # of a layer, as long as its kernels are not there
+_READ = ("domain", "prior", "layer", "variant", "n", "experiment", "scale")  # wildcards
 _FOLDERS = "data source kernels priors classification features convergence tables figures"
 # Products of a VAE's encoder and decoder for a kernel, over their squared width, by kernel size
 _VAE = {3: (2, 18), 5: (423, 410), 7: (198, 774), 16: (1872, 3072)}
@@ -63,8 +66,8 @@ class Work(NamedTuple):
     @property
     def operations(self) -> int:
         """About how many floating-point operations the job does, two a product."""
-        one = self.steps * (self.step + STEP) + self.predicted * self.prediction
-        return round(self.runs * one)
+        predictions = self.predicted * self.prediction
+        return round(self.runs * (self.steps * (self.step + STEP) + predictions))
 
 
 def work(study: Study, rule: str, w: Any) -> Work:
@@ -75,62 +78,69 @@ def work(study: Study, rule: str, w: Any) -> Work:
         rule: the name of the job's rule.
         w: the job's wildcards, as attributes.
     """
-    domain, settings, runs = w.domain, *_run(study, rule, w)
-    (source, others), (train, test) = (_images(choice) for _, choice in study.domains[domain].data)
+    _, batches = _run(study, rule, w)
+    one = _work_of_run(study, rule, *(getattr(w, name, None) for name in _READ))
+    return one._replace(runs=one.runs * (len(batches[int(w.batch)]) if batches else 1))
+
+
+@cache  # the same for every initialisation, split and seed
+def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
+    """Return the work of a run of a job, from those wildcards that count (`_READ`)."""
+    w = SimpleNamespace(**dict(zip(_READ, wildcards, strict=True)))
+    domain, (settings, batches) = w.domain, _run(study, rule, w)
     if rule == "prior_score":
         sample = 0.0  # of the test kernels, and of 1,001 more: see `dwp.evaluation.scores`
-        for layer in (layer for name, layer in study.scored_priors(domain) if name == w.prior):
-            density = _density(study.prior_fit(domain, w.prior, layer))
-            sample += (kernel_counts(study, domain, layer)[1] + 1001) * density
+        for name, layer in study.scored_priors(domain):
+            if name == w.prior:
+                density = _density(study.prior_fit(domain, name, layer))
+                sample += (kernel_counts(study, domain, layer)[1] + 1001) * density
         return Work(1, 0, 0, study.importance_samples(domain, w.prior), sample)
     if rule == "prior" and (training := settings.training):  # else in closed form, or taken
-        kernels, _ = kernel_counts(study, domain, w.layer)
-        kernels = min(kernels, training.kernels or kernels)
+        kernels = min(kernel_counts(study, domain, w.layer)[0], training.kernels or math.inf)
         steps = training.epochs * math.ceil(kernels / training.batch_size)
         return Work(1, steps, 3 * min(kernels, training.batch_size) * _density(settings))
-    if not runs or rule == "prior":
+    if not batches:
         return Work()
-    layers = _layers(study, domain, [float(getattr(w, "scale", 1)) * n for n in settings.filters])
+    (source, others), (train, test) = (_images(choice) for _, choice in study.domains[domain].data)
+    layers = _layers(study, domain, [float(w.scale or 1) * n for n in settings.filters])
     image, batch = sum(operations for _, operations in layers.values()), settings.batch_size
     if rule == "source_nets":  # a gradient is two passes more
         steps = settings.epochs * math.ceil(source / batch)
-        return Work(runs, steps, 3 * batch * image, source + others, image)
+        return Work(1, steps, 3 * batch * image, source + others, image)
     if rule == "features":
-        return Work(runs, settings.epochs * math.ceil(train / batch), 0, train + test, image)
+        return Work(1, settings.epochs * math.ceil(train / batch), 0, train + test, image)
     if rule == "convergence_nets":
         image *= 2 if settings.kind == "image-vae" else 1  # MNIST's net and its mirror image
         predicted = (1 + settings.steps // settings.evaluate_every) * test
-        return Work(runs, settings.steps, 3 * batch * image, predicted, image)
+        return Work(1, settings.steps, 3 * batch * image, predicted, image)
     bayesian, name, of_net = _priors(study, w, settings)
     image *= 2 if bayesian else 1  # mean and variance
-    batches, of_kernels = math.ceil(int(w.n) / batch), 0.0
+    steps, of_kernels = math.ceil(int(w.n) / batch), 0.0  # of an epoch, of the KL in a step
     for layer in of_net:
         kernels = min(layers[layer][0], settings.kernels_per_step or math.inf)
         fit = study.prior_fit(domain, name, layer)
         of_kernels += 2 * kernels * _density(fit, settings.latent_samples)
-    epoch = 3 * int(w.n) * image + batches * of_kernels + (batches - 1) * STEP
+    epoch = 3 * int(w.n) * image + steps * of_kernels + (steps - 1) * STEP
     predicted = math.ceil(settings.epochs / settings.evaluate_every) * settings.validation
     image *= max(settings.samples, 1) if bayesian else 1
-    return Work(runs * settings.members, settings.epochs, epoch, predicted + test + others, image)
+    return Work(settings.members, settings.epochs, epoch, predicted + test + others, image)
 
 
-def _run(study: Study, rule: str, w: Any) -> tuple[Any, int]:
-    """Return the settings of a run of a job, and how many runs it has."""
+def _run(study: Study, rule: str, w: Any) -> tuple[Any, list[list]]:
+    """Return the settings of a run of a job, and the batches of its cell's runs."""
     if rule == "prior":
-        return study.prior_fit(w.domain, w.prior, w.layer), 1
+        return study.prior_fit(w.domain, w.prior, w.layer), []
     if rule == "source_nets":
-        settings, batches = study.source_training(w.domain), study.source_batches(w.domain)
-    elif rule == "classifiers":
+        return study.source_training(w.domain), study.source_batches(w.domain)
+    if rule == "classifiers":
         settings = study.run_settings(w.domain, w.prior, w.variant)
-        batches = study.run_batches(w.domain)
-    elif rule == "features":
-        settings, batches = study.feature_training(w.domain), study.feature_batches(w.domain)
-    elif rule == "convergence_nets":
+        return settings, study.run_batches(w.domain)
+    if rule == "features":
+        return study.feature_training(w.domain), study.feature_batches(w.domain)
+    if rule == "convergence_nets":
         settings = study.convergence_training(w.domain, w.experiment)
-        batches = study.convergence_batches(w.domain, w.experiment)
-    else:
-        return None, 0
-    return settings, len(batches[int(w.batch)])
+        return settings, study.convergence_batches(w.domain, w.experiment)
+    return None, []
 
 
 def _priors(study: Study, w: Any, settings: RunSettings) -> tuple[bool, str | None, list[str]]:
@@ -200,27 +210,24 @@ def kind_of(rule: str, w: Any, gpu: int) -> tuple[str, int, str, str]:
 
 
 @cache
-def earlier_rates(folder: str = "logs") -> dict[tuple, list[float]]:
-    """Return the rates of earlier jobs by kind, from all `benchmark:` files below a folder."""
-    found: dict[tuple, list[float]] = {}
+def earlier_rates(folder: str = "logs") -> dict[tuple, float]:
+    """Return the median rates of earlier jobs, by kind, and by rule and whether on a GPU.
+
+    They come from all `benchmark:` files below a folder.
+    """
+    found = defaultdict(list)
     for file in sorted(Path(folder).glob("*/**/*.tsv")):
         try:
-            lines = file.read_text("utf-8").splitlines()
-            row = dict(zip(*(line.split("\t") for line in lines), strict=True))
+            names, values = file.read_text("utf-8").splitlines()
+            row = dict(zip(names.split("\t"), values.split("\t"), strict=True))
             w, asked = (ast.literal_eval(row[name]) for name in ("wildcards", "resources"))
             kind = kind_of(row["rule_name"], SimpleNamespace(**w), asked.get("gpu", 0))
-            seconds = max(float(row["s"]) - START, 0.1 * float(row["s"]), 0.1)
-            rates = [asked["operations"] / seconds] if asked["operations"] else []
+            rate = asked["operations"] / max(float(row["s"]) - START, 0.1 * float(row["s"]), 0.1)
         except (AttributeError, KeyError, ValueError, SyntaxError):
             continue  # made without `benchmark-extended`
-        found.setdefault(kind, []).extend(rates)
-    return found
-
-
-def earlier_rate(kind: tuple, same: int = 4) -> float:
-    """Return the median rate of earlier jobs that share so many first parts of a kind, else 0."""
-    rates = [r for own, each in earlier_rates().items() if own[:same] == kind[:same] for r in each]
-    return statistics.median(rates) if rates else 0.0
+        for key in (kind, kind[:2]) if rate else ():
+            found[key].append(rate)
+    return {key: statistics.median(rates) for key, rates in found.items()}
 
 
 def minutes(study: Study, rule: str, w: Any, attempt: int) -> int:
@@ -233,7 +240,7 @@ def minutes(study: Study, rule: str, w: Any, attempt: int) -> int:
         attempt: 1 for the first.
     """
     kind = kind_of(rule, w, int(study.settings.device != "cpu" and rule != "prior_score"))
-    rate = earlier_rate(kind) or earlier_rate(kind, 2) or RATE
+    rate = earlier_rates().get(kind) or earlier_rates().get(kind[:2], RATE)
     seconds = START + work(study, rule, w).operations / rate
     asked = attempt * max(20, math.ceil(2 * seconds / 60))
     return min(asked, study.settings.longest_job_minutes)
@@ -252,45 +259,45 @@ def measure(study: Study, rule: str, w: Any, device: str) -> tuple[float, float]
 
     torch.set_num_threads(1)
     clock = time.perf_counter if device == "cuda" else time.process_time
-    stacked = _run(study, rule, w)[1] if (rule, device) == ("classifiers", "cuda") else 1
-    whole, done, seconds, begin = work(study, rule, w)._replace(runs=stacked), [], [], []
+    _, batches = _run(study, rule, w)
+    runs = len(batches[int(w.batch)]) if (rule, device) == ("classifiers", "cuda") else 1
+    whole, taken = work(study, rule, w)._replace(runs=runs), []
     for goal in (0, 0, RATE):  # the first imports, and makes ready what shapes need
         part, start = goal / whole.operations, clock()
         steps, predicted = 1 + math.ceil(part * whole.steps), math.ceil(part * whole.predicted)
-        _reduced(study, rule, w, steps, predicted, device)
-        done.append(whole._replace(steps=steps, predicted=predicted).operations)
-        seconds.append(clock() - start)
-        begin.append(time.process_time())
-    return begin[0], (done[2] - done[1]) / max(seconds[2] - seconds[1], 1e-3)
+        reduced = whole._replace(steps=steps, predicted=predicted)
+        _train(study, rule, w, reduced, device)
+        taken.append((reduced.operations, clock() - start, time.process_time()))
+    (*_, begin), (few, short, _), (many, long, _) = taken
+    return begin, (many - few) / max(long - short, 1e-3)
 
 
-def _reduced(study: Study, rule: str, w: Any, steps: int, predicted: int, device: str) -> None:
-    """Train and predict as a run of a job does."""
+def _train(study: Study, rule: str, w: Any, reduced: Work, device: str) -> None:
+    """Train and predict as the runs of a job do, but only so much."""
     from dwp.training import classification, convergence, features, source
 
-    (settings, count), data = _run(study, rule, w), study.domains[w.domain].data
-    options = {"init": None, "device": device}
+    (settings, _), data = _run(study, rule, w), study.domains[w.domain].data
+    steps, predicted, options = reduced.steps, reduced.predicted, {"init": None, "device": device}
     if rule == "prior":
         update = {"epochs": steps, "kernels": settings.training.batch_size}
         _fitted(settings, settings.training.model_copy(update=update), device)
     elif rule == "classifiers":
         n, predicted = int(w.n), max(predicted, 20)
-        update = {"epochs": steps, "evaluate_every": steps, "validation": predicted, "members": 1}
+        own = {"epochs": steps, "evaluate_every": steps, "validation": predicted, "members": 1}
         bayesian, name, layers = _priors(study, w, settings)
         priors = {each: _fitted(study.prior_fit(w.domain, name, each)) for each in layers} or None
         options |= {"n": n, "priors": None, "priors" if bayesian else "penalty": priors}
         images = _made_up(data.target, n + predicted + 100, 1)
-        settings = settings.model_copy(update=update)
-        runs = [(0, seed) for seed in range(count if device == "cuda" else 1)]
-        classification.train_classifiers(images, settings, runs, **options)
+        runs = [(0, seed) for seed in range(reduced.runs)]
+        classification.train_classifiers(images, settings.model_copy(update=own), runs, **options)
     elif rule == "convergence_nets":
         update = {"steps": steps, "evaluate_every": steps, "sample_steps": []}
         images = _made_up(data.target, settings.batch_size, 1 + predicted // 2)
         convergence.train_from(images, settings.model_copy(update=update), seed=0, **options)
     else:
-        choice = data.source if rule == "source_nets" else data.target
+        choice, update = data.source if rule == "source_nets" else data.target, {"epochs": steps}
         images = _made_up(choice, settings.batch_size, 1 + predicted)
-        settings = settings.model_copy(update={"epochs": steps})
+        settings = settings.model_copy(update=update)
         if rule == "source_nets":
             source.train_source_nets(images, settings, [0], device=device)
         else:
@@ -358,7 +365,7 @@ def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
     jobs = []
     for job in needed:
         w, gpu = SimpleNamespace(**job.wildcards_dict), job.resources.get("gpu", 0)
-        after = frozenset(numbers[other] for other in dag.dependencies[job] if other in numbers)
+        after = frozenset(map(numbers.get, dag.dependencies[job])) - {None}
         jobs.append(Job(stages[job], job.rule.name, w, after, job.threads, gpu))
     return jobs, Counter(stage for job, stage in stages.items() if job not in numbers)
 
@@ -401,28 +408,20 @@ def predict(study: Study, jobs: list[Job], processes: int, device: str) -> list[
     """
     counts = [work(study, job.rule, job.w).operations for job in jobs]
     kinds = [kind_of(job.rule, job.w, job.gpu) for job in jobs]
-    rates, start, largest = {kind: earlier_rate(kind) for kind in kinds}, START, {}
+    rates, start, largest = dict(earlier_rates()), START, {}
     for count, kind, job in sorted(zip(counts, kinds, jobs, strict=True), key=lambda each: each[0]):
-        if count > 0.1 * RATE and not rates[kind] and job.rule != "prior_score":
+        if count > 0.1 * RATE and kind not in rates and job.rule != "prior_score":
             largest[kind] = study, job.rule, job.w, device
     if largest:
-        before = dict(os.environ)
-        os.environ |= {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}  # spawned processes inherit it
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            tasks = zip(*largest.values(), strict=True)
+        spawn, tasks = multiprocessing.get_context("spawn"), zip(*largest.values(), strict=True)
+        of_jobs = {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}  # spawned processes inherit it
+        with mock.patch.dict(os.environ, of_jobs), ProcessPoolExecutor(processes, spawn) as pool:
             starts, measured = zip(*pool.map(measure, *tasks), strict=True)
-        os.environ.clear()
-        os.environ.update(before)
         rates, start = rates | dict(zip(largest, measured, strict=True)), min(starts)
     return [
-        OVERHEAD + (start + count / (rates[kind] or RATE) if count else SMALL * start)
+        OVERHEAD + (start + count / rates.get(kind, RATE) if count else SMALL * start)
         for kind, count in zip(kinds, counts, strict=True)
     ]
-
-
-def _order(stage: str) -> tuple[str, int]:
-    domain, folder = stage.split(": ")
-    return domain, _FOLDERS.find(folder)
 
 
 def plan(config: str, cores: list[int], gpus: int | None = None) -> str:
@@ -449,7 +448,8 @@ def plan(config: str, cores: list[int], gpus: int | None = None) -> str:
     processes = 1 if gpu else min(max(cores), available_cpu_count())
     seconds = predict(study, jobs, processes, "cuda" if gpu else "cpu")
     times = {number: schedule(jobs, seconds, number, limit) for number in cores}
-    stages = sorted({*done, *(job.stage for job in jobs)}, key=_order)
+    stages = {*done, *(job.stage for job in jobs)}
+    stages = sorted(stages, key=lambda each: (each.split()[0], _FOLDERS.find(each.split()[1])))
     rows, done["all"] = {}, done.total()
     for stage in [*stages, "all"]:
         own = [number for number, job in enumerate(jobs) if stage in (job.stage, "all")]

@@ -34,16 +34,16 @@ def fingerprint(*entries: str, root: Path) -> str:
     Raises:
         FileNotFoundError: an entry does not exist.
     """
-    todo = []
+    todo, files = [], set()
     for entry in entries:
         location, _, name = entry.partition(":")
-        if location.endswith(".py"):
-            todo.append(Path(location) if name else root / location)
+        if not location.endswith(".py"):
+            path = _file(location, root)
         else:
-            todo.append(_file(location, root))
-    if None in todo:
-        raise FileNotFoundError(f"no module {entries[todo.index(None)]} below {root}")
-    files: set[Path] = set()
+            path = Path(location) if name else root / location
+        if path is None:
+            raise FileNotFoundError(f"no module {entry} below {root}")
+        todo.append(path)
     while todo:
         path = todo.pop()
         if path not in files:
@@ -91,33 +91,22 @@ def _file(module: str, root: Path) -> Path | None:
 @functools.cache
 def _parsed(path: Path) -> tuple[list[tuple[str, str]], str]:
     """Return what a file imports of `dwp`, as (module, name), and a digest of its tree."""
-    tree = ast.parse(path.read_bytes())
-    names = []
+    tree, names = ast.parse(path.read_bytes()), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name.rpartition(".")[::2] for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [(node.module, alias.name) for alias in node.names]
+        elif isinstance(body := getattr(node, "body", None), list):
+            node.body = [each for each in body if not (_is_text(each) or _is_registry(each))]
     names = [(module, name) for module, name in names if (module or name).split(".")[0] == PACKAGE]
-    tree.body = [statement for statement in tree.body if not _is_registry(statement)]
-    meaning = ast.dump(_without_docstrings(tree))
-    return names, hashlib.sha256(meaning.encode()).hexdigest()
+    return names, hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return text and isinstance(statement.value.value, str)
 
 
 def _is_registry(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) in REGISTRIES
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.body = [
-                statement
-                for statement in node.body
-                if not (
-                    isinstance(statement, ast.Expr)
-                    and isinstance(statement.value, ast.Constant)
-                    and isinstance(statement.value.value, str)
-                )
-            ]
-    return tree

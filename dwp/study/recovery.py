@@ -26,9 +26,8 @@ def check_writable(*folders: str | Path) -> None:
         UserError: one cannot.
     """
     for folder in folders:
-        existing = Path(folder).absolute()
-        while not existing.exists():
-            existing = existing.parent
+        path = Path(folder).absolute()
+        existing = next(each for each in (path, *path.parents) if each.exists())
         if not os.access(existing, os.W_OK | os.X_OK):
             raise UserError(f"{existing}: expected a folder that can be written to; make it so")
 

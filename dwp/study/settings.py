@@ -4,13 +4,15 @@
 generated from these classes by `python docs/build_settings.py`.
 """
 
+import contextlib
 import difflib
+import functools
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,13 +21,15 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    create_model,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
-from dwp.errors import UserError, refusal
-from dwp.priors.kinds import KINDS, REQUIRED, Kind
+from dwp.errors import UserError, reading, refusal
+from dwp.priors.kinds import KINDS, REQUIRED
 from dwp.priors.pretrained import pretrained, pretrained_kind
 from dwp.registry import NETWORKS, class_facts
 
@@ -34,6 +38,33 @@ DETERMINISTIC = "deterministic"
 
 XAVIER = "xavier"
 """The initialisation that is no prior."""
+
+IMAGE_VAE = "dwp.nn.image_vae:ImageVAE"
+"""The class of the net of a convergence experiment of kind `image-vae`."""
+
+
+def _not_allowed(found: str, allowed: Iterable[str]) -> str:
+    """Return the end of a message: the allowed names, the one that was found, the nearest."""
+    allowed = list(allowed)
+    near = difflib.get_close_matches(found, allowed, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"expected one of {', '.join(allowed)}; found '{found}'{hint}"
+
+
+def check_one_of(setting: str, found: str | Iterable[str], allowed: Iterable[str]) -> None:
+    """Check that a name, or each of several, is allowed.
+
+    Raises:
+        UserError: one is not; it has the allowed names.
+    """
+    allowed = list(allowed)
+    for name in [found] if isinstance(found, str) else found:
+        _check(name in allowed, f"{setting}: {_not_allowed(name, allowed)}")
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise UserError(message)
 
 
 def _number(value: Any) -> Any:
@@ -50,8 +81,22 @@ def _fraction(value: Any) -> Any:
     return float(Fraction(value)) if isinstance(value, str) else _number(value)
 
 
+def _different(values: list) -> list:
+    if len({repr(value) for value in values}) < len(values):
+        raise ValueError(f"expected different values, found {values}; remove one")
+    return values
+
+
+def _kind(value: str) -> str:
+    if value not in (*KINDS, DETERMINISTIC):
+        raise ValueError(_not_allowed(value, [*KINDS, DETERMINISTIC]))
+    return value
+
+
+T = TypeVar("T")
 NotBool = BeforeValidator(_number)
-Int = Annotated[int, NotBool]
+Different = AfterValidator(_different)
+SomeDifferent = Annotated[list[T], Different, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=10**9), NotBool]
 Seed = Annotated[int, Field(ge=0), NotBool]
 Number = Annotated[float, NotBool]
@@ -67,19 +112,8 @@ Folder = Annotated[Annotated[str, Field(min_length=1)] | None, BeforeValidator(_
 Released = Annotated[str, Field(pattern=r"^[^/.][^\\]*$", max_length=255)]
 Precision = Literal["float32", "tfloat32", "bfloat16"]
 Filters = Annotated[list[Count], Field(min_length=1)]
-
-
-def _different(values: list) -> list:
-    if len({repr(value) for value in values}) < len(values):
-        raise ValueError(f"expected different values, found {values}; remove one")
-    return values
-
-
-Different = AfterValidator(_different)
-Names = Annotated[list[Name], Different, Field(min_length=1)]
-Seeds = Annotated[list[Seed], Different, Field(min_length=1)]
-Counts = Annotated[list[Count], Different, Field(min_length=1)]
 Range = tuple[Seed, Seed]
+Hyperparameters = dict[str, Annotated[int, NotBool] | Number]
 
 
 class Settings(BaseModel):
@@ -88,6 +122,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        for name in values if isinstance(values, Mapping) else ():
+            if name not in cls.model_fields:
+                message = f"unknown setting; {_not_allowed(str(name), sorted(cls.model_fields))}"
+                context = {"name": name, "message": message}
+                raise PydanticCustomError("unknown", "{message}", context)
+        return values
 
     def dump(self) -> dict[str, Any]:
         """Return the settings that differ from their defaults, as JSON can hold them."""
@@ -100,8 +144,6 @@ class Settings(BaseModel):
 
 def as_json(settings: Any) -> str:
     """Return settings as JSON text that does not depend on their order."""
-    import json
-
     return json.dumps(settings, sort_keys=True)
 
 
@@ -123,7 +165,7 @@ class DataChoice(Settings):
     [examples/new_data_set.py](../examples/new_data_set.py).
     """
 
-    classes: Annotated[list[Seed], Different, Field(min_length=2)] | None = None
+    classes: Annotated[SomeDifferent[Seed], Field(min_length=2)] | None = None
     """Only these classes; the first becomes 0, and so on."""
 
     train: Range | None = None
@@ -163,10 +205,10 @@ class Data(Settings):
 class SourceNets(Settings):
     """The nets whose kernels the priors are fitted to."""
 
-    count: Annotated[int, Field(ge=1, le=100_000), NotBool] = 100
+    count: Annotated[int, Field(ge=1, le=100_000), NotBool] = Field(100, exclude=True)
     """Number of nets, one seed each."""
 
-    runs_per_job: Count = 1
+    runs_per_job: Count = Field(1, exclude=True)
     """Nets that one job trains."""
 
     filters: Filters
@@ -193,14 +235,12 @@ class SourceNets(Settings):
 
 
 class SourceTraining(SourceNets):
-    """Settings of the training of source nets: those of the nets and their network."""
+    """Settings of the training of source nets: those of the nets and their network.
+
+    Their text leaves out what a trained net does not depend on.
+    """
 
     network: Class
-
-    def dump(self) -> dict[str, Any]:
-        """Return what the trained nets depend on."""
-        dumped = super().dump()
-        return {k: v for k, v in dumped.items() if k not in ("count", "runs_per_job")}
 
 
 class LayerKernels(Settings):
@@ -227,9 +267,10 @@ class LayerKernels(Settings):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if len(self.dump()) > 1:
-            found = ", ".join(sorted(self.dump()))
-            raise ValueError(f"expected one of threshold, quantile and released, found {found}")
+        names = LayerKernels.model_fields
+        found = [name for name in names if getattr(self, name) is not None]
+        if len(found) > 1:
+            raise ValueError(f"expected one of {', '.join(names)}; found {', '.join(found)}")
         return self
 
 
@@ -273,17 +314,14 @@ class FitTraining(Settings):
     """Of products, as for source nets."""
 
 
-Hyperparameter = Number | bool | str
-
-
 class PriorSettings(Settings):
     """A prior over kernels, or a point estimate."""
 
-    kind: Name = Field(
+    kind: Annotated[Name, AfterValidator(_kind)] = Field(
         description=f"`{DETERMINISTIC}` (a point estimate), or a kind of prior: "
         + ", ".join(f"`{kind}`" for kind in KINDS)
     )
-    layers: dict[Layer, dict[str, Int | Number]] = {}
+    layers: dict[Layer, Hyperparameters] = {}
     """By layer: the kind's hyperparameters (table below)."""
 
     training: dict[Layer, FitTraining] = {}
@@ -317,12 +355,9 @@ class PriorSettings(Settings):
         """Whether the entry stands for a point estimate."""
         return self.kind == DETERMINISTIC
 
-    def source(self, layer: str) -> str:
-        """Return where a layer's prior comes from: released, pretrained or fitted."""
-        for name in ("released", "pretrained"):
-            if layer in getattr(self, name):
-                return name
-        return "fitted"
+    def fitted(self, layer: str) -> bool:
+        """Return whether a layer's prior is fitted here, neither released nor pretrained."""
+        return layer not in {**self.released, **self.pretrained}
 
 
 class PriorFit(Settings):
@@ -330,7 +365,7 @@ class PriorFit(Settings):
 
     kind: Name
     kernel_size: Count
-    hyperparameters: dict[str, Int | Number] = {}
+    hyperparameters: Hyperparameters = {}
     training: FitTraining | None = None
     released: Released | None = None
     pretrained: Name | None = None
@@ -342,7 +377,7 @@ class NetSettings(Settings):
     filters: Filters
     """Filters of each convolution. Paper: 32, 128 for MNIST."""
 
-    bayesian_layers: Annotated[list[Layer], Different, Field(min_length=1)] | None = None
+    bayesian_layers: SomeDifferent[Layer] | None = None
     """Layers with a posterior; null: all. The others are point estimates."""
 
     posterior: Literal["weights", "codes"] = "weights"
@@ -414,17 +449,19 @@ class Classification(NetSettings):
     runs_per_job: Count = 1
     """Splits and seeds of one cell (prior, init, variant, n) that one job trains."""
 
-    priors: Names
+    priors: SomeDifferent[Name]
     """The first is the one the others are tested against."""
 
-    inits: Names = Field(description=f"priors to draw the first weights from, or `{XAVIER}`")
-    train_sizes: Counts
+    inits: SomeDifferent[Name] = Field(
+        description=f"priors to draw the first weights from, or `{XAVIER}`"
+    )
+    train_sizes: SomeDifferent[Count]
     """Training examples, stratified; smaller subsets are part of larger ones."""
 
-    splits: Seeds
+    splits: SomeDifferent[Seed]
     """Seeds of the subsets. Paper: 0 to 9."""
 
-    seeds: Seeds = [0]
+    seeds: SomeDifferent[Seed] = [0]
     """Seeds of weights, batches and noise."""
 
     vary: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
@@ -456,33 +493,16 @@ class Classification(NetSettings):
             raise ValueError(f"expected {', '.join(both)} in one of vary and tune, found both")
         for part in (self.vary, self.tune):
             for name, values in part.items():
-                if name not in NetSettings.model_fields:
-                    raise ValueError(f"vary, tune: {_unknown(name, NetSettings.model_fields)}")
-                read = [
-                    getattr(NetSettings.model_validate({**self.own, name: value}), name)
-                    for value in values
-                ]
-                part[name] = _different(read)  # as typed: 1e-3 is a number
+                nets = [NetSettings.model_validate({**self.own, name: each}) for each in values]
+                part[name] = _different([getattr(net, name) for net in nets])  # 1e-3: a number
         return self
 
 
-class Features(Settings):
-    """Random features: convolutions stay as initialised, the classifier is trained."""
-
-    runs_per_job: Count = 1
-    """Seeds of one init and scale that one job trains."""
+class FeatureNet(Settings):
+    """How a net on fixed features is trained."""
 
     filters: Filters
     """At scale 1. Paper: those of the source nets."""
-
-    scales: Annotated[list[Scale], Different, Field(min_length=1)]
-    """Factors of the numbers of filters, as fractions or numbers. Paper: 1/16 to 1."""
-
-    inits: Names
-    """As for the classification."""
-
-    seeds: Seeds
-    """Of weights and batches."""
 
     epochs: Count
     """Passes over the target training set. Paper: unknown."""
@@ -494,14 +514,26 @@ class Features(Settings):
     """Of Adam, decays linearly to 0."""
 
 
-class FeatureTraining(Settings):
-    """Settings of one net on fixed features."""
+class FeatureTraining(FeatureNet):
+    """Settings of one net on fixed features, at its scale."""
 
     network: Class
-    filters: Filters
-    epochs: Count
-    batch_size: Count = 256
-    learning_rate: Positive = 0.001
+
+
+class Features(FeatureNet):
+    """Random features: convolutions stay as initialised, the classifier is trained."""
+
+    runs_per_job: Count = 1
+    """Seeds of one init and scale that one job trains."""
+
+    scales: SomeDifferent[Scale]
+    """Factors of the numbers of filters, as fractions or numbers. Paper: 1/16 to 1."""
+
+    inits: SomeDifferent[Name]
+    """As for the classification."""
+
+    seeds: SomeDifferent[Seed]
+    """Of weights and batches."""
 
 
 class ConvergenceTraining(Settings):
@@ -543,13 +575,13 @@ class Convergence(ConvergenceTraining):
     runs_per_job: Count = 1
     """Seeds of one init that one job trains."""
 
-    inits: Names
+    inits: SomeDifferent[Name]
     """As for the classification."""
 
-    seeds: Seeds
+    seeds: SomeDifferent[Seed]
     """Of weights, batches and noise."""
 
-    levels: Annotated[list[Number], Different, Field(min_length=1)]
+    levels: SomeDifferent[Number]
     """Accuracies or bounds: the table has the steps at which they are first reached."""
 
 
@@ -612,7 +644,7 @@ class Config(Settings):
     tensorboard: bool = False
     """Write event files to `logs/<name>/tensorboard/` as well; needs the package."""
 
-    only: Annotated[Names | None, BeforeValidator(_listed)] = None
+    only: Annotated[SomeDifferent[Name] | None, BeforeValidator(_listed)] = None
     """Run only these domains, a list or a single name."""
 
     domains: Annotated[dict[Name, Domain], Field(min_length=1)]
@@ -634,30 +666,28 @@ def load_settings(config: Mapping[str, Any], *paths: str | Path) -> Config:
         read_config(path)
     settings = validated(Config, config)
     if settings.only is not None:
-        for name in settings.only:
-            check_one_of("only", name, settings.domains)
+        check_one_of("only", settings.only, settings.domains)
         chosen = {name: settings.domains[name] for name in settings.only}
         settings = settings.model_copy(update={"domains": chosen})
     for name, domain in settings.domains.items():
-        _check_domain(f"domains.{name}", domain)
+        with _under(f"domains.{name}."):
+            _check_domain(domain)
     return settings
 
 
 S = TypeVar("S", bound=Settings)
 
 
-def validated(kind: type[S], settings: S | Mapping[str, Any] | str) -> S:
-    """Return settings of a kind, made from themselves, a mapping or JSON text.
+def validated(kind: type[S], settings: S | Mapping[str, Any]) -> S:
+    """Return settings of a kind, made from themselves or a mapping.
 
     Raises:
         UserError: they do not fit.
     """
     try:
-        if isinstance(settings, str):
-            return kind.model_validate_json(settings)
         return kind.model_validate(dict(settings) if isinstance(settings, Mapping) else settings)
     except ValidationError as error:
-        raise _one_line(kind, error) from None
+        raise refusal("", error) from None
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -670,278 +700,186 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            seen: set[str] = set()
+            names = []
             for key, _ in node.value:
-                if key.tag.endswith(":merge"):
-                    continue
-                if key.value in seen:
-                    raise UserError(
-                        f"{path}: expected every setting once, found {key.value} again in line "
-                        f"{key.start_mark.line + 1}; remove one"
-                    )
-                seen.add(key.value)
+                line = f"in line {key.start_mark.line + 1}"
+                again = f"expected every setting once, found {key.value} again {line}; remove one"
+                _check(key.value not in names or key.tag.endswith(":merge"), again)
+                names.append(key.value)
             return super().construct_mapping(node, deep)
 
+    with reading(path, "YAML", "correct the file"):
+        found = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+        expected = f"expected settings by name, found {type(found).__name__}"
+        _check(isinstance(found, dict), expected)
+        return found
+
+
+@contextlib.contextmanager
+def _under(path: str) -> Iterator[None]:
+    """Within the block, put a path in front of the setting that a `UserError` begins with."""
     try:
-        config = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: expected YAML, found {reason}; correct the file") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: expected settings by name, found {type(config).__name__}")
-    return config
-
-
-def _one_line(kind: type[Settings], error: ValidationError) -> UserError:
-    first = error.errors()[0]
-    if first["type"] == "extra_forbidden":
-        *path, name = map(str, first["loc"])
-        return UserError(f"{'.'.join([*path, name])}: {_unknown(name, _fields(kind, path))}")
-    return refusal("", error)
-
-
-def _fields(hint: Any, path: list[str]) -> Iterable[str]:
-    """Return the names of the settings at a path inside a type of settings."""
-    for name in ["", *path]:
-        if name:
-            own = isinstance(hint, type) and issubclass(hint, BaseModel)
-            hint = hint.model_fields[name].annotation if own else get_args(hint)[-1]
-        while get_origin(hint) in (Annotated, Union, UnionType):
-            hint = get_args(hint)[0]
-    return getattr(hint, "model_fields", {})
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown setting '{name}'; expected one of {', '.join(sorted(known))}{hint}"
-
-
-def check_one_of(setting: str, found: object, allowed: Iterable[str]) -> None:
-    """Raise `UserError` with the allowed names if a value is none of them."""
-    allowed = list(allowed)
-    if found not in allowed:
-        near = difflib.get_close_matches(str(found), allowed, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"{setting}: expected one of {', '.join(allowed)}; found '{found}'{hint}")
-
-
-# Checks across settings: every name stands for something, and what belongs together fits.
-
-
-def _check_domain(path: str, domain: Domain) -> None:
-    try:
-        network = class_facts("network", domain.network, NETWORKS, "image_shape", "kernel_sizes")
+        yield
     except UserError as error:
-        raise UserError(f"{path}.network: {error}") from None
-    shape, sizes = network["image_shape"], network["kernel_sizes"]
-    _check_data(f"{path}.data", domain, tuple(shape))
+        raise UserError(f"{path}{error}") from None
+
+
+# Checks across the settings of a domain: every name stands for something, what belongs together
+# fits. Messages begin with the setting, in the domain.
+
+
+def _check_domain(domain: Domain) -> None:
+    with _under("network: "):
+        facts = class_facts("network", domain.network, NETWORKS, "image_shape", "kernel_sizes")
+    sizes = facts["kernel_sizes"]
+    _check_data(domain, facts["image_shape"])
     for stage in ("source_nets", "classification", "features"):
         if (section := getattr(domain, stage)) is not None:
-            _check_filters(f"{path}.{stage}", section.filters, sizes)
-    layers = domain.kernels.layers
+            _check_filters(stage, section.filters, sizes)
+    layers, own_nets = domain.kernels.layers, domain.source_nets is not None
+    check_one_of("kernels.layers", layers, sizes)
     for layer in sizes:
-        if layer not in layers:
-            raise UserError(f"{path}.kernels.layers: expected {layer} as well")
-    for layer, kernels in layers.items():
-        check_one_of(f"{path}.kernels.layers.{layer}", layer, sizes)
-        if kernels.collected and domain.source_nets is None:
-            raise UserError(
-                f"{path}.kernels.layers.{layer}: kernels of our own need the section source_nets"
-            )
-    for prior, section in domain.priors.items():
-        _check_prior(f"{path}.priors.{prior}", section, domain, sizes)
-    _check_classification(f"{path}.classification", domain, sizes)
+        _check(layer in layers, f"kernels.layers: expected {layer} as well")
+        expected = "kernels of our own need the section source_nets"
+        _check(own_nets or not layers[layer].collected, f"kernels.layers.{layer}: {expected}")
+    for name in domain.priors:
+        _check_prior(name, domain, sizes)
+    _check_classification(domain, sizes)
     if domain.features is not None:
-        _check_inits(f"{path}.features.inits", domain.features.inits, domain.priors)
-    for experiment, section in domain.convergence.items():
-        _check_convergence(f"{path}.convergence.{experiment}", section, domain, sizes)
+        _check_inits("features", domain.features.inits, domain)
+    for name in domain.convergence:
+        _check_convergence(name, domain, sizes)
 
 
-def _check_filters(path: str, filters: list[int], layers: Iterable[str]) -> None:
-    layers = list(layers)
-    if len(filters) != len(layers):
-        raise UserError(
-            f"{path}.filters: expected {len(layers)} numbers, one for each of "
-            f"{', '.join(layers)}; found {filters}"
-        )
+def _check_filters(section: str, filters: list[int], layers: Collection[str]) -> None:
+    expected = f"expected one number for each of {', '.join(layers)}; found {filters}"
+    _check(len(filters) == len(layers), f"{section}.filters: {expected}")
 
 
-def _check_data(path: str, domain: Domain, shape: tuple[int, ...]) -> None:
-    source, target = domain.data.source, domain.data.target
-    for role, choice in (("source", source), ("target", target)):
-        try:
-            _, found, classes = registered(choice.dataset)
-        except UserError as error:
-            raise UserError(f"{path}.{role}: {error}") from None
-        if tuple(found) != shape:
-            raise UserError(
-                f"{path}.{role}: network '{domain.network}' takes images of "
-                f"{'x'.join(map(str, shape))}, those of '{choice.dataset}' are "
-                f"{'x'.join(map(str, found))}; take another data set or network"
-            )
-        for label in choice.classes or ():
-            if label >= classes:
-                raise UserError(
-                    f"{path}.{role}.classes: expected classes of '{choice.dataset}', 0 to "
-                    f"{classes - 1}; found {label}"
-                )
-        try:
+def _check_inits(section: str, inits: Iterable[str], domain: Domain) -> None:
+    improper = (DETERMINISTIC, "log-uniform")
+    proper = [name for name, prior in domain.priors.items() if prior.kind not in improper]
+    check_one_of(f"{section}.inits", inits, [XAVIER, *proper])
+
+
+def _check_data(domain: Domain, shape: Iterable[int]) -> None:
+    for role, choice in domain.data:
+        name = choice.dataset
+        with _under(f"data.{role}: "):
+            _, found, classes = registered(name)
+            takes, has = ("x".join(map(str, each)) for each in (shape, found))
+            network = f"network '{domain.network}' takes images of {takes}"
+            remedy = "take another data set or network"
+            _check(takes == has, f"{network}, those of '{name}' are {has}; {remedy}")
+        with _under(f"data.{role}."):
+            largest = max(choice.classes or [0])
+            expected = f"expected classes of '{name}', 0 to {classes - 1}; found {largest}"
+            _check(largest < classes, f"classes: {expected}")
             check_ranges(choice)
-        except UserError as error:
-            raise UserError(f"{path}.{role}.{error}") from None
-    if share_images(source, target):
-        raise UserError(
-            f"{path}: source and target share images of '{target.dataset}'; kernels must come from "
-            "another data set, or from other images of it (classes, train, test)"
-        )
+    source, target = domain.data.source, domain.data.target
+    shared = f"data: source and target share images of '{target.dataset}'"
+    expected = "kernels must come from another data set, or from other images of it"
+    _check(not share_images(source, target), f"{shared}; {expected} (classes, train, test)")
 
 
-def _check_prior(path: str, prior: PriorSettings, domain: Domain, sizes: Mapping[str, int]) -> None:
-    if path.endswith(f".{XAVIER}"):
-        raise UserError(f"{path}: '{XAVIER}' names an init; call the prior something else")
-    check_one_of(f"{path}.kind", prior.kind, [*KINDS, DETERMINISTIC])
-    for name in ("layers", "training", "released", "pretrained"):
-        for layer in getattr(prior, name):
-            check_one_of(f"{path}.{name}", layer, sizes)
-    fitted = [layer for layer in sizes if prior.source(layer) == "fitted"]
-    allowed = {"kind", "members"}
-    if prior.deterministic:
-        allowed |= {"l2", "dropout", "penalty"}
-    else:
-        kind = KINDS[prior.kind]
-        allowed |= {"pretrained"} | ({"released"} if prior.kind == "vae" else set())
-        allowed |= {"layers"} if kind.hyperparameters else set()
-        allowed |= {"training"} if kind.trained else set()
-        allowed |= {"reconstructed_by"} if prior.kind == "empirical" else set()
-    for name in prior.model_fields_set:
-        if name not in allowed:
-            raise UserError(
-                f"{path}.{name}: not of kind '{prior.kind}', which takes "
-                f"{', '.join(sorted(allowed))}; remove it"
-            )
-    if prior.deterministic:
-        if prior.l2 is None:
-            raise UserError(f"{path}.l2: missing; expected a number, 0 for no penalty")
+def _check_prior(name: str, domain: Domain, sizes: Mapping[str, int]) -> None:
+    path, prior, others = f"priors.{name}", domain.priors[name], domain.priors.items()
+    _check(name != XAVIER, f"{path}: '{XAVIER}' names an init; call the prior something else")
+    kind = KINDS.get(prior.kind)  # of a point estimate None
+    allowed = {
+        **dict.fromkeys(("kind", "members"), True),
+        **dict.fromkeys(("l2", "dropout", "penalty"), kind is None),
+        "layers": kind is not None and bool(kind.hyperparameters),
+        "training": kind is not None and kind.trained,
+        "released": prior.kind == "vae",
+        "pretrained": kind is not None,
+        "reconstructed_by": prior.kind == "empirical",
+    }
+    takes = ", ".join(sorted(setting for setting, holds in allowed.items() if holds))
+    for setting in prior.model_fields_set:
+        refused = f"not of kind '{prior.kind}', which takes {takes}; remove it"
+        _check(allowed[setting], f"{path}.{setting}: {refused}")
+    if kind is None:
+        _check(prior.l2 is not None, f"{path}.l2: missing; expected a number, 0 for no penalty")
         if prior.penalty is not None:
-            dense = [n for n, p in domain.priors.items() if _fact(p, "density")]
+            dense = [n for n, p in others if not p.deterministic and KINDS[p.kind].density]
             check_one_of(f"{path}.penalty", prior.penalty, dense)
         return
     if prior.reconstructed_by is not None:
-        vaes = [name for name, other in domain.priors.items() if other.kind == "vae"]
+        vaes = [n for n, p in others if p.kind == "vae"]
         check_one_of(f"{path}.reconstructed_by", prior.reconstructed_by, vaes)
+    fitted = [layer for layer in sizes if prior.fitted(layer)]
+    for setting in ("layers", "training", "released", "pretrained"):
+        layers = fitted if setting in ("layers", "training") else sizes
+        check_one_of(f"{path}.{setting}", getattr(prior, setting), layers)
     for layer in fitted:
-        if kind.needs_kernels and not domain.kernels.layers[layer].known:
-            raise UserError(
-                f"{path}: fitted to kernels, and kernels.layers.{layer} gives none; set "
-                "threshold, quantile or released there"
-            )
-        if kind.trained and layer not in prior.training:
-            raise UserError(f"{path}.training: expected {layer} as well")
-        _check_hyperparameters(f"{path}.layers.{layer}", prior.layers.get(layer, {}), kind)
-    for name in ("layers", "training"):
-        for layer in getattr(prior, name):
-            check_one_of(f"{path}.{name}", layer, fitted)
-    for layer, name in prior.pretrained.items():
-        setting = f"{path}.pretrained.{layer}"
-        check_one_of(setting, name, pretrained())
-        found = pretrained_kind(name)
-        if found != (prior.kind, sizes[layer]):
-            raise UserError(
-                f"{setting}: expected a prior of kind {prior.kind} over {sizes[layer]} x "
-                f"{sizes[layer]} kernels; '{name}' is of kind {found[0]} over {found[1]} x "
-                f"{found[1]}"
-            )
+        known = not kind.needs_kernels or domain.kernels.layers[layer].known
+        remedy = "set threshold, quantile or released there"
+        _check(known, f"{path}: fitted to kernels, and kernels.layers.{layer} has none; {remedy}")
+        trained = not kind.trained or layer in prior.training
+        _check(trained, f"{path}.training: expected {layer} as well")
+        with _under(f"{path}.layers.{layer}."):
+            validated(_hyperparameters(prior.kind), prior.layers.get(layer, {}))
+    for layer, chosen in prior.pretrained.items():
+        setting, size = f"{path}.pretrained.{layer}", sizes[layer]
+        check_one_of(setting, chosen, pretrained())
+        found, own = pretrained_kind(chosen)
+        expected = f"expected a prior of kind {prior.kind} over {size} x {size} kernels"
+        instead = f"'{chosen}' is of kind {found} over {own} x {own}"
+        _check((found, own) == (prior.kind, size), f"{setting}: {expected}; {instead}")
 
 
-def _check_hyperparameters(path: str, found: Mapping[str, Any], kind: Kind) -> None:
-    known = kind.hyperparameters
-    for name, value in found.items():
-        if name not in known:
-            raise UserError(f"{path}: {_unknown(name, known)}")
-        if known[name].type is int and not isinstance(value, int):
-            raise UserError(f"{path}.{name}: expected an integer, found {value}")
-        if value < 0 or (value == 0 and known[name].positive):
-            raise UserError(f"{path}.{name}: expected a number above 0, found {value}")
-    for name, parameter in known.items():
-        if parameter.default is REQUIRED and name not in found:
-            raise UserError(f"{path}: missing {name}; expected {', '.join(known)}")
+@functools.cache
+def _hyperparameters(kind: str) -> type[Settings]:
+    """Return the class of the hyperparameters of a kind of prior."""
+    fields: dict[str, Any] = {}
+    for name, its in KINDS[kind].hyperparameters.items():
+        bound = {"gt": 0} if its.positive else {"ge": 0}
+        default = ... if its.default is REQUIRED else its.default
+        fields[name] = its.type, Field(default, strict=True, **bound)
+    return create_model(kind, __base__=Settings, **fields)
 
 
-def _fact(prior: PriorSettings, name: str) -> Any:
-    return None if prior.deterministic else getattr(KINDS[prior.kind], name)
-
-
-def _check_classification(path: str, domain: Domain, sizes: Mapping[str, int]) -> None:
-    section, priors = domain.classification, domain.priors
-    regularising = [name for name, prior in priors.items() if prior.kind != "empirical"]
-    for name in section.priors:
-        check_one_of(f"{path}.priors", name, regularising)
-    _check_inits(f"{path}.inits", section.inits, priors)
+def _check_classification(domain: Domain, sizes: Mapping[str, int]) -> None:
+    section, path = domain.classification, "classification"
+    regularising = [name for name, prior in domain.priors.items() if prior.kind != "empirical"]
+    check_one_of(f"{path}.priors", section.priors, regularising)
+    _check_inits(path, section.inits, domain)
     lists = [section.priors, section.inits, section.train_sizes, section.splits, section.seeds]
     runs = math.prod(map(len, [*lists, *section.listed.values()]))
-    if runs > 100_000:
-        raise UserError(f"{path}: expected at most 100000 runs, found {runs}")
-
-    def values(name: str) -> list[Any]:
-        return section.listed.get(name, [getattr(section, name)])
-
-    for filters in values("filters"):
+    _check(runs <= 100_000, f"{path}: expected at most 100000 runs, found {runs}")
+    values = {name: [value] for name, value in section.own.items()} | section.listed
+    for filters in values["filters"]:
         _check_filters(path, filters, sizes)
-    for layers in values("bayesian_layers"):
-        for layer in layers or ():
-            check_one_of(f"{path}.bayesian_layers", layer, sizes)
-    if "codes" in values("posterior"):
-        for name in section.priors:
-            if priors[name].kind not in ("vae", DETERMINISTIC):
-                raise UserError(
-                    f"{path}.posterior: codes are of priors of kind vae; found {name} in priors"
-                )
-    if max(values("evaluate_every")) > min(values("epochs")):
-        raise UserError(
-            f"{path}.evaluate_every: expected at most epochs ({min(values('epochs'))}), found "
-            f"{max(values('evaluate_every'))}"
-        )
+    for layers in values["bayesian_layers"]:
+        check_one_of(f"{path}.bayesian_layers", layers or [], sizes)
+    if "codes" in values["posterior"]:
+        coded = [n for n, p in domain.priors.items() if p.kind in ("vae", DETERMINISTIC)]
+        with _under(f"{path}.posterior: codes are of priors of kind vae; "):
+            check_one_of("priors", section.priors, coded)
+    every, epochs = max(values["evaluate_every"]), min(values["epochs"])
+    expected = f"expected at most epochs ({epochs}), found {every}"
+    _check(every <= epochs, f"{path}.evaluate_every: {expected}")
 
 
-def _check_convergence(
-    path: str, section: Convergence, domain: Domain, sizes: Mapping[str, int]
-) -> None:
-    _check_inits(f"{path}.inits", section.inits, domain.priors)
+def _check_convergence(name: str, domain: Domain, sizes: Mapping[str, int]) -> None:
+    section, path = domain.convergence[name], f"convergence.{name}"
+    _check_inits(path, section.inits, domain)
     every, steps = section.evaluate_every, section.steps
-    if every > steps:
-        raise UserError(f"{path}.evaluate_every: expected at most steps ({steps}), found {every}")
+    expected = f"expected at most steps ({steps}), found {every}"
+    _check(every <= steps, f"{path}.evaluate_every: {expected}")
     drawing = section.kind == "image-vae"
-    for name in ("latent", "sample_steps"):
-        if drawing != (getattr(section, name) is not None):
-            expected = "missing; expected a value" if drawing else "only an image-vae has it"
-            raise UserError(f"{path}.{name}: {expected}")
-    if not drawing:
-        _check_filters(path, section.filters, sizes)
-        return
-    vae = class_facts("network", IMAGE_VAE, {}, "kernel_sizes", "kernels_of")
-    _check_filters(path, section.filters, ("encoder1", "encoder2"))
+    for setting in ("latent", "sample_steps"):
+        expected = "missing; expected a value" if drawing else "only an image-vae has it"
+        given = getattr(section, setting) is not None
+        _check(given == drawing, f"{path}.{setting}: {expected}")
+    _check_filters(path, section.filters, ("encoder1", "encoder2") if drawing else sizes)
     for step in section.sample_steps or ():
-        if step > steps or (step % every and step != steps):
-            raise UserError(
-                f"{path}.sample_steps: expected multiples of evaluate_every ({every}) up to steps "
-                f"({steps}), found {step}"
-            )
-    for own, layer in vae["kernels_of"].items():
-        if sizes.get(layer) != vae["kernel_sizes"][own]:
-            raise UserError(
-                f"{path}: an image-vae takes the kernels of its {own} from a layer {layer} of "
-                f"size {vae['kernel_sizes'][own]}; the network '{domain.network}' has none"
-            )
-
-
-IMAGE_VAE = "dwp.nn.image_vae:ImageVAE"
-
-
-def _check_inits(path: str, inits: Iterable[str], priors: Mapping[str, PriorSettings]) -> None:
-    improper = (DETERMINISTIC, "log-uniform")
-    can_start = [name for name, prior in priors.items() if prior.kind not in improper]
-    for name in inits:
-        check_one_of(path, name, [XAVIER, *can_start])
+        expected = f"expected multiples of evaluate_every ({every}) up to steps ({steps})"
+        fits = step == steps or (step < steps and step % every == 0)
+        _check(fits, f"{path}.sample_steps: {expected}, found {step}")
+    vae = class_facts("network", IMAGE_VAE, {}, "kernel_sizes", "kernels_of")
+    for own, layer in vae["kernels_of"].items() if drawing else ():
+        size = vae["kernel_sizes"][own]
+        expected = f"expected a layer {layer} of size {size}, for the kernels of the VAE's {own}"
+        _check(sizes.get(layer) == size, f"{path}: {expected}; '{domain.network}' has none")

@@ -176,7 +176,7 @@ class Study:
     def fitted_to_kernels(self, domain: str, prior: str, layer: str) -> bool:
         """Whether a prior of a layer is fitted here, to kernels."""
         section = self.prior(domain, prior)
-        return section.source(layer) == "fitted" and KINDS[section.kind].needs_kernels
+        return section.fitted(layer) and KINDS[section.kind].needs_kernels
 
     def _regularising(self, domain: str, prior: str) -> list[str]:
         section = self.prior(domain, prior)
@@ -186,6 +186,7 @@ class Study:
 
     # Settings of each stage: its own slice of the config, so that nothing else runs it again.
 
+    @cache  # noqa: B019
     def source_training(self, domain: str) -> SourceTraining:
         """Return the settings of a domain's source nets."""
         section = self.domains[domain]
@@ -197,6 +198,7 @@ class Study:
         own = dict(section.layers[layer])
         return CollectedKernels(**own, test_fraction=section.test_fraction)
 
+    @cache  # noqa: B019
     def prior_fit(self, domain: str, prior: str, layer: str) -> PriorFit:
         """Return the settings of a layer's prior."""
         section = self.prior(domain, prior)
@@ -244,6 +246,7 @@ class Study:
         """Return the settings of a run."""
         return self.run_variants(domain, prior)[variant]
 
+    @cache  # noqa: B019
     def feature_training(self, domain: str) -> FeatureTraining:
         """Return the settings of the nets on fixed features."""
         section = self.domains[domain]
@@ -251,6 +254,7 @@ class Study:
         own = {name: getattr(section.features, name) for name in names}
         return FeatureTraining(network=section.network, **own)
 
+    @cache  # noqa: B019
     def convergence_training(self, domain: str, experiment: str) -> ConvergenceTraining:
         """Return the settings of a convergence experiment's nets."""
         section = self.domains[domain]
@@ -267,6 +271,7 @@ class Study:
     def _batched(self, runs: list[Run], size: int) -> list[list[Run]]:
         return [runs[first : first + size] for first in range(0, len(runs), size)]
 
+    @cache  # noqa: B019
     def source_batches(self, domain: str) -> list[list[Run]]:
         """Return the batches of a domain's source nets."""
         section = self.domains[domain].source_nets
@@ -274,6 +279,7 @@ class Study:
             return []
         return self._batched([{"seed": s} for s in range(section.count)], section.runs_per_job)
 
+    @cache  # noqa: B019
     def run_batches(self, domain: str) -> list[list[Run]]:
         """Return the batches of splits and seeds of every cell of the classification."""
         section = self.domains[domain].classification
@@ -281,11 +287,13 @@ class Study:
         runs = [{"split": split, "seed": seed} for seed, split in pairs]
         return self._batched(runs, section.runs_per_job)
 
+    @cache  # noqa: B019
     def feature_batches(self, domain: str) -> list[list[Run]]:
         """Return the batches of seeds of every initialisation and scale."""
         section = self.domains[domain].features
         return self._batched([{"seed": s} for s in section.seeds], section.runs_per_job)
 
+    @cache  # noqa: B019
     def convergence_batches(self, domain: str, experiment: str) -> list[list[Run]]:
         """Return the batches of seeds of every initialisation of an experiment."""
         section = self.domains[domain].convergence[experiment]
