@@ -1,6 +1,5 @@
 """The interface of a prior over kernels."""
 
-import itertools
 import os
 from typing import Any, ClassVar, Self
 
@@ -52,7 +51,7 @@ class KernelPrior(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of the prior's numbers, and of its samples."""
-        state = itertools.chain(self.parameters(), self.buffers())
+        state = self.state_dict().values()
         return next((tensor.dtype for tensor in state), torch.get_default_dtype())
 
     @classmethod

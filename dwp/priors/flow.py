@@ -73,17 +73,14 @@ class Flow(LocationScalePrior):
             )
         self._set(mean, scale)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw kernels (n, k, k)."""
-        with torch.no_grad():
-            return self._kernels(self._density().transform.inv(self._noise(n, generator)))
+    @torch.no_grad()
+    def _from_noise(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        return self._density().transform.inv(noise)
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""
-        # in double, as no setting of the nets' precision changes: it takes differences of weights
-        centred = kernels.flatten(1).double() - self.mean.double()
-        whitened = (centred @ self.whitening.double().T).to(self.mean)  # (n, d)
-        return self._density().log_prob(whitened) + self.whitening.diagonal().log().sum()
+        log_density = self._density().log_prob(self._whitened(kernels).to(self.mean))
+        return log_density + self.whitening.diagonal().log().sum()
 
     def _density(self) -> Any:
         # once for each storage: to find what the layers move waits for a GPU, which a recorded

@@ -5,7 +5,7 @@ As in `torch.distributions.kl`: a pair that nobody registered raises, and is nev
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -16,6 +16,9 @@ from dwp.seeds import Source
 
 Nature = Literal["exact", "estimate", "upper bound", "approximation"]
 """How a number that is called a KL relates to the KL; see `register_kl`."""
+
+Estimator = Literal["exact", "monte-carlo"]
+Bound = Literal["elbo", "importance-weighted"]
 
 _REGISTRY: dict[tuple[type, type], tuple[Callable[..., Tensor], Nature]] = {}
 
@@ -37,14 +40,14 @@ class Estimation:
         UserError: a value is not one of these.
     """
 
-    estimator: Literal["exact", "monte-carlo"] = "exact"
-    bound: Literal["elbo", "importance-weighted"] = "elbo"
+    estimator: Estimator = "exact"
+    bound: Bound = "elbo"
     latent_samples: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("estimator", "bound"):
-            known = get_args(get_type_hints(Estimation)[name])
-            if (found := getattr(self, name)) not in known:
+        for name, values in {"estimator": Estimator, "bound": Bound}.items():
+            known, found = get_args(values), getattr(self, name)
+            if found not in known:
                 raise UserError(f"{name}: expected {' or '.join(known)}, found '{found}'")
         if self.latent_samples < 1:
             raise UserError(f"latent_samples: expected at least 1, found {self.latent_samples}")
