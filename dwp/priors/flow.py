@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
-from dwp.priors.gaussian import LocationScalePrior, moments
+from dwp.priors.gaussian import LocationScalePrior
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
 
@@ -62,7 +62,7 @@ class Flow(LocationScalePrior):
             UserError: all kernels are zero.
         """
         flat = kernels.flatten(1).double()
-        mean, covariance = moments(flat)
+        covariance = flat.T.cov(correction=0)
         floor = _LEAST_SPREAD * flat.square().mean()
         covariance.diagonal().add_(floor)
         scale, failed = torch.linalg.cholesky_ex(covariance)
@@ -71,7 +71,7 @@ class Flow(LocationScalePrior):
                 f"kernels: a {self.kind} prior needs kernels that are not all zero, found none "
                 f"among {len(flat)}; prune the kernels"
             )
-        self._set(mean, scale)
+        self._set(flat.mean(0), scale)
 
     @torch.no_grad()
     def _from_noise(self, noise: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,13 +15,6 @@ from dwp.seeds import check_draws, standard_normal
 _LEAST_SPREAD = 1e-12  # of a direction, relative to the mean square: the rounding of float32
 
 
-def moments(flat: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean (d,) and covariance (d, d) of vectors (n, d)."""
-    mean = flat.mean(0)
-    centred = flat - mean
-    return mean, centred.T @ centred / len(flat)
-
-
 class LocationScalePrior(KernelPrior):
     """A prior with a location m and a scale matrix S for the d = k * k weights of a kernel."""
 
@@ -95,8 +88,7 @@ class FullGaussian(LocationScalePrior):
         """
         prior = cls(kernels.shape[-1])
         flat = kernels.flatten(1).double()  # (n, d)
-        mean, covariance = moments(flat)
-        prior._set(mean, cls._factor(flat, covariance))
+        prior._set(flat.mean(0), cls._factor(flat, flat.T.cov(correction=0)))
         return prior
 
     def log_prob(self, kernels: Tensor) -> Tensor:

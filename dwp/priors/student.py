@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dwp.priors.gaussian import LocationScalePrior, moments
+from dwp.priors.gaussian import LocationScalePrior
 from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
 
@@ -42,7 +42,7 @@ class StudentT(LocationScalePrior):
         prior = cls(kernels.shape[-1])
         flat = kernels.flatten(1).double()  # (n, d)
         d = flat.shape[1]
-        mean, matrix = moments(flat)
+        mean, matrix = flat.mean(0), flat.T.cov(correction=0)
         before = -math.inf
         for _ in range(_STEPS):
             scale = cls._factor(flat, matrix)
