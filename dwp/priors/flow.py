@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from dwp.errors import UserError
 from dwp.priors.gaussian import LocationScalePrior
-from dwp.priors.kl import monte_carlo_kl, register_kl
-from dwp.priors.posteriors import GaussianKernels
 
 _LEAST_SPREAD = 1e-6  # of a direction, relative to the mean square of a weight
 _LEAST_SCALE = 0.5  # of a layer, and 2 the most: else the density is absurd away from the kernels
@@ -92,6 +90,3 @@ class Flow(LocationScalePrior):
 
 def _as_the_input(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
     return output.to(inputs[0])  # sums of logarithms that half precision would round
-
-
-register_kl(GaussianKernels, Flow, "estimate")(monte_carlo_kl)

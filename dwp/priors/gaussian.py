@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
-from dwp.priors.kl import register_kl
+from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import check_draws, standard_normal
 
@@ -16,7 +16,10 @@ _LEAST_SPREAD = 1e-12  # of a direction, relative to the mean square: the roundi
 
 
 class LocationScalePrior(KernelPrior):
-    """A prior with a location m and a scale matrix S for the d = k * k weights of a kernel."""
+    """A prior with a location m and a scale matrix S for the d = k * k weights of a kernel.
+
+    Its KL is estimated by Monte Carlo unless that of a subclass is registered.
+    """
 
     def __init__(self, kernel_size: int, **arguments: Any) -> None:
         super().__init__(kernel_size, **arguments)
@@ -68,6 +71,9 @@ class LocationScalePrior(KernelPrior):
 
     def _log_determinant(self) -> Tensor:
         return 2 * self.scale.diagonal().log().sum()
+
+
+register_kl(GaussianKernels, LocationScalePrior, "estimate")(monte_carlo_kl)
 
 
 class FullGaussian(LocationScalePrior):

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from dwp.priors.gaussian import LocationScalePrior
-from dwp.priors.kl import monte_carlo_kl, register_kl
-from dwp.priors.posteriors import GaussianKernels
 
 # between which the degrees are sought; beyond, it is a Gaussian to float32
 _LOG_DEGREES = math.log(0.1), math.log(1e4)
@@ -93,6 +91,3 @@ def _log_kernel(distance: Tensor, d: int, degrees: Tensor) -> Tensor:
     constant = torch.lgamma((degrees + d) / 2) - torch.lgamma(degrees / 2)
     constant = constant - 0.5 * d * (degrees * math.pi).log()
     return constant.to(distance) - 0.5 * (degrees + d) * (distance / degrees).log1p()
-
-
-register_kl(GaussianKernels, StudentT, "estimate")(monte_carlo_kl)
