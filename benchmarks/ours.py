@@ -16,11 +16,8 @@ from dwp.training.source import l2_penalty
 
 
 def _priors() -> dict[str, KernelVAE]:
-    priors = {
-        "conv1": KernelVAE(7, hidden=32, latent=2),
-        "conv2": KernelVAE(5, hidden=64, latent=4),
-    }
-    return {name: prior.requires_grad_(False) for name, prior in priors.items()}
+    first, second = KernelVAE(7, hidden=32, latent=2), KernelVAE(5, hidden=64, latent=4)
+    return {"conv1": first.requires_grad_(False), "conv2": second.requires_grad_(False)}
 
 
 def _classifier(filters: tuple[int, int], priors: dict[str, KernelVAE]) -> torch.nn.Module:
