@@ -27,9 +27,10 @@ def pretrained_file(name: str) -> Path:
         UserError: there is none of that name.
     """
     if not (file := FOLDER / f"{name}.safetensors").is_file():
+        names = ", ".join(sorted(each.stem for each in FOLDER.glob("*.safetensors")))
         raise UserError(
             f"prior '{name}': expected a file's path, which has a suffix or a folder, or a name of "
-            f"dwp.pretrained(): {', '.join(pretrained()) or 'there are none'}"
+            f"dwp.pretrained(): {names or 'there are none'}"
         )
     return file
 
