@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -66,25 +67,21 @@ def draw(results: dict[str, list[dict]]) -> Figure:
     """Draw the measurements: a panel an axis, and one for memory."""
     figure = Figure(figsize=(DOUBLE_COLUMN, 3.8), layout="constrained")
     panels = figure.subplots(2, 2).flatten()
-    for axes, name in zip(panels, AXES, strict=False):
-        values = [row["value"] for row in results[name]]
-        seconds = [row["seconds"] for row in results[name]]
-        axes.loglog(values, seconds, "o-", color="#d55e00")
-        last = [seconds[-1] * value / values[-1] for value in values]
-        axes.loglog(values, last, "--", color="0.6", linewidth=0.8, label="in proportion")
+    for axes, name in zip(panels, [*AXES, "kernels"], strict=True):
+        values, seconds, size = np.transpose([list(row.values()) for row in results[name]])
         axes.set_xlabel(AXES[name][1])
-        axes.set_xticks(values, map(str, values))
+        if axes is panels[-1]:
+            axes.semilogx(values, size / 2**20, "o-")
+            axes.set_ylim(0, 1.1 * size.max() / 2**20)
+            axes.set_ylabel("memory apart from them (MiB)")
+        else:
+            axes.loglog(values, seconds, "o-", color="#d55e00")
+            last = seconds[-1] * values / values[-1]
+            axes.loglog(values, last, "--", color="0.6", linewidth=0.8, label="in proportion")
+            axes.set_ylabel("seconds a step")
+        axes.set_xticks(values, [f"{value:.0f}" for value in values])
         axes.xaxis.set_minor_formatter(NullFormatter())
-    for axes in panels[:-1]:
-        axes.set_ylabel("seconds a step")
     panels[0].legend()
-    values = [row["value"] for row in results["kernels"]]
-    added = [row["bytes"] / 2**20 for row in results["kernels"]]
-    panels[-1].semilogx(values, added, "o-")
-    panels[-1].set_ylim(0, 1.1 * max(added))
-    panels[-1].set_xticks(values, map(str, values))
-    panels[-1].set_xlabel("5 x 5 kernels in the VAE term")
-    panels[-1].set_ylabel("memory apart from them (MiB)")
     return figure
 
 

@@ -39,7 +39,7 @@ def images(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 FEW, BATCH, MANY = images(50), images(256), images(2000)[0]
 NET, SOURCE = (32, 128), (256, 512)
-# what the yardstick does: (how, {what the library does: (how, largest ratio allowed)})
+# by the case: the yardstick, and by the row: the library, and the largest ratio allowed
 CASES = {
     "VAE term": (
         lambda: yardstick.VaeTerm(4096),
@@ -50,7 +50,10 @@ CASES = {
         {
             "DWP step, 50 examples": (lambda: ours.Dwp(*FEW, NET), 0.38),
             "DWP step, KL in bfloat16": (lambda: ours.Dwp(*FEW, NET, precision="bfloat16"), 0.28),
-            "DWP step, KL from 512 kernels": (lambda: ours.Dwp(*FEW, NET, 512), 0.28),
+            "DWP step, KL from 512 kernels": (
+                lambda: ours.Dwp(*FEW, NET, kernels_per_step=512),
+                0.28,
+            ),
         },
     ),
     "prediction": (
@@ -163,7 +166,7 @@ def shares() -> dict[str, float]:
 
 
 def measure(case: str, rows: Iterable[str], arguments: argparse.Namespace) -> dict[str, dict]:
-    """Return what was measured of rows of a case, by the row; "" is the yardstick."""
+    """Return the measurements of rows of a case, by the row; "" is the yardstick."""
     threads = {"OMP_NUM_THREADS": str(arguments.threads)}
     with contextlib.ExitStack() as stack:
         calls = {"": stack.enter_context(process(threads))}

@@ -1,5 +1,6 @@
 """KL divergences: closed forms, the approximation and the bound against what they stand for."""
 
+import copy
 import itertools
 import math
 from functools import partial
@@ -293,8 +294,8 @@ def test_importance_weighting_tightens_the_bound_towards_the_kl(small_vae, grid_
     entropy = log_density(posterior, kernels) + posterior.entropy()
     before = None
     for samples in (1, 5, 40):
-        choice = estimation("importance-weighted", samples)
-        gaps = kl_divergence(many, small_vae, generator("bound"), choice) + entropy - exact
+        how = estimation("importance-weighted", samples)
+        gaps = kl_divergence(many, small_vae, generator("bound"), how) + entropy - exact
         error = gaps.std(0) / math.sqrt(n)
         assert (gaps.mean(0) > 2 * error).all()
         if before is None:  # of one code it is another estimate of the ELBO
@@ -346,22 +347,17 @@ def test_chunks_change_nothing(bound, small_vae, monkeypatch):
 def net():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return bayesianize(MnistNet([2, 3]), None, log_variance=-3.0)
-
-
-def give(net, priors):
-    for name, prior in priors.items():
-        net.get_submodule(name).prior = prior
-    return net
+        priors = {k: StandardNormal(k) for k in (5, 7)}
+        return bayesianize(MnistNet([2, 3]), priors, log_variance=-3.0)
 
 
 def test_the_nets_kl_is_the_sum_over_layers_and_theirs_over_kernels(net):
-    priors = {"conv1": make("gaussian-full", 7).float(), "conv2": make("standard-normal", 5)}
-    give(net, priors)
+    net.conv1.prior = make("gaussian-full", 7).float()
     by_layer, by_kernel = kl(net, reduction="layer"), kl(net, reduction="kernel")
     assert set(by_layer) == set(by_kernel) == {"conv1", "conv2"}
     for name, shape in (("conv1", (2, 1)), ("conv2", (3, 2))):
-        values = kl_divergence(net.get_submodule(name).posterior, priors[name])
+        layer = net.get_submodule(name)
+        values = kl_divergence(layer.posterior, layer.prior)
         assert values.shape == shape
         assert torch.equal(by_kernel[name], values)
         torch.testing.assert_close(by_layer[name], values.sum())
@@ -369,8 +365,8 @@ def test_the_nets_kl_is_the_sum_over_layers_and_theirs_over_kernels(net):
 
 
 def test_all_kernels_a_step_is_the_same(net, small_vae):
-    priors = {"conv1": make("standard-normal", 7), "conv2": small_vae}
-    give(net, priors).double()
+    net.conv2.prior = small_vae
+    net.double()
     full = kl(net, generator("all"))
     for count in (6, 7, 1000):
         assert torch.equal(kl(net, generator("all"), kernels_per_step=count), full)
@@ -378,11 +374,10 @@ def test_all_kernels_a_step_is_the_same(net, small_vae):
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_subsampling_kernels_is_unbiased(net, count):
-    # An exact KL, so that the choice of kernels is the only noise.
-    priors = {"conv1": make("standard-normal", 7), "conv2": make("standard-normal", 5)}
+    # An exact KL, so that the selection of kernels is the only noise.
     with torch.no_grad():
         net.conv2.weight[0] *= 3  # kernels of different KL
-        full = kl(give(net, priors), reduction="layer")
+        full = kl(net, reduction="layer")
         random = generator("subsample")
         options = {"reduction": "layer", "kernels_per_step": count}
         draws = [kl(net, random, **options) for _ in range(1000)]
@@ -394,21 +389,18 @@ def test_subsampling_kernels_is_unbiased(net, count):
         assert all(draw["conv1"] == full["conv1"] for draw in draws)
 
 
-@pytest.mark.parametrize(
-    ("priors", "options", "line"),
-    [
-        ("conv2", {}, "'conv1': expected a prior, found none"),
-        (None, {}, "expected Bayesian layers, found none"),
-        ("conv1 conv2", {"reduction": "mean"}, "expected sum, layer or kernel; found 'mean'"),
-        ("conv1 conv2", {"reduction": "kernel", "kernels_per_step": 2}, "kernels_per_step"),
-        ("conv1 conv2", {"kernels_per_step": 0}, "kernels_per_step: expected at least 1"),
-    ],
-)
-def test_what_has_no_kl_is_refused(net, priors, options, line):
-    sizes = {"conv1": 7, "conv2": 5}
-    given = {name: make("standard-normal", sizes[name]) for name in (priors or "").split()}
-    with pytest.raises(UserError, match=line):
-        kl(give(net, given) if priors else MnistNet([2, 3]), **options)
+def test_nets_without_a_kl_and_unknown_options_are_refused(net):
+    bare = copy.deepcopy(net)
+    bare.conv1.prior = None
+    for refused, options, line in (
+        (bare, {}, "'conv1': expected a prior, found none"),
+        (MnistNet([2, 3]), {}, "expected Bayesian layers, found none"),
+        (net, {"reduction": "mean"}, "expected sum, layer or kernel; found 'mean'"),
+        (net, {"reduction": "kernel", "kernels_per_step": 2}, "kernels_per_step"),
+        (net, {"kernels_per_step": 0}, "kernels_per_step: expected at least 1"),
+    ):
+        with pytest.raises(UserError, match=line):
+            kl(refused, **options)
 
 
 def test_unknown_estimations_are_refused(small_vae):
@@ -458,20 +450,20 @@ def test_grouped_layers_have_fewer_kernels():
 
 
 @pytest.mark.parametrize(
-    ("kind", "prior_kind", "choice"),
+    ("kind", "prior_kind", "how"),
     [
         *((q, p, DEFAULT) for q in POSTERIORS for p in (*EXACT, *ESTIMATED, "vae")),
         (MultiplicativeKernels, "log-uniform", DEFAULT),
         *((GaussianKernels, "vae", estimation(b, s)) for b in BOUNDS for s in (1, 3)),
     ],
 )
-def test_gradients(kind, prior_kind, choice, small_vae):
+def test_gradients(kind, prior_kind, how, small_vae):
     k, setting = (5, (1.0, -1.0)) if prior_kind == "vae" else (3, (1.0, 0.0))
     prior = small_vae if prior_kind == "vae" else make(prior_kind)
     inputs = [t.requires_grad_() for t in vars(make_posterior(kind, setting, (2, k, k))).values()]
 
     def value(mean, spread):
         # Seeded inside, so that every evaluation sees the same draws.
-        return kl_divergence(kind(mean, spread), prior, generator("noise"), choice)
+        return kl_divergence(kind(mean, spread), prior, generator("noise"), how)
 
     assert gradcheck(value, inputs, fast_mode=True)

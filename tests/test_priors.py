@@ -380,24 +380,14 @@ def test_a_file_that_is_no_prior_is_refused(tmp_path, kind, arguments, line):
 # Kernels from users
 
 
-@pytest.mark.parametrize(
-    "convert",
-    [
-        lambda kernels: kernels,
-        lambda kernels: kernels[:, None],
-        lambda kernels: kernels.double(),
-        lambda kernels: kernels.numpy(),
-        lambda kernels: kernels[:, None].double().numpy(),
-        lambda kernels: kernels.numpy().astype(">f4"),
-        lambda kernels: kernels.numpy()[::-1][::-1],
-        lambda kernels: torch.nn.Parameter(kernels).detach(),
-    ],
-)
-def test_check_kernels_takes_tensors_and_arrays_of_both_shapes(convert):
+def test_check_kernels_takes_tensors_and_arrays_of_both_shapes():
     kernels = correlated_kernels(4, 3)[0]
-    checked = check_kernels(convert(kernels), 3)
-    assert torch.equal(checked, kernels)
-    assert checked.dtype == torch.float32
+    array = kernels.numpy()
+    arrays = array, kernels[:, None].double().numpy(), array.astype(">f4"), array[::-1].copy()[::-1]
+    for given in (kernels, kernels[:, None], kernels.double(), *arrays):
+        checked = check_kernels(given, 3)
+        assert torch.equal(checked, kernels)
+        assert checked.dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ class Flow(LocationScalePrior):
         return log_density + self.whitening.diagonal().log().sum()
 
     def _density(self) -> Any:
-        # once for each storage: to find what the layers move waits for a GPU, which a recorded
-        # step must not
+        # once for each storage: finding the weights that layers move waits for a GPU, and a
+        # recorded step must not wait
         if self._made[0] is not self.mean:
             self._made = self.mean, self.flow()
         return self._made[1]

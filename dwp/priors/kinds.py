@@ -1,4 +1,4 @@
-"""The kinds of prior and what there is to know of each without importing it, or torch."""
+"""The kinds of prior, and the facts of each that are known without importing it, or torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ class Hyperparameter:
 
     Attributes:
         type: of its value.
-        default: `REQUIRED` if it has none; a default of None stands for "none", besides values of
-            `type`.
+        default: `REQUIRED` if it has none; a default of None stands for "none", and is no
+            value of `type`.
         positive: whether it must be above 0.
     """
 

@@ -25,7 +25,7 @@ _REGISTRY: dict[tuple[type, type], tuple[Callable[..., Tensor], Nature]] = {}
 
 @dataclass(frozen=True)
 class Estimation:
-    """How a KL is computed where there is a choice.
+    """How a KL is computed, if there are several ways.
 
     Attributes:
         estimator: of a KL with a closed form: that ("exact"), or an unbiased estimate by one draw
@@ -62,7 +62,7 @@ def register_kl(posterior: type, prior: type, nature: Nature) -> Callable:
     Args:
         posterior: a class of `dwp.priors.posteriors` or a subclass of one.
         prior: a class of prior.
-        nature: what the function returns: the KL ("exact"), an unbiased estimate of it
+        nature: of the returned values: the KL ("exact"), an unbiased estimate of it
             ("estimate"), an unbiased estimate of an upper bound ("upper bound"), or an
             approximation of known error ("approximation").
     """
@@ -93,7 +93,7 @@ def _find(
 def kl_nature(
     posterior: GaussianKernels, prior: KernelPrior, estimation: Estimation = DEFAULT
 ) -> Nature:
-    """Return what `kl_divergence` gives: exact, estimate, upper bound or approximation."""
+    """Return how the values of `kl_divergence` relate to the KL; see `register_kl`."""
     return _find(posterior, prior, estimation)[1]
 
 
@@ -112,7 +112,7 @@ def kl_divergence(
         prior: over k x k kernels.
         generator: for pairs whose KL is estimated by sampling; one, or one for each run whose
             kernels the posterior's first dimension holds, in equal blocks.
-        estimation: how, where there is a choice.
+        estimation: how, if there are several ways.
 
     Raises:
         NotImplementedError: no KL is registered for the pair.

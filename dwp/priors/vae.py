@@ -22,7 +22,7 @@ class KernelVAE(KernelPrior):
     """The latent-variable prior p(w) = E_{N(z; 0, I)} N(w; mean(z), diag variance(z)).
 
     Decoder p(w|z) and encoder r(z|w) are small convolutional nets; their architectures for 7 x 7,
-    5 x 5 and 16 x 16 kernels are those of the paper's release; that for 3 x 3 is a choice. Its
+    5 x 5 and 16 x 16 kernels are those of the paper's release; that for 3 x 3 is ours. Its
     density is intractable: `elbo_terms` bounds it from below and `importance_log_prob` estimates
     it.
 
@@ -111,7 +111,7 @@ class KernelVAE(KernelPrior):
         Args:
             kernels: w.
             generator: of the codes; see `dwp.seeds.standard_normal`.
-            bound: "elbo", what a VAE is trained on, or "importance-weighted": an unbiased
+            bound: "elbo", on which a VAE is trained, or "importance-weighted": an unbiased
                 estimate of E log 1/S sum_s p(w|z_s) p(z_s) / r(z_s|w), a tighter bound that
                 approaches log p(w) as S grows (Burda et al. 2016).
             latent_samples: S, draws of z.
@@ -139,7 +139,7 @@ class KernelVAE(KernelPrior):
         return mean + variance.sqrt() * torch.empty_like(mean).normal_(generator=generator)
 
     def initial(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw decoder means (n, k, k) of codes from p(z): what the paper's nets start from."""
+        """Draw decoder means (n, k, k) of codes from p(z), from which the paper's nets start."""
         return self._decode_prior(n, generator)[0]
 
     @torch.no_grad()
