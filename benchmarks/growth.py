@@ -54,7 +54,7 @@ def measure(axis: str, number: int) -> dict:
     step, times = make(value), []
     before = memory()
     with faster():
-        for _ in range(6):
+        for _ in range(4):
             start = time.perf_counter()
             step()
             times.append(time.perf_counter() - start)
