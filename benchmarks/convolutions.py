@@ -1,22 +1,20 @@
 """Time a convolution on a CPU three ways: torch's in float32 and in bfloat16, and by tiles.
 
-Prints a table of milliseconds for 250 images, forward and with the gradients. It tells where
-`dwp.fast.convolve` should choose which.
+Prints a table of milliseconds for 250 images, forward and with the gradients: which one
+`dwp.fast.convolve` should take where.
 """
 
-import os
-import sys
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dwp.fast import faster
 from dwp.fast.tiles import by_tiles, least_share
+from dwp.fast.toom_cook import full_width
 from dwp.study.study import JOB_ENVIRONMENT
 
-from run import timed  # isort: skip
+from run import process, timed  # isort: skip
 
 # input and output channels, pixels across the inputs, kernel size
 LAYERS = (
@@ -49,22 +47,21 @@ def measure(way: str, inputs: int, outputs: int, size: int, taps: int) -> str:
     def both() -> None:
         torch.autograd.grad(convolution(maps, weight), (maps, weight), gradient)
 
-    with torch.no_grad():
-        convolution(maps, weight)
-        forward = timed(lambda: convolution(maps, weight))
-    return f"{1e3 * forward:.1f}, {1e3 * timed(both):.1f}"
+    with full_width():
+        with torch.no_grad():
+            convolution(maps, weight)
+            forward = timed(lambda: convolution(maps, weight))
+        return f"{1e3 * forward:.1f}, {1e3 * timed(both):.1f}"
 
 
 def main() -> None:
-    if not JOB_ENVIRONMENT.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **JOB_ENVIRONMENT})
     print("| channels, pixels, kernel | products |", " | ".join(WAYS), "|")
     print("| --- " + "| --: " * (1 + len(WAYS)) + "|")
     for layer in LAYERS:
         inputs, outputs, size, taps = layer
         share, _ = least_share((outputs, inputs, taps, taps), *2 * (size - taps + 1,))
-        with faster():  # products of full width
-            cells = [measure(way, *layer) for way in WAYS]
+        with process(JOB_ENVIRONMENT) as call:
+            cells = [call(measure, way, *layer) for way in WAYS]
         name = f"{inputs} to {outputs}, {size}, {taps}"
         print(f"| {name} | {share:.2f} |", " | ".join(cells), "|", flush=True)
 

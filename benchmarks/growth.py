@@ -4,15 +4,12 @@ Writes a JSON file and a figure: time against filters, examples and kernels, mem
 """
 
 import argparse
-import json
-import os
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -23,37 +20,46 @@ from dwp.plots.style import DOUBLE_COLUMN, save, styled
 from dwp.study.study import JOB_ENVIRONMENT
 
 import ours  # isort: skip
-from run import images  # isort: skip
+from run import images, process  # isort: skip
 
-KERNELS = (256, 1024, 4096, 16384, 65536)
-FILTERS = ((8, 32), (16, 64), (32, 128), (64, 256))
-EXAMPLES = (25, 50, 100, 200, 400)
 # axis: (its values, their label, what is timed)
 AXES = {
-    "kernels": (KERNELS, "5 x 5 kernels in the VAE term", lambda n: ours.VaeTerm(n)),
-    "filters": (FILTERS, "kernels of a net, 50 examples", lambda f: ours.Dwp(*images(50), f)),
+    "kernels": (
+        (256, 1024, 4096, 16384, 65536),
+        "5 x 5 kernels in the VAE term",
+        lambda n: ours.VaeTerm(n),
+    ),
+    "filters": (
+        ((8, 32), (16, 64), (32, 128), (64, 256)),
+        "kernels of a net, 50 examples",
+        lambda f: ours.Dwp(*images(50), f),
+    ),
     "examples": (
-        EXAMPLES,
+        (25, 50, 100, 200, 400),
         "examples, 32 and 128 filters",
         lambda n: ours.Dwp(*images(n), (32, 128)),
     ),
 }
 
 
+def memory() -> int:
+    """Return the most bytes that this process has had."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def measure(axis: str, number: int) -> dict:
     """Return the median seconds of a step, and the bytes that stepping adds to the process."""
+    torch.set_num_threads(1)
     value, make = AXES[axis][0][number], AXES[axis][2]
-    step = make(value)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step, times = make(value), []
+    before = memory()
+    with faster():
+        for _ in range(4):
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
     size = value[0] + value[0] * value[1] if axis == "filters" else value
-    return {"value": size, "seconds": median(times), "bytes": 1024 * (after - before)}
+    return {"value": size, "seconds": median(times[1:]), "bytes": memory() - before}
 
 
 @styled
@@ -61,25 +67,21 @@ def draw(results: dict[str, list[dict]]) -> Figure:
     """Draw the measurements: a panel an axis, and one for memory."""
     figure = Figure(figsize=(DOUBLE_COLUMN, 3.8), layout="constrained")
     panels = figure.subplots(2, 2).flatten()
-    for axes, name in zip(panels, AXES, strict=False):
-        values = [row["value"] for row in results[name]]
-        seconds = [row["seconds"] for row in results[name]]
-        axes.loglog(values, seconds, "o-", color="#d55e00")
-        last = [seconds[-1] * value / values[-1] for value in values]
-        axes.loglog(values, last, "--", color="0.6", linewidth=0.8, label="in proportion")
+    for axes, name in zip(panels, [*AXES, "kernels"], strict=True):
+        values, seconds, size = np.transpose([list(row.values()) for row in results[name]])
         axes.set_xlabel(AXES[name][1])
-        axes.set_xticks(values, map(str, values))
+        if axes is panels[-1]:
+            axes.semilogx(values, size / 2**20, "o-")
+            axes.set_ylim(0, 1.1 * size.max() / 2**20)
+            axes.set_ylabel("memory apart from them (MiB)")
+        else:
+            axes.loglog(values, seconds, "o-", color="#d55e00")
+            last = seconds[-1] * values / values[-1]
+            axes.loglog(values, last, "--", color="0.6", linewidth=0.8, label="in proportion")
+            axes.set_ylabel("seconds a step")
+        axes.set_xticks(values, [f"{value:.0f}" for value in values])
         axes.xaxis.set_minor_formatter(NullFormatter())
-    for axes in panels[:-1]:
-        axes.set_ylabel("seconds a step")
     panels[0].legend()
-    values = [row["value"] for row in results["kernels"]]
-    beside = [row["bytes"] / 2**20 for row in results["kernels"]]
-    panels[-1].semilogx(values, beside, "o-")
-    panels[-1].set_ylim(0, 1.1 * max(beside))
-    panels[-1].set_xticks(values, map(str, values))
-    panels[-1].set_xlabel("5 x 5 kernels in the VAE term")
-    panels[-1].set_ylabel("memory beside them (MiB)")
     return figure
 
 
@@ -87,21 +89,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("results/growth.json"))
     parser.add_argument("--figure", type=Path, default=Path("docs/performance-growth.png"))
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.measure:
-        with faster():
-            print(json.dumps(measure(arguments.measure[0], int(arguments.measure[1]))))
-        return
-    environment = {**os.environ, **JOB_ENVIRONMENT}
-    results: dict[str, list[dict]] = {}
+    results: dict[str, list[dict]] = {axis: [] for axis in AXES}
     for axis, (values, label, _) in AXES.items():
-        results[axis] = []
         for number in range(len(values)):
-            command = [sys.executable, __file__, "--measure", axis, str(number)]
-            output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
-            row = json.loads(output.stdout)
+            with process(JOB_ENVIRONMENT) as call:
+                row = call(measure, axis, number)
             results[axis].append(row)
             size = f"{row['bytes'] / 2**20:.0f} MiB"
             print(f"{label}: {row['value']:6} {row['seconds']:8.4f} s {size}", flush=True)

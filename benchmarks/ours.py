@@ -1,5 +1,7 @@
 """The steps of `benchmarks/yardstick.py` by the library."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,11 +18,8 @@ from dwp.training.source import l2_penalty
 
 
 def _priors() -> dict[str, KernelVAE]:
-    priors = {
-        "conv1": KernelVAE(7, hidden=32, latent=2),
-        "conv2": KernelVAE(5, hidden=64, latent=4),
-    }
-    return {name: prior.requires_grad_(False) for name, prior in priors.items()}
+    first, second = KernelVAE(7, hidden=32, latent=2), KernelVAE(5, hidden=64, latent=4)
+    return {"conv1": first.requires_grad_(False), "conv2": second.requires_grad_(False)}
 
 
 def _classifier(filters: tuple[int, int], priors: dict[str, KernelVAE]) -> torch.nn.Module:
@@ -31,15 +30,10 @@ def _classifier(filters: tuple[int, int], priors: dict[str, KernelVAE]) -> torch
 
 
 class Dwp:
-    """A training step of the Bayesian net under the Deep Weight Prior."""
+    """A training step of the Bayesian net under the Deep Weight Prior, with options of `kl`."""
 
     def __init__(
-        self,
-        images: Tensor,
-        targets: Tensor,
-        filters: tuple[int, int],
-        kernels_per_step: int | None = None,
-        precision: str = "float32",
+        self, images: Tensor, targets: Tensor, filters: tuple[int, int], **options: Any
     ) -> None:
         self.net = _classifier(filters, _priors())
         self.noise = generator("benchmark", "noise")
@@ -47,8 +41,7 @@ class Dwp:
             layer.generator = self.noise
         self.adam = torch.optim.Adam(self.net.parameters(), lr=1e-3)
         self.images = visible(self.net, images).contiguous(memory_format=torch.channels_last)
-        self.targets = targets
-        self.options = {"kernels_per_step": kernels_per_step, "precision": precision}
+        self.targets, self.options = targets, options
 
     def __call__(self) -> None:
         logits = self.net(self.images)
@@ -76,14 +69,13 @@ class Prediction:
     """Class probabilities of images, averaged over weight samples."""
 
     def __init__(self, images: Tensor, samples: int, precision: str = "float32") -> None:
-        self.net, self.samples = _classifier((32, 128), _priors()), samples
+        self.net = _classifier((32, 128), _priors())
         self.images = visible(self.net, images)
-        self.precision = precision
-        self.noise = generator("benchmark", "noise")
+        noise = generator("benchmark", "noise")
+        self.options = {"samples": samples, "generator": noise, "precision": precision}
 
     def __call__(self) -> Tensor:
-        options = {"generator": self.noise, "precision": self.precision}
-        return predict(self.net, self.images, samples=self.samples, **options)
+        return predict(self.net, self.images, **self.options)
 
 
 class Source:

@@ -25,32 +25,8 @@ from dwp.seeds import generator
 from dwp.training.classification import train_classifiers
 from dwp.training.source import train_source_nets
 
-SOURCE = {
-    "network": "mnist",
-    "filters": [64, 64],
-    "epochs": 10,
-    "batch_size": 128,
-    "learning_rate": 0.001,
-    "l2": 0.001,
-}
-TARGET = {
-    "network": "mnist",
-    "filters": [32, 128],
-    "epochs": 1000,
-    "batch_size": 256,
-    "learning_rate": 0.001,
-    "log_variance": -10.0,
-    "kernels_per_step": None,
-    "precision": "float32",
-    "test_precision": "float32",
-    "kl_temperature": 1.0,
-    "kl_estimator": "exact",
-    "kl_bound": "elbo",
-    "latent_samples": 1,
-    "samples": 10,
-    "validation": 1000,
-    "evaluate_every": 1000,
-}
+SOURCE = {"network": "mnist", "filters": [64, 64], "epochs": 10, "batch_size": 128}
+TARGET = {"network": "mnist", "filters": [32, 128], "epochs": 1000, "evaluate_every": 1000}
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -60,12 +36,12 @@ def images(name: str) -> ImageTensors:
     return ImageTensors(*(t for part in parts for t in (part.images, part.targets)))
 
 
-def gradient_changes(name: str, n: int = 2048) -> dict[str, float]:
+def gradient_changes(prior_name: str, n: int = 2048) -> dict[str, float]:
     """Return |gradient in bfloat16 - in float32| / |in float32| of a DWP's loss.
 
     The median over n samples of the prior and over as much noise of their standard deviation.
     """
-    prior = dwp.load_prior(name)
+    prior = dwp.load_prior(prior_name)
     samples = prior.sample(n, generator("precision", "samples"))  # (n, k, k)
     noise = torch.randn(samples.shape, generator=generator("precision", "noise")) * samples.std()
 
@@ -76,9 +52,9 @@ def gradient_changes(name: str, n: int = 2048) -> dict[str, float]:
             return torch.autograd.grad(total, kernels)[0].flatten(1)  # (n, k * k)
 
     changes = {}
-    for what, kernels in {"samples": samples, "noise": noise}.items():
+    for name, kernels in {"samples": samples, "noise": noise}.items():
         full, half = (gradient(kernels, precision) for precision in PRECISIONS)
-        changes[what] = float(((half - full).norm(dim=1) / full.norm(dim=1)).median())
+        changes[name] = float(((half - full).norm(dim=1) / full.norm(dim=1)).median())
     return changes
 
 
@@ -93,17 +69,13 @@ def main() -> None:
     gradients = {name: gradient_changes(name) for name in ("mnist-5x5", "mnist-7x7")}
     print("gradient under a DWP, relative change, median over kernels")
     for name, changes in gradients.items():
-        print(f"  {name:9}", *(f"{what} {change:.3f}" for what, change in changes.items()))
+        print(f"  {name:9}", *(f"{of} {change:.3f}" for of, change in changes.items()))
     data = images("notmnist")
-    source = {
-        precision: [
-            train_source_nets(data, {**SOURCE, "precision": precision}, [seed])[0][2][
-                "test_accuracy"
-            ]
-            for seed in range(arguments.source_seeds)
-        ]
-        for precision in PRECISIONS
-    }
+    source: dict[str, list[float]] = {}
+    for precision in PRECISIONS:
+        settings = {**SOURCE, "precision": precision}
+        trained = [train_source_nets(data, settings, [s])[0] for s in range(arguments.source_seeds)]
+        source[precision] = [result["test_accuracy"] for _, _, result in trained]
     target = images("mnist")
     test, truth = to_unit(target.test_images), target.test_targets
     priors = {"conv1": StandardNormal(7), "conv2": StandardNormal(5)}

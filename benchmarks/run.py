@@ -7,15 +7,16 @@ Prints what the processor has, and which of the faster paths each row takes.
 
 import argparse
 import contextlib
-import json
+import multiprocessing
 import os
 import platform
-import subprocess
-import sys
 import time
-import unittest.mock
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -36,48 +37,40 @@ def images(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(n, 1, 28, 28, generator=source), torch.randint(10, (n,), generator=source)
 
 
+FEW, BATCH, MANY = images(50), images(256), images(2000)[0]
 NET, SOURCE = (32, 128), (256, 512)
-# what the yardstick does: (how, {what the library does: (how, largest ratio allowed)})
+# by the case: the yardstick, and by the row: the library, and the largest ratio allowed
 CASES = {
     "VAE term": (
         lambda: yardstick.VaeTerm(4096),
         {"VAE term, 4,096 kernels of 5 x 5": (lambda: ours.VaeTerm(4096), None)},
     ),
     "DWP step": (
-        lambda: yardstick.Dwp(*images(50), NET),
+        lambda: yardstick.Dwp(*FEW, NET),
         {
-            "DWP step, 50 examples": (lambda: ours.Dwp(*images(50), NET), 0.38),
-            "DWP step, KL in bfloat16": (
-                lambda: ours.Dwp(*images(50), NET, precision="bfloat16"),
-                0.28,
-            ),
+            "DWP step, 50 examples": (lambda: ours.Dwp(*FEW, NET), 0.38),
+            "DWP step, KL in bfloat16": (lambda: ours.Dwp(*FEW, NET, precision="bfloat16"), 0.28),
             "DWP step, KL from 512 kernels": (
-                lambda: ours.Dwp(*images(50), NET, kernels_per_step=512),
+                lambda: ours.Dwp(*FEW, NET, kernels_per_step=512),
                 0.28,
             ),
         },
     ),
     "prediction": (
-        lambda: yardstick.Prediction(images(2000)[0], 10),
+        lambda: yardstick.Prediction(MANY, 10),
         {
-            "prediction, 10 samples of 2,000 images": (
-                lambda: ours.Prediction(images(2000)[0], 10),
-                1 / 6,
-            ),
+            "prediction, 10 samples of 2,000 images": (lambda: ours.Prediction(MANY, 10), 1 / 6),
             "the same, products in bfloat16": (
-                lambda: ours.Prediction(images(2000)[0], 10, "bfloat16"),
+                lambda: ours.Prediction(MANY, 10, "bfloat16"),
                 1 / 6,
             ),
         },
     ),
     "source step": (
-        lambda: yardstick.Source(*images(256), SOURCE),
+        lambda: yardstick.Source(*BATCH, SOURCE),
         {
-            "source step, bfloat16": (
-                lambda: ours.Source(*images(256), SOURCE, "bfloat16"),
-                0.5,
-            ),
-            "source step, float32": (lambda: ours.Source(*images(256), SOURCE, "float32"), None),
+            "source step, bfloat16": (lambda: ours.Source(*BATCH, SOURCE, "bfloat16"), 0.5),
+            "source step, float32": (lambda: ours.Source(*BATCH, SOURCE, "float32"), None),
         },
     ),
 }
@@ -88,6 +81,7 @@ PATHS = {
     "dense rows": (frozen, "_by_rows"),
 }
 SHARE_TARGET = {"VAE term, 4,096 kernels of 5 x 5": 0.6}  # of the convolution peak, at least
+ENOUGH = 20  # seconds, after which three rounds suffice
 PROFILED = ("DWP step, 50 examples", "source step, bfloat16")
 
 
@@ -97,11 +91,10 @@ def convolution_peak() -> float:
     maps = torch.randn(64, 128, 28, 28).contiguous(memory_format=last)
     weight = torch.randn(128, 128, 5, 5).contiguous(memory_format=last)
     flops = 2 * 64 * 24 * 24 * 128 * 128 * 25
-    times = [timed(lambda: torch.conv2d(maps, weight)) for _ in range(3)]
-    return flops / median(times) / 1e9
+    return flops / median(timed(lambda: torch.conv2d(maps, weight)) for _ in range(3)) / 1e9
 
 
-def timed(step) -> float:
+def timed(step: Callable[[], Any]) -> float:
     """Return the seconds that a call takes: the mean of as many in a row as take a second."""
     start, calls = time.perf_counter(), 0
     while not calls or time.perf_counter() - start < 1:
@@ -110,24 +103,26 @@ def timed(step) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def count_paths(step) -> list[str]:
-    """Return which of the faster paths a step takes."""
-    taken = []
-    with contextlib.ExitStack() as patches:
-        for path, (module, name) in PATHS.items():
-            way = getattr(module, name)
+@contextlib.contextmanager
+def process(environment: Mapping[str, str]) -> Iterator[Callable[..., Any]]:
+    """Give a function that calls another one in a process of its own.
 
-            def noted(*arguments, path=path, way=way):
-                taken.append(path)
-                return way(*arguments)
+    Args:
+        environment: of the process, in addition to this one's without `MALLOC_` variables.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        quiet = {"KINETO_LOG_LEVEL": "99"}  # of the profiler
+        with patch.dict(os.environ, {**own, **quiet, **environment}, clear=True):
+            pool.submit(int)  # which starts the process
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
-            patches.enter_context(unittest.mock.patch.object(module, name, noted))
-        step()
-    return sorted({*taken})
+
+own: dict[str, Any] = {}  # of a process that takes the steps of a row: its step
 
 
-def work(case: str, row: str, threads: int) -> None:
-    """Answer orders on standard input, as JSON lines: `peak`, `time`, `flops`, `profile`.
+def start(case: str, row: str, threads: int) -> list[str]:
+    """Take this process's first step, and return which of the faster paths it takes.
 
     Args:
         case: a key of `CASES`.
@@ -136,99 +131,88 @@ def work(case: str, row: str, threads: int) -> None:
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    if case == "peak":
-        print(json.dumps(convolution_peak()))
-        return
     make, rows = CASES[case]
-    with faster(bool(row)):
-        step = rows[row][0]() if row else make()
-        paths = count_paths(step)
-        for line in sys.stdin:
-            order = line.strip()
-            if order == "time":
-                answer = timed(step)
-            elif order == "paths":
-                answer = paths
-            elif order == "flops":
-                with FlopCounterMode(display=False) as counter:
-                    step()
-                answer = counter.get_total_flops()
-            else:
-                with profile(activities=[ProfilerActivity.CPU]) as recorded:
-                    step()
-                events = sorted(recorded.key_averages(), key=lambda e: -e.self_cpu_time_total)
-                total = sum(event.self_cpu_time_total for event in events)
-                answer = {e.key: e.self_cpu_time_total / total for e in events[:8]}
-            print(json.dumps(answer), flush=True)
+    own["faster"] = faster(bool(row))
+    own["faster"].__enter__()
+    own["step"] = rows[row][0]() if row else make()
+    with contextlib.ExitStack() as stack:
+        spies = {
+            path: stack.enter_context(patch.object(module, name, wraps=getattr(module, name)))
+            for path, (module, name) in PATHS.items()
+        }
+        own["step"]()
+    return sorted(path for path, spy in spies.items() if spy.called)
 
 
-class Worker:
-    """A process that takes the steps of a row, or of the yardstick."""
+def seconds() -> float:
+    """Return the time of a step of this process."""
+    return timed(own["step"])
 
-    def __init__(self, case: str, row: str, threads: int) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-        if row:
-            environment |= JOB_ENVIRONMENT
-        environment["OMP_NUM_THREADS"] = str(threads)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", case, row, "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
 
-    def ask(self, order: str):
-        """Send an order and return the answer."""
-        if order:
-            self.process.stdin.write(order + "\n")
-            self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+def flops() -> int:
+    """Return the number of operations of a step of this process."""
+    with FlopCounterMode(display=False) as counter:
+        own["step"]()
+    return counter.get_total_flops()
 
-    def end(self) -> None:
-        """End the process."""
-        self.process.stdin.close()
-        self.process.wait()
+
+def shares() -> dict[str, float]:
+    """Return the shares of a step's time of the eight operations that take most."""
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        own["step"]()
+    events = sorted(recorded.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    return {event.key: event.self_cpu_time_total / total for event in events[:8]}
+
+
+def measure(case: str, rows: Iterable[str], arguments: argparse.Namespace) -> dict[str, dict]:
+    """Return the measurements of rows of a case, by the row; "" is the yardstick."""
+    threads = {"OMP_NUM_THREADS": str(arguments.threads)}
+    with contextlib.ExitStack() as stack:
+        calls = {"": stack.enter_context(process(threads))}
+        for row in rows:
+            calls[row] = stack.enter_context(process({**JOB_ENVIRONMENT, **threads}))
+        found: dict[str, dict] = {}
+        for row, call in calls.items():
+            found[row] = {"paths": call(start, case, row, arguments.threads), "times": []}
+        found[""]["flops"], began = calls[""](flops), time.perf_counter()
+        for number in range(arguments.rounds):
+            if number >= 3 and time.perf_counter() - began > ENOUGH:
+                break
+            for row, call in calls.items():
+                found[row]["times"].append(call(seconds))
+        for row in ("", *PROFILED):
+            if row in calls:
+                found[row]["shares"] = calls[row](shares)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="default: 1, as the workflow's jobs")
-    parser.add_argument("--rounds", type=int, default=7, help="times each side is timed")
+    parser.add_argument("--rounds", type=int, default=5, help="times each side is timed")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--output", type=Path, default=Path("results/benchmark.json"))
-    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.work is not None:
-        work(*arguments.work, arguments.threads)
-        return
-    found = {"bfloat16": has_bfloat16(), "matrix units (AMX)": has_matrix_units()}
+    threads = {"OMP_NUM_THREADS": str(arguments.threads)}
+    units = {"bfloat16": has_bfloat16(), "matrix units (AMX)": has_matrix_units()}
     capability = torch.backends.cpu.get_cpu_capability()
-    print(f"processor: {capability}", *(f"{k}: {'yes' if v else 'no'}" for k, v in found.items()))
-    first = Worker("peak", "", arguments.threads)
-    peak = first.ask("")
-    first.end()
+    print(f"processor: {capability}", *(f"{k}: {'yes' if v else 'no'}" for k, v in units.items()))
+    with process(threads) as call:
+        peak = call(convolution_peak)
     print(f"convolution peak: {peak:.0f} GFLOP/s in float32, {arguments.threads} thread(s)")
     header = f"{'yardstick':>10} {'dwp':>9} {'ratio':>6} {'target':>7} {'of peak':>8} {'target':>7}"
     print(f"{'':40} {header}  faster paths")
     rows, profiles = [], {}
     for case, (_, sides) in CASES.items():
-        chosen = {row: target for row, (_, target) in sides.items() if arguments.only in row}
-        if not chosen:
+        targets = {row: target for row, (_, target) in sides.items() if arguments.only in row}
+        if not targets:
             continue
-        workers = {row: Worker(case, row, arguments.threads) for row in ("", *chosen)}
-        flops = workers[""].ask("flops")
-        times: dict[str, list[float]] = {row: [] for row in workers}
-        for number in range(arguments.rounds):
-            if number >= 3 and sum(map(sum, times.values())) > 30:
-                break  # long steps vary little
-            for row, worker in workers.items():
-                times[row].append(worker.ask("time"))
-        for row, target in chosen.items():
-            plain, fast = median(times[""]), median(times[row])
-            paths, least = workers[row].ask("paths"), SHARE_TARGET.get(row)
-            share = flops / fast / 1e9 / peak
+        found = measure(case, targets, arguments)
+        operations, plain = found[""]["flops"], median(found[""]["times"])
+        for row, target in targets.items():
+            fast, paths = median(found[row]["times"]), found[row]["paths"]
+            share, least = operations / fast / 1e9 / peak, SHARE_TARGET.get(row)
             met = (target is None or fast <= target * plain) and (least is None or share >= least)
             rows.append(
                 {
@@ -237,12 +221,12 @@ def main() -> None:
                     "dwp_seconds": fast,
                     "ratio": fast / plain,
                     "target": target,
-                    "gflop": flops / 1e9,
+                    "gflop": operations / 1e9,
                     "share_of_peak": share,
                     "share_target": least,
                     "met": met,
                     "paths": paths,
-                    "times": [times[""], times[row]],
+                    "times": [found[""]["times"], found[row]["times"]],
                 }
             )
             print(
@@ -253,27 +237,22 @@ def main() -> None:
                 flush=True,
             )
             if row in PROFILED:
-                named = {"yardstick": workers[""], "dwp": workers[row]}
-                profiles[row] = {side: worker.ask("profile") for side, worker in named.items()}
-        for worker in workers.values():
-            worker.end()
+                profiles[row] = {"yardstick": found[""]["shares"], "dwp": found[row]["shares"]}
     for name, sides in profiles.items():
-        for side, shares in sides.items():
-            parts = ", ".join(f"{op} {share:.0%}" for op, share in shares.items())
+        for side, operations in sides.items():
+            parts = ", ".join(f"{op} {share:.0%}" for op, share in operations.items())
             print(f"{name}, {side}: {parts}")
-    write_json(
-        arguments.output,
-        {
-            "machine": platform.processor() or platform.machine(),
-            "cpu": capability,
-            **found,
-            "torch": torch.__version__,
-            "threads": arguments.threads,
-            "peak_gflops": peak,
-            "rows": rows,
-            "profiles": profiles,
-        },
-    )
+    content = {
+        "machine": platform.processor() or platform.machine(),
+        "cpu": capability,
+        **units,
+        "torch": torch.__version__,
+        "threads": arguments.threads,
+        "peak_gflops": peak,
+        "rows": rows,
+        "profiles": profiles,
+    }
+    write_json(arguments.output, content)
     print(f"written: {arguments.output}")
 
 

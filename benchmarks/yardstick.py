@@ -136,21 +136,15 @@ class Prediction:
     """Class probabilities of images, averaged over weight samples."""
 
     def __init__(self, images: Tensor, samples: int, batch: int = 500) -> None:
-        self.net, self.images, self.samples, self.batch = (
-            Net((32, 128), BayesianConv),
-            images,
-            samples,
-            batch,
-        )
+        self.net, self.samples = Net((32, 128), BayesianConv), samples
+        self.batches = images.split(batch)
 
     @torch.no_grad()
     def __call__(self) -> Tensor:
-        return torch.stack(
-            [
-                torch.cat([self.net(x).softmax(1) for x in self.images.split(self.batch)])
-                for _ in range(self.samples)
-            ]
-        )
+        draws = []
+        for _ in range(self.samples):
+            draws.append(torch.cat([self.net(x).softmax(1) for x in self.batches]))
+        return torch.stack(draws)
 
 
 class Source:
@@ -162,9 +156,8 @@ class Source:
         self.images, self.targets = images, targets
 
     def __call__(self) -> None:
-        penalty = sum(
-            (p**2).sum() for layer in (self.net.conv1, self.net.conv2) for p in layer.parameters()
-        )
+        parameters = [*self.net.conv1.parameters(), *self.net.conv2.parameters()]
+        penalty = sum((p**2).sum() for p in parameters)
         loss = F.cross_entropy(self.net(self.images), self.targets) + 1e-3 * penalty
         self.adam.zero_grad()
         loss.backward()

@@ -1,13 +1,12 @@
 """Priors that come with the package, and their way into it from a run."""
 
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from helpers import script
 
 import dwp
 from dwp.errors import UserError
@@ -80,7 +79,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(folder):
             load_prior(name)
 
 
-def test_a_card_tells_the_numbers_of_the_run(tmp_path):
+def test_a_card_has_the_numbers_of_the_run(tmp_path):
     config = ROOT / "config" / "demo.yaml"
     name = yaml.safe_load(config.read_text())["name"]
     run = tmp_path / "results" / name / "demo"
@@ -90,11 +89,9 @@ def test_a_card_tells_the_numbers_of_the_run(tmp_path):
     write_json(run / "priors" / "gaussian-diagonal" / "scores.json", {"conv1": found})
     described = describe(norms(kernels), 6.5, nets=12, train=100, test=40)
     write_json(run / "kernels" / "conv1.json", described)
-    command = [sys.executable, ROOT / "workflow" / "scripts" / "export_prior.py", config, "demo"]
     options = ["--results", tmp_path / "results", "--folder", tmp_path]
-    subprocess.run(
-        [*command, "gaussian-diagonal", "conv1", "new", *options], check=True, cwd=ROOT, timeout=60
-    )
+    line = [config, "demo", "gaussian-diagonal", "conv1", "new", *options]
+    script("export_prior").main([str(part) for part in line])
     card = (tmp_path / "new.md").read_text()
     density = found["log_prob"]
     for text in (

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import make_prior
 from scipy.stats import multivariate_t
+from torch.autograd import gradcheck
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from dwp.devices import products
@@ -46,16 +47,15 @@ def assert_mean(values, expected, errors=3.0):
 
 
 @pytest.mark.parametrize("kind", EXPLICIT)
-@pytest.mark.parametrize("k", [2, 3])
-def test_density_integrates_to_one(kind, k):
-    prior = make_prior(kind, k)
+def test_density_integrates_to_one(kind):
+    prior = make_prior(kind, 3)
     # Importance sampling from a wider Gaussian around the prior's own mean.
     draws = prior.sample(4000, generator("wide", 1)).flatten(1)
     wide = MultivariateNormal(draws.mean(0), 1.4 * draws.T.cov())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         points = wide.sample((20000,))
-    kernels = points.view(-1, k, k)
+    kernels = points.view(-1, 3, 3)
     assert_mean((prior.log_prob(kernels) - wide.log_prob(points)).exp(), 1)
     assert torch.equal(prior.loss(kernels[:9], generator(0)), -prior.log_prob(kernels[:9]))
 
@@ -70,25 +70,20 @@ def test_samples_follow_the_density(kind):
     assert_mean((moved.log_prob(flat) - prior.log_prob(samples)).exp(), 1)
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("standard-normal", lambda flat: Normal(0, 1).log_prob(flat).sum(1)),
-        (
-            "gaussian-diagonal",
-            lambda flat: Normal(flat.mean(0), flat.std(0, correction=0)).log_prob(flat).sum(1),
-        ),
-        (
-            "gaussian-full",
-            lambda flat: MultivariateNormal(flat.mean(0), flat.T.cov(correction=0)).log_prob(flat),
-        ),
-    ],
-)
-def test_gaussians_against_torch(kind, expected):
+def test_gaussians_against_torch():
     kernels = correlated_kernels(50, 3)[0]
-    prior = prior_class(kind).fit(kernels) if KINDS[kind].needs_kernels else prior_class(kind)(3)
-    found = prior.log_prob(kernels)
-    torch.testing.assert_close(found, expected(kernels.flatten(1)), rtol=1e-4, atol=1e-4)
+    flat = kernels.flatten(1)
+    mean, covariance = flat.mean(0), flat.T.cov(correction=0)
+    for prior, expected in (
+        (prior_class("standard-normal")(3), MultivariateNormal(torch.zeros(9), torch.eye(9))),
+        (
+            prior_class("gaussian-diagonal").fit(kernels),
+            MultivariateNormal(mean, covariance.diagonal().diag()),
+        ),
+        (prior_class("gaussian-full").fit(kernels), MultivariateNormal(mean, covariance)),
+    ):
+        found = prior.log_prob(kernels)
+        torch.testing.assert_close(found, expected.log_prob(flat), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gaussian-full", "student-t", "gaussian-mixture", "flow"])
@@ -128,17 +123,14 @@ def degenerate(name):
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        (
-            "gaussian-full",
-            "equal weights, combination, no mean, constant weight, all zero, too few",
-        ),
-        ("gaussian-diagonal", "constant weight, all zero, all the same, too few"),
-        ("student-t", "combination, all the same, too few"),
+        ("gaussian-full", "equal weights, combination, no mean, constant weight, all zero"),
+        ("gaussian-diagonal", "constant weight, all zero, all the same"),
+        ("student-t", "combination, all the same"),
     ],
 )
 def test_degenerate_kernels_are_refused(kind, names):
     prior_class(kind).fit(correlated_kernels(26, 5)[0])
-    for name in names.split(", "):
+    for name in (*names.split(", "), "too few"):
         with pytest.raises(UserError, match=f"a {kind} prior needs more than 25 kernels"):
             prior_class(kind).fit(degenerate(name))
 
@@ -151,11 +143,6 @@ def test_full_gaussian_of_a_wide_spectrum_is_that_of_double_precision():
     exact = MultivariateNormal(kernels.mean(0), kernels.T.cov(correction=0)).log_prob(kernels)
     found = prior.log_prob(kernels.float().view(-1, 5, 5))
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=0.1)
-
-
-def test_fit_of_a_trained_kind_is_refused():
-    with pytest.raises(NotImplementedError, match="KernelVAE"):
-        KernelVAE.fit(correlated_kernels(40, 5)[0])
 
 
 # The Student t
@@ -278,6 +265,8 @@ def test_log_uniform_has_neither_samples_nor_density():
             draw(3, generator(0))
     with pytest.raises(UserError, match="'log-uniform' has no tractable density"):
         prior.log_prob(torch.ones(1, 5, 5))
+    with pytest.raises(NotImplementedError, match="KernelVAE is not fitted in closed form"):
+        KernelVAE.fit(torch.ones(1, 5, 5))
 
 
 def test_empirical_draws_its_kernels_uniformly():
@@ -293,35 +282,28 @@ def test_empirical_draws_its_kernels_uniformly():
 
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_samples_depend_on_the_generator_alone(kind):
-    first, same, other = (make_prior(kind, 5).sample(7, generator(s)) for s in (0, 0, 1))
-    assert first.shape == (7, 5, 5)
-    assert torch.equal(first, same)
-    assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("kind", SAMPLED)
-@pytest.mark.parametrize(
-    ("n", "source", "line"),
-    [
+    prior, again = make_prior(kind, 3), make_prior(kind, 3)
+    first = prior.sample(np.int64(7), generator(0))
+    assert first.shape == (7, 3, 3)
+    assert torch.equal(first, again.sample(7, generator(0)))
+    assert not torch.equal(first, prior.sample(7, generator(1)))
+    for n, source, line in (
         (0, generator(0), "n: expected a whole number of at least 1, found 0"),
         (-3, generator(0), "n: expected a whole number of at least 1, found -3"),
         (2.0, generator(0), "n: expected a whole number of at least 1, found 2.0"),
         (3, 0, "generator: expected a torch.Generator, found int 0; make one by dwp.generator"),
         (3, None, "generator: expected a torch.Generator, found NoneType None"),
         (3, np.random.default_rng(0), "generator: expected a torch.Generator, found Generator"),
-    ],
-)
-def test_counts_and_generators_are_checked(kind, n, source, line):
-    for draw in (make_prior(kind, 3).sample, make_prior(kind, 3).initial):
-        with pytest.raises(UserError, match=line):
-            draw(n, source)
+    ):
+        for draw in (prior.sample, prior.initial):
+            with pytest.raises(UserError, match=line):
+                draw(n, source)
 
 
 def test_a_generator_of_another_device_is_refused():
     prior = make_prior("gaussian-full", 2).to("meta")
     with pytest.raises(UserError, match="generator: expected one on meta, found one on cpu"):
         prior.sample(3, generator(0))
-    assert make_prior("gaussian-full", 2).sample(np.int64(3), generator(0)).shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -352,12 +334,11 @@ def test_every_kind_in_double_precision_by_default(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_file_round_trip(tmp_path, kind):
     prior, kernels = make_prior(kind, 5), correlated_kernels(6, 5, "other")[0]
-    paths = [tmp_path / f"{name}.safetensors" for name in ("first", "second", "third")]
+    paths = [tmp_path / "first.safetensors", tmp_path / "second.safetensors"]
     prior.save(paths[0])
-    prior.save(paths[1])
     loaded = load_prior(paths[0])
-    loaded.save(paths[2])
-    assert len({path.read_bytes() for path in paths}) == 1
+    loaded.save(paths[1])
+    assert paths[0].read_bytes() == paths[1].read_bytes()
     assert type(loaded) is type(prior)
     assert loaded.kernel_size == 5
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
@@ -377,8 +358,8 @@ def test_file_round_trip(tmp_path, kind):
     ("kind", "arguments", "line"),
     [
         ("horseshoe", {}, f"prior kind 'horseshoe' is unknown; expected one of {', '.join(KINDS)}"),
-        ("gaussian-full", {"kernel_size": 3}, "expected the arguments and tensors of a 'gaussian"),
-        ("vae", {"kernel_size": 5, "width": 3}, "expected the arguments and tensors of a 'vae'"),
+        ("gaussian-full", {"kernel_size": 3}, "cannot be read as a prior of kind 'gaussian-full'"),
+        ("vae", {"kernel_size": 5, "width": 3}, "'vae' .*argument 'width'.*; make it again"),
         ("vae", {"kernel_size": 4, "hidden": 2, "latent": 2}, "size 3, 5, 7, 16; found 4"),
         ("student-t", {"kernel_size": 1}, "expected numbers, found NaN; make it again"),
     ],
@@ -399,24 +380,14 @@ def test_a_file_that_is_no_prior_is_refused(tmp_path, kind, arguments, line):
 # Kernels from users
 
 
-@pytest.mark.parametrize(
-    "convert",
-    [
-        lambda kernels: kernels,
-        lambda kernels: kernels[:, None],
-        lambda kernels: kernels.double(),
-        lambda kernels: kernels.numpy(),
-        lambda kernels: kernels[:, None].double().numpy(),
-        lambda kernels: kernels.numpy().astype(">f4"),
-        lambda kernels: kernels.numpy()[::-1][::-1],
-        lambda kernels: torch.nn.Parameter(kernels).detach(),
-    ],
-)
-def test_check_kernels_takes_tensors_and_arrays_of_both_shapes(convert):
+def test_check_kernels_takes_tensors_and_arrays_of_both_shapes():
     kernels = correlated_kernels(4, 3)[0]
-    checked = check_kernels(convert(kernels), 3)
-    assert torch.equal(checked, kernels)
-    assert checked.dtype == torch.float32
+    array = kernels.numpy()
+    arrays = array, kernels[:, None].double().numpy(), array.astype(">f4"), array[::-1].copy()[::-1]
+    for given in (kernels, kernels[:, None], kernels.double(), *arrays):
+        checked = check_kernels(given, 3)
+        assert torch.equal(checked, kernels)
+        assert checked.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -451,20 +422,18 @@ def test_vae_shapes(kernel_size, latent):
     kernels = vae.sample(6, generator(0))
     assert kernels.shape == vae.initial(6, generator(0)).shape == (6, kernel_size, kernel_size)
     assert kernels.isfinite().all()
-    for moment in vae.encode(kernels):
-        assert moment.shape == (6, latent)
-    for moment in vae.decode(torch.zeros(6, latent)):
-        assert moment.shape == kernels.shape
-    assert (vae.encode(kernels)[1] > 0).all()
-    assert (vae.decode(torch.zeros(6, latent))[1] > 0).all()
+    for moments, shape in (
+        (vae.encode(kernels), (6, latent)),
+        (vae.decode(torch.zeros(6, latent)), kernels.shape),
+    ):
+        assert [moment.shape for moment in moments] == [shape, shape]
+        assert (moments[1] > 0).all()
     assert vae.loss(kernels, generator(1)).shape == (6,)
     assert vae.importance_log_prob(kernels, 2, generator(1)).shape == (6,)
 
 
 def test_vae_of_fixed_variance(tmp_path):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        vae = KernelVAE(5, hidden=4, latent=2, variance=0.01).requires_grad_(False)
+    vae = KernelVAE(5, hidden=4, latent=2, variance=0.01).requires_grad_(False)
     mean, variance = vae.decode(torch.randn(6, 2, generator=generator("codes")))
     assert mean.shape == variance.shape == (6, 5, 5)
     assert (variance == 0.01).all()
@@ -501,11 +470,11 @@ def test_vae_density_integrates_to_one_and_samples_follow_it(small_vae, grid_log
             return mean, 1.2 * variance
 
     # Importance sampling from p(w) made wider.
-    mean, variance = Wider().decode(torch.randn(3000, 2, generator=generator("codes")))
+    mean, variance = Wider().decode(torch.randn(1500, 2, generator=generator("codes")))
     kernels = mean + variance.sqrt() * torch.randn(mean.shape, generator=generator("noise"))
     assert_mean((grid_log_prob(small_vae, kernels) - grid_log_prob(Wider(), kernels)).exp(), 1)
     # E_p[q / p] = 1 for every density q: here p moved by a little in every weight.
-    kernels = small_vae.sample(4000, generator("follow"))
+    kernels = small_vae.sample(1500, generator("follow"))
     moved = grid_log_prob(small_vae, kernels + 0.03)
     assert_mean((moved - grid_log_prob(small_vae, kernels)).exp(), 1)
 
@@ -525,24 +494,13 @@ def test_importance_sampling_against_the_grid(small_vae, grid_log_prob, samples)
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 16])
 def test_vae_loss_gradient_with_respect_to_parameters(kernel_size):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        vae = KernelVAE(kernel_size, hidden=3, latent=2).double()
+    vae = make_prior("vae", kernel_size).double().requires_grad_(True)
     kernels = torch.randn(4, kernel_size, kernel_size, generator=generator("g"), dtype=torch.double)
 
-    def loss():
+    def loss(*_):
         return vae.loss(kernels, generator("noise")).mean()
 
-    loss().backward()
-    # One random direction a parameter: central differences.
-    for name, parameter in vae.named_parameters():
-        direction = torch.randn(parameter.shape, generator=generator(name), dtype=torch.double)
-        slope, values = (parameter.grad * direction).sum().item(), []
-        with torch.no_grad():
-            for move in (1e-6, -2e-6, 1e-6):
-                parameter += move * direction
-                values.append(loss().item())
-        assert slope == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-6), name
+    assert gradcheck(loss, [*vae.parameters()], fast_mode=True)
 
 
 def test_vae_variance_has_a_floor():

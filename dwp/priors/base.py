@@ -1,6 +1,5 @@
 """The interface of a prior over kernels."""
 
-import itertools
 import os
 from typing import Any, ClassVar, Self
 
@@ -33,8 +32,8 @@ class KernelPrior(nn.Module):
     Attributes:
         kind: the name in `KINDS`.
         kernel_size: k.
-        arguments: what `__init__` was called with, enough to build it again before its state is
-            loaded.
+        arguments: those that `__init__` was called with, enough to build it again before its state
+            is loaded.
     """
 
     kind: ClassVar[str]
@@ -52,7 +51,7 @@ class KernelPrior(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of the prior's numbers, and of its samples."""
-        state = itertools.chain(self.parameters(), self.buffers())
+        state = self.state_dict().values()
         return next((tensor.dtype for tensor in state), torch.get_default_dtype())
 
     @classmethod
@@ -61,10 +60,10 @@ class KernelPrior(nn.Module):
         raise NotImplementedError(f"{cls.__name__} is not fitted in closed form")
 
     def prepare(self, kernels: Tensor) -> None:
-        """Set what a trained kind takes from its kernels (n, k, k) before the gradient steps."""
+        """Set the state that a trained kind takes from kernels (n, k, k) before gradient steps."""
 
     def loss(self, kernels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what fitting minimises, in nats per kernel (n,), for kernels (n, k, k)."""
+        """Return the loss that fitting minimises, in nats (n,), of kernels (n, k, k)."""
         return -self.log_prob(kernels)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -29,18 +29,13 @@ def model_card(
         settings: of the "source nets" (with their `network`), the kernels and the prior.
     """
     size = f"{prior.kernel_size} x {prior.kernel_size}"
-    density = f"- log p(w) ({score['log_prob']['estimator']}): {_with_error(score['log_prob'])}"
-    if prior.density == "bound":
-        density += f"\n- ELBO: {_with_error(score['elbo'])}"
+    elbo = "\n- ELBO: {mean:.2f} +- {standard_error:.2f}".format_map(score["elbo"])
+    bound = elbo if prior.density == "bound" else ""
     details = "\n".join(f"- {stage}: {_words(values)}" for stage, values in settings.items())
     pulls = "a narrow posterior's kernels are drawn towards zero"
     if score["at_zero"] <= score["at_initial"]:
         pulls = "zero is no likelier than what nets start from"
     return _TEMPLATE.read_text(encoding="utf-8").format_map(locals())
-
-
-def _with_error(term: Mapping[str, float]) -> str:
-    return f"{term['mean']:.2f} +- {term['standard_error']:.2f}"
 
 
 def _words(settings: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Kernels themselves as a distribution: for initialisation only."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dwp.priors.base import KernelPrior
 from dwp.seeds import check_draws
@@ -14,11 +14,10 @@ class Empirical(KernelPrior):
     """
 
     kind = "empirical"
-    kernels: Tensor
 
     def __init__(self, kernel_size: int, n: int) -> None:
         super().__init__(kernel_size, n=n)
-        self.register_buffer("kernels", torch.zeros(n, kernel_size, kernel_size))
+        self.kernels = nn.Buffer(torch.zeros(n, kernel_size, kernel_size))
 
     @classmethod
     def fit(cls, kernels: Tensor) -> "Empirical":

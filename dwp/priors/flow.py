@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
-from dwp.priors.gaussian import LocationScalePrior, moments
-from dwp.priors.kl import monte_carlo_kl, register_kl
-from dwp.priors.posteriors import GaussianKernels
+from dwp.priors.gaussian import LocationScalePrior
 
 _LEAST_SPREAD = 1e-6  # of a direction, relative to the mean square of a weight
 _LEAST_SCALE = 0.5  # of a layer, and 2 the most: else the density is absurd away from the kernels
@@ -62,7 +60,7 @@ class Flow(LocationScalePrior):
             UserError: all kernels are zero.
         """
         flat = kernels.flatten(1).double()
-        mean, covariance = moments(flat)
+        covariance = flat.T.cov(correction=0)
         floor = _LEAST_SPREAD * flat.square().mean()
         covariance.diagonal().add_(floor)
         scale, failed = torch.linalg.cholesky_ex(covariance)
@@ -71,23 +69,20 @@ class Flow(LocationScalePrior):
                 f"kernels: a {self.kind} prior needs kernels that are not all zero, found none "
                 f"among {len(flat)}; prune the kernels"
             )
-        self._set(mean, scale)
+        self._set(flat.mean(0), scale)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw kernels (n, k, k)."""
-        with torch.no_grad():
-            return self._kernels(self._density().transform.inv(self._noise(n, generator)))
+    @torch.no_grad()
+    def _from_noise(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        return self._density().transform.inv(noise)
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""
-        # in double, as no setting of the nets' precision changes: it takes differences of weights
-        centred = kernels.flatten(1).double() - self.mean.double()
-        whitened = (centred @ self.whitening.double().T).to(self.mean)  # (n, d)
-        return self._density().log_prob(whitened) + self.whitening.diagonal().log().sum()
+        log_density = self._density().log_prob(self._whitened(kernels).to(self.mean))
+        return log_density + self.whitening.diagonal().log().sum()
 
     def _density(self) -> Any:
-        # once for each storage: to find what the layers move waits for a GPU, which a recorded
-        # step must not
+        # once for each storage: finding the weights that layers move waits for a GPU, and a
+        # recorded step must not wait
         if self._made[0] is not self.mean:
             self._made = self.mean, self.flow()
         return self._made[1]
@@ -95,6 +90,3 @@ class Flow(LocationScalePrior):
 
 def _as_the_input(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
     return output.to(inputs[0])  # sums of logarithms that half precision would round
-
-
-register_kl(GaussianKernels, Flow, "estimate")(monte_carlo_kl)

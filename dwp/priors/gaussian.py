@@ -4,38 +4,29 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
-from dwp.priors.kl import register_kl
+from dwp.priors.kl import monte_carlo_kl, register_kl
 from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import check_draws, standard_normal
 
 _LEAST_SPREAD = 1e-12  # of a direction, relative to the mean square: the rounding of float32
 
 
-def moments(flat: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean (d,) and covariance (d, d) of vectors (n, d), in double precision."""
-    flat = flat.double()
-    mean = flat.mean(0)
-    centred = flat - mean
-    return mean, centred.T @ centred / len(flat)
-
-
 class LocationScalePrior(KernelPrior):
-    """A prior with a location m and a scale matrix S for the d = k * k weights of a kernel."""
+    """A prior with a location m and a scale matrix S for the d = k * k weights of a kernel.
 
-    mean: Tensor
-    scale: Tensor
-    whitening: Tensor
+    Its KL is estimated by Monte Carlo unless that of a subclass is registered.
+    """
 
     def __init__(self, kernel_size: int, **arguments: Any) -> None:
         super().__init__(kernel_size, **arguments)
         d = kernel_size**2
-        self.register_buffer("mean", torch.zeros(d))
-        self.register_buffer("scale", torch.eye(d))  # Cholesky factor of the matrix S
-        self.register_buffer("whitening", torch.eye(d))  # its inverse
+        self.mean = nn.Buffer(torch.zeros(d))
+        self.scale = nn.Buffer(torch.eye(d))  # Cholesky factor of the matrix S
+        self.whitening = nn.Buffer(torch.eye(d))  # its inverse
 
     @classmethod
     def _factor(cls, flat: Tensor, matrix: Tensor) -> Tensor:
@@ -58,22 +49,31 @@ class LocationScalePrior(KernelPrior):
         self.scale.copy_(scale)
         self.whitening.copy_(torch.linalg.inv(scale))
 
-    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw standard normal vectors (n, d)."""
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw kernels (n, k, k)."""
         check_draws(n, generator, self.mean.device)
-        return standard_normal((n, len(self.mean)), generator, self.mean)
-
-    def _kernels(self, whitened: Tensor) -> Tensor:
-        """Return kernels (n, k, k) of vectors (n, d) in units of S around m."""
+        noise = standard_normal((n, len(self.mean)), generator, self.mean)
+        whitened = self._from_noise(noise, generator)
         return (self.mean + whitened @ self.scale.T).unflatten(1, (self.kernel_size, -1))
+
+    def _from_noise(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        """Return draws (n, d) in units of S around m, made of standard normal noise (n, d)."""
+        return noise
+
+    def _whitened(self, kernels: Tensor) -> Tensor:
+        """Return kernels (..., k, k) in units of S around m (..., d), in double precision."""
+        # which no setting of the nets' precision changes: it takes differences of weights
+        centred = kernels.flatten(-2).double() - self.mean.double()
+        return centred @ self.whitening.double().T
+
+    def _distance(self, kernels: Tensor) -> Tensor:
+        return self._whitened(kernels).square().sum(-1).to(kernels)
 
     def _log_determinant(self) -> Tensor:
         return 2 * self.scale.diagonal().log().sum()
 
-    def _distance(self, kernels: Tensor) -> Tensor:
-        # in double, as no setting of the nets' precision changes: it takes differences of weights
-        centred = kernels.flatten(-2).double() - self.mean.double()  # (..., d)
-        return (centred @ self.whitening.double().T).square().sum(-1).to(kernels)
+
+register_kl(GaussianKernels, LocationScalePrior, "estimate")(monte_carlo_kl)
 
 
 class FullGaussian(LocationScalePrior):
@@ -94,17 +94,8 @@ class FullGaussian(LocationScalePrior):
         """
         prior = cls(kernels.shape[-1])
         flat = kernels.flatten(1).double()  # (n, d)
-        mean, covariance = moments(flat)
-        prior._set(mean, cls._factor(flat, cls._restrict(covariance)))
+        prior._set(flat.mean(0), cls._factor(flat, flat.T.cov(correction=0)))
         return prior
-
-    @staticmethod
-    def _restrict(covariance: Tensor) -> Tensor:
-        return covariance
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw kernels (n, k, k)."""
-        return self._kernels(self._noise(n, generator))
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""
@@ -117,9 +108,9 @@ class DiagonalGaussian(FullGaussian):
 
     kind = "gaussian-diagonal"
 
-    @staticmethod
-    def _restrict(covariance: Tensor) -> Tensor:
-        return covariance.diagonal().diag()
+    @classmethod
+    def _factor(cls, flat: Tensor, matrix: Tensor) -> Tensor:
+        return super()._factor(flat, matrix.diagonal().diag())
 
 
 @register_kl(GaussianKernels, FullGaussian, "exact")

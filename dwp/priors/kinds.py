@@ -1,4 +1,4 @@
-"""The kinds of prior and what there is to know of each without importing it, or torch."""
+"""The kinds of prior, and the facts of each that are known without importing it, or torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ class Hyperparameter:
 
     Attributes:
         type: of its value.
-        default: `REQUIRED` if it has none; a default of None stands for "none", besides values of
-            `type`.
+        default: `REQUIRED` if it has none; a default of None stands for "none", and is no
+            value of `type`.
         positive: whether it must be above 0.
     """
 
@@ -32,8 +32,6 @@ class Kind:
         location: of the class, "module:Class".
         hyperparameters: by name: arguments of the class if it is trained, else of its `fit`.
         trained: whether the prior is fitted by gradient steps on `loss` (else by `fit`).
-        iterative: whether `fit` iterates, so that its time is worth planning.
-        packages: those that fitting needs besides torch and numpy.
         needs_kernels: whether there is anything to fit.
         density: "exact" if `log_prob` is tractable, "bound" if only bounds of it are, None if there
             is no density to score kernels by.
@@ -45,8 +43,6 @@ class Kind:
     location: str
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
     trained: bool = False
-    iterative: bool = False
-    packages: tuple[str, ...] = ()
     needs_kernels: bool = True
     density: Literal["exact", "bound"] | None = "exact"
     kl_settings: tuple[str, ...] = ("kl_estimator", "kl_bound", "latent_samples")
@@ -79,18 +75,13 @@ KINDS: dict[str, Kind] = {
             "seed": Hyperparameter(int, positive=False),
             "floor": Hyperparameter(float, default=1e-3),
         },
-        iterative=True,
-        packages=("scikit-learn",),
         kl_settings=(),
     ),
-    "student-t": Kind(
-        "dwp.priors.student:StudentT", iterative=True, packages=("scipy",), kl_settings=()
-    ),
+    "student-t": Kind("dwp.priors.student:StudentT", kl_settings=()),
     "flow": Kind(
         "dwp.priors.flow:Flow",
         {"transforms": Hyperparameter(int), "hidden": Hyperparameter(int)},
         trained=True,
-        packages=("zuko",),
         kl_settings=(),
     ),
     "log-uniform": Kind(

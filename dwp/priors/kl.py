@@ -5,7 +5,7 @@ As in `torch.distributions.kl`: a pair that nobody registered raises, and is nev
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -17,12 +17,15 @@ from dwp.seeds import Source
 Nature = Literal["exact", "estimate", "upper bound", "approximation"]
 """How a number that is called a KL relates to the KL; see `register_kl`."""
 
+Estimator = Literal["exact", "monte-carlo"]
+Bound = Literal["elbo", "importance-weighted"]
+
 _REGISTRY: dict[tuple[type, type], tuple[Callable[..., Tensor], Nature]] = {}
 
 
 @dataclass(frozen=True)
 class Estimation:
-    """How a KL is computed where there is a choice.
+    """How a KL is computed, if there are several ways.
 
     Attributes:
         estimator: of a KL with a closed form: that ("exact"), or an unbiased estimate by one draw
@@ -37,14 +40,14 @@ class Estimation:
         UserError: a value is not one of these.
     """
 
-    estimator: Literal["exact", "monte-carlo"] = "exact"
-    bound: Literal["elbo", "importance-weighted"] = "elbo"
+    estimator: Estimator = "exact"
+    bound: Bound = "elbo"
     latent_samples: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("estimator", "bound"):
-            known = get_args(get_type_hints(Estimation)[name])
-            if (found := getattr(self, name)) not in known:
+        for name, values in {"estimator": Estimator, "bound": Bound}.items():
+            known, found = get_args(values), getattr(self, name)
+            if found not in known:
                 raise UserError(f"{name}: expected {' or '.join(known)}, found '{found}'")
         if self.latent_samples < 1:
             raise UserError(f"latent_samples: expected at least 1, found {self.latent_samples}")
@@ -59,7 +62,7 @@ def register_kl(posterior: type, prior: type, nature: Nature) -> Callable:
     Args:
         posterior: a class of `dwp.priors.posteriors` or a subclass of one.
         prior: a class of prior.
-        nature: what the function returns: the KL ("exact"), an unbiased estimate of it
+        nature: of the returned values: the KL ("exact"), an unbiased estimate of it
             ("estimate"), an unbiased estimate of an upper bound ("upper bound"), or an
             approximation of known error ("approximation").
     """
@@ -90,7 +93,7 @@ def _find(
 def kl_nature(
     posterior: GaussianKernels, prior: KernelPrior, estimation: Estimation = DEFAULT
 ) -> Nature:
-    """Return what `kl_divergence` gives: exact, estimate, upper bound or approximation."""
+    """Return how the values of `kl_divergence` relate to the KL; see `register_kl`."""
     return _find(posterior, prior, estimation)[1]
 
 
@@ -109,7 +112,7 @@ def kl_divergence(
         prior: over k x k kernels.
         generator: for pairs whose KL is estimated by sampling; one, or one for each run whose
             kernels the posterior's first dimension holds, in equal blocks.
-        estimation: how, where there is a choice.
+        estimation: how, if there are several ways.
 
     Raises:
         NotImplementedError: no KL is registered for the pair.

@@ -40,15 +40,11 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     try:
         prior = prior_class(kind)(**settings["arguments"])
         prior.load_state_dict(tensors)
-    except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-    except ImportError as error:
-        raise UserError(f"{path}: a '{kind}' prior needs a package; install it ({error})") from None
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, RuntimeError, TypeError, UserError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path}: expected the arguments and tensors of a '{kind}' prior, found others "
-            f"({reason}); make it again"
+            f"{path}: cannot be read as a prior of kind '{kind}' ({reason}); make it again, or "
+            "install the missing package"
         ) from None
     if any(tensor.isnan().any() for tensor in tensors.values()):
         raise UserError(f"{path}: expected numbers, found NaN; make it again")

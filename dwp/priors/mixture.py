@@ -1,9 +1,10 @@
 """A mixture of Gaussians fitted to kernels."""
 
 import math
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
@@ -18,24 +19,18 @@ class GaussianMixture(KernelPrior):
     """A mixture of Gaussians with full covariances over the d = k * k weights of a kernel."""
 
     kind = "gaussian-mixture"
-    log_weights: Tensor
-    means: Tensor
-    scales: Tensor
-    whitenings: Tensor
 
     def __init__(self, kernel_size: int, components: int) -> None:
         super().__init__(kernel_size, components=components)
         d = kernel_size**2
-        self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
-        self.register_buffer("means", torch.zeros(components, d))
-        scales = torch.eye(d).repeat(components, 1, 1)
-        self.register_buffer("scales", scales)  # Cholesky factors L of the covariances
-        self.register_buffer("whitenings", scales.clone())  # their inverses
+        self.log_weights = nn.Buffer(torch.full((components,), -math.log(components)))
+        self.means = nn.Buffer(torch.zeros(components, d))
+        # Cholesky factors of the covariances, and their inverses
+        self.scales = nn.Buffer(torch.eye(d).repeat(components, 1, 1))
+        self.whitenings = nn.Buffer(self.scales.clone())
 
     @classmethod
-    def fit(
-        cls, kernels: Tensor, components: int, seed: int, floor: float = 1e-3
-    ) -> "GaussianMixture":
+    def fit(cls, kernels: Tensor, components: int, seed: int, floor: float = 1e-3) -> Self:
         """Return a mixture of locally maximal likelihood for kernels (n, k, k).
 
         By scikit-learn's expectation-maximisation, started from k-means.
@@ -59,9 +54,8 @@ class GaussianMixture(KernelPrior):
                 f"kernels: a {cls.kind} prior of {components} components needs as many kernels "
                 f"that differ, found {len(flat)}; lower components or collect more kernels"
             )
-        fitted = Mixture(
-            components, reg_covar=floor * spread, max_iter=_STEPS, random_state=seed
-        ).fit(flat.numpy())
+        fitted = Mixture(components, reg_covar=floor * spread, max_iter=_STEPS, random_state=seed)
+        fitted.fit(flat.numpy())
         prior = cls(kernels.shape[-1], components)
         scales = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_))  # (c, d, d)
         eye = torch.eye(flat.shape[1], dtype=torch.double)
@@ -74,8 +68,7 @@ class GaussianMixture(KernelPrior):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
         check_draws(n, generator, self.means.device)
-        weights = self.log_weights.exp()
-        chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
+        chosen = torch.multinomial(self.log_weights.exp(), n, True, generator=generator)
         flat = self.means[chosen]
         noise = standard_normal(flat.shape, generator, flat)
         for component, scale in enumerate(self.scales):  # not a d x d matrix for every kernel

@@ -12,7 +12,7 @@ from dwp.seeds import check_draws
 
 
 class StandardNormal(KernelPrior):
-    """Every weight N(0, 1), independently: the usual choice, which knows nothing of images."""
+    """Every weight N(0, 1), independently: the usual prior, which knows nothing of images."""
 
     kind = "standard-normal"
 

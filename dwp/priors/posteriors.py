@@ -45,7 +45,6 @@ class Gaussians:
         return type(self)(*(t.flatten(0, -1 - self._own)[indices] for t in vars(self).values()))
 
 
-@dataclass(frozen=True)
 class GaussianKernels(Gaussians):
     """Independent Gaussians over the weights of kernels: w = mean + sqrt(variance) * noise.
 
@@ -66,7 +65,6 @@ class GaussianKernels(Gaussians):
         return 0.5 * (self.log_of_variance + math.log(2 * math.pi * math.e)).sum((-2, -1))
 
 
-@dataclass(frozen=True)
 class GaussianCodes(Gaussians):
     """Independent Gaussians over the latent codes of kernels, one code a kernel.
 
@@ -78,7 +76,6 @@ class GaussianCodes(Gaussians):
     _own = 1
 
 
-@dataclass(frozen=True)
 class MultiplicativeKernels(GaussianKernels):
     """Gaussians with multiplicative noise: w = mean * (1 + sqrt(alpha) * noise).
 

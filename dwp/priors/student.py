@@ -1,17 +1,15 @@
 """A multivariate Student t fitted to kernels: heavier tails than a Gaussian."""
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dwp.priors.gaussian import LocationScalePrior, moments
-from dwp.priors.kl import monte_carlo_kl, register_kl
-from dwp.priors.posteriors import GaussianKernels
+from dwp.priors.gaussian import LocationScalePrior
 
-_DEGREES = 0.1, 1e4  # between which they are sought; beyond, it is a Gaussian to float32
+# between which the degrees are sought; beyond, it is a Gaussian to float32
+_LOG_DEGREES = math.log(0.1), math.log(1e4)
 _STEPS = 500
 _TOLERANCE = 1e-7  # nats per kernel
 
@@ -24,11 +22,10 @@ class StudentT(LocationScalePrior):
     """
 
     kind = "student-t"
-    degrees: Tensor
 
     def __init__(self, kernel_size: int) -> None:
         super().__init__(kernel_size)
-        self.register_buffer("degrees", torch.ones(()))
+        self.degrees = nn.Buffer(torch.ones(()))
 
     @classmethod
     def fit(cls, kernels: Tensor) -> "StudentT":
@@ -40,22 +37,17 @@ class StudentT(LocationScalePrior):
         Raises:
             UserError: the scale matrix is singular (too few or degenerate kernels).
         """
-        from scipy.optimize import minimize_scalar  # not needed to use a fitted prior
-
         prior = cls(kernels.shape[-1])
         flat = kernels.flatten(1).double()  # (n, d)
         d = flat.shape[1]
-        mean, matrix = moments(flat)
-        degrees, before = 10.0, -math.inf
+        mean, matrix = flat.mean(0), flat.T.cov(correction=0)
+        before = -math.inf
         for _ in range(_STEPS):
             scale = cls._factor(flat, matrix)
             whitened = torch.linalg.solve_triangular(scale, (flat - mean).T, upper=False)
             distance = whitened.square().sum(0)  # (n,)
-            bounds = tuple(map(math.log, _DEGREES))
-            loss = partial(_loss, distance=distance, d=d)
-            found: Any = minimize_scalar(loss, bounds=bounds, method="bounded")
-            degrees = math.exp(found.x)
-            now = -found.fun - float(scale.diagonal().log().sum())
+            degrees, log_density = _likeliest_degrees(distance, d)
+            now = log_density - float(scale.diagonal().log().sum())
             if now - before < _TOLERANCE:
                 break
             before = now
@@ -69,13 +61,11 @@ class StudentT(LocationScalePrior):
         prior.degrees.fill_(degrees)
         return prior
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw kernels (n, k, k)."""
-        noise = self._noise(n, generator)
-        shape = (self.degrees / 2).expand(n, 1).contiguous()
+    def _from_noise(self, noise: Tensor, generator: torch.Generator) -> Tensor:
+        shape = (self.degrees / 2).expand(len(noise), 1).contiguous()
         gamma = torch._standard_gamma  # pyright: ignore[reportPrivateImportUsage]
         chi_square = 2 * gamma(shape, generator=generator)
-        return self._kernels(noise * (self.degrees / chi_square).sqrt())
+        return noise * (self.degrees / chi_square).sqrt()
 
     def log_prob(self, kernels: Tensor) -> Tensor:
         """Return the log density, in nats (n,), of kernels (n, k, k)."""
@@ -83,9 +73,16 @@ class StudentT(LocationScalePrior):
         return _log_kernel(self._distance(kernels), len(self.mean), self.degrees) - constant
 
 
-def _loss(log_degrees: float, distance: Tensor, d: int) -> float:
-    degrees = torch.tensor(math.exp(log_degrees), dtype=torch.double)
-    return -float(_log_kernel(distance, d, degrees).mean())
+def _likeliest_degrees(distance: Tensor, d: int) -> tuple[float, float]:
+    """Return the degrees that maximise the mean of `_log_kernel` over distances (n,), and it."""
+    from scipy.optimize import minimize_scalar  # not needed to use a fitted prior
+
+    def loss(log_degrees: float) -> float:
+        degrees = torch.tensor(math.exp(log_degrees), dtype=torch.double)
+        return -float(_log_kernel(distance, d, degrees).mean())
+
+    found: Any = minimize_scalar(loss, bounds=_LOG_DEGREES, method="bounded")
+    return math.exp(found.x), -found.fun
 
 
 def _log_kernel(distance: Tensor, d: int, degrees: Tensor) -> Tensor:
@@ -94,6 +91,3 @@ def _log_kernel(distance: Tensor, d: int, degrees: Tensor) -> Tensor:
     constant = torch.lgamma((degrees + d) / 2) - torch.lgamma(degrees / 2)
     constant = constant - 0.5 * d * (degrees * math.pi).log()
     return constant.to(distance) - 0.5 * (degrees + d) * (distance / degrees).log1p()
-
-
-register_kl(GaussianKernels, StudentT, "estimate")(monte_carlo_kl)

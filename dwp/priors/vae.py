@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from dwp.errors import UserError
 from dwp.fast import door, faster, frozen
 from dwp.priors.base import KernelPrior
-from dwp.priors.kl import Estimation, register_kl
+from dwp.priors.kl import Bound, Estimation, register_kl
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels
 from dwp.seeds import Source, check_draws, standard_normal
 
@@ -23,7 +22,7 @@ class KernelVAE(KernelPrior):
     """The latent-variable prior p(w) = E_{N(z; 0, I)} N(w; mean(z), diag variance(z)).
 
     Decoder p(w|z) and encoder r(z|w) are small convolutional nets; their architectures for 7 x 7,
-    5 x 5 and 16 x 16 kernels are those of the paper's release; that for 3 x 3 is a choice. Its
+    5 x 5 and 16 x 16 kernels are those of the paper's release; that for 3 x 3 is ours. Its
     density is intractable: `elbo_terms` bounds it from below and `importance_log_prob` estimates
     it.
 
@@ -50,10 +49,10 @@ class KernelVAE(KernelPrior):
             sizes = ", ".join(map(str, _ENCODERS))
             raise UserError(f"a vae prior has kernel size {sizes}; found {kernel_size}")
         self.latent, self.variance = latent, variance
-        self.encoder = _ENCODERS[kernel_size](hidden)
+        self.encoder = _ENCODERS[kernel_size](hidden, 2 * hidden)
         self.latent_mean = nn.Conv2d(2 * hidden, latent, 1)
         self.latent_variance = nn.Conv2d(2 * hidden, latent, 1)
-        self.decoder = _DECODERS[kernel_size](hidden, latent)
+        self.decoder = _DECODERS[kernel_size](hidden, 2 * hidden, latent)
         self.kernel_mean = nn.Conv2d(hidden, 1, 1)
         self.kernel_variance = nn.Conv2d(hidden, 1, 1) if variance is None else None
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -102,11 +101,7 @@ class KernelVAE(KernelPrior):
         return fit, log_ratio, 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1)
 
     def loss(
-        self,
-        kernels: Tensor,
-        generator: Source,
-        bound: Literal["elbo", "importance-weighted"] = "elbo",
-        latent_samples: int = 1,
+        self, kernels: Tensor, generator: Source, bound: Bound = "elbo", latent_samples: int = 1
     ) -> Tensor:
         """Return minus a lower bound of log p(w), in nats (n,), of kernels (n, k, k).
 
@@ -116,29 +111,27 @@ class KernelVAE(KernelPrior):
         Args:
             kernels: w.
             generator: of the codes; see `dwp.seeds.standard_normal`.
-            bound: "elbo", what a VAE is trained on, or "importance-weighted": an unbiased
+            bound: "elbo", on which a VAE is trained, or "importance-weighted": an unbiased
                 estimate of E log 1/S sum_s p(w|z_s) p(z_s) / r(z_s|w), a tighter bound that
                 approaches log p(w) as S grows (Burda et al. 2016).
             latent_samples: S, draws of z.
         """
-        Estimation(bound=bound, latent_samples=latent_samples)  # refuses what there is not
+        Estimation(bound=bound, latent_samples=latent_samples)  # checks them
         noise = self._noise(kernels, latent_samples, generator)
         with faster(self.frozen):  # the gradients of a trained one may need their own
             return door.by(frozen.in_parts, _loss, kernels, noise, self, bound)
 
-    def importance_log_prob(
-        self, kernels: Tensor, samples: int, generator: torch.Generator
-    ) -> Tensor:
+    def importance_log_prob(self, kernels: Tensor, samples: int, generator: Source) -> Tensor:
         """Return the importance-weighted estimate of log p(w), in nats (n,).
 
         As `loss` with that bound, part by part: for many samples, without gradients.
         """
-        found = []
+        losses = []
         with faster():
             for part in kernels.split(max(1, _CODES_AT_ONCE // samples)):
-                fit, log_ratio, _ = self._terms(part, self._noise(part, samples, generator))
-                found.append((fit + log_ratio).logsumexp(1) - math.log(samples))
-        return torch.cat(found)
+                noise = self._noise(part, samples, generator)
+                losses.append(_loss(part, noise, self, "importance-weighted"))
+        return -torch.cat(losses)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k) from p(w): a code from p(z), then a kernel from p(w|z)."""
@@ -146,7 +139,7 @@ class KernelVAE(KernelPrior):
         return mean + variance.sqrt() * torch.empty_like(mean).normal_(generator=generator)
 
     def initial(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw decoder means (n, k, k) of codes from p(z): what the paper's nets start from."""
+        """Draw decoder means (n, k, k) of codes from p(z), from which the paper's nets start."""
         return self._decode_prior(n, generator)[0]
 
     @torch.no_grad()
@@ -209,7 +202,7 @@ def _variance(raw: Tensor) -> Tensor:
     return F.softplus(raw).clamp_min(_LEAST_VARIANCE)
 
 
-def _log_normal(value: Tensor, mean: Tensor | float, variance: Tensor) -> Tensor:
+def _log_normal(value: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return -0.5 * ((value - mean).square() / variance + variance.log() + math.log(2 * math.pi))
 
 
@@ -224,26 +217,20 @@ def _down(before: int, after: int) -> nn.Module:
 
 
 _conv, _up = nn.Conv2d, nn.ConvTranspose2d
-# by the kernel size, from the width h; encoders give 2 h maps of one pixel
+# By the kernel size; of a convolution: channels in and out, kernel size, stride, padding. Encoders
+# of widths h and w = 2 h give w maps of one pixel.
 _ENCODERS = {
-    3: lambda h: _stack(_conv(1, h, 3), _conv(h, 2 * h, 1)),
-    5: lambda h: _stack(
-        _conv(1, h, 3, padding=1),
-        _conv(h, h, 3, padding=1),
-        _conv(h, 2 * h, 3),
-        _conv(2 * h, 2 * h, 3),
+    3: lambda h, w: _stack(_conv(1, h, 3), _conv(h, w, 1)),
+    5: lambda h, w: _stack(
+        _conv(1, h, 3, 1, 1), _conv(h, h, 3, 1, 1), _conv(h, w, 3), _conv(w, w, 3)
     ),
-    7: lambda h: _stack(_conv(1, h, 3), _conv(h, 2 * h, 3), _conv(2 * h, 2 * h, 3)),
-    16: lambda h: _stack(*map(_down, (1, h, 2 * h, 2 * h), (h, 2 * h, 2 * h, 2 * h))),
+    7: lambda h, w: _stack(_conv(1, h, 3), _conv(h, w, 3), _conv(w, w, 3)),
+    16: lambda h, w: _stack(_down(1, h), _down(h, w), _down(w, w), _down(w, w)),
 }
 # from codes of d numbers; decoders give h maps
 _DECODERS = {
-    3: lambda h, d: _stack(_conv(d, 2 * h, 1), _up(2 * h, h, 3)),
-    5: lambda h, d: _stack(
-        _conv(d, 2 * h, 1), _up(2 * h, 2 * h, 3), _up(2 * h, 2 * h, 3), _conv(2 * h, h, 1)
-    ),
-    7: lambda h, d: _stack(_up(d, 2 * h, 3), _up(2 * h, 2 * h, 3), _up(2 * h, h, 3)),
-    16: lambda h, d: _stack(
-        _up(d, 2 * h, 4, 2), _up(2 * h, 2 * h, 4, 2, padding=1), _up(2 * h, h, 4, 2, padding=1)
-    ),
+    3: lambda h, w, d: _stack(_conv(d, w, 1), _up(w, h, 3)),
+    5: lambda h, w, d: _stack(_conv(d, w, 1), _up(w, w, 3), _up(w, w, 3), _conv(w, h, 1)),
+    7: lambda h, w, d: _stack(_up(d, w, 3), _up(w, w, 3), _up(w, h, 3)),
+    16: lambda h, w, d: _stack(_up(d, w, 4, 2), _up(w, w, 4, 2, 1), _up(w, h, 4, 2, 1)),
 }
