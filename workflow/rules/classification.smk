@@ -25,17 +25,10 @@ rule classifiers:
             study.run_settings(w.domain, w.prior, w.variant),
             study.run_batches(w.domain),
         ),
-        tolerant=lambda w: (
-            "--tolerant" if study.domains[w.domain].classification.tune else ""
-        ),
-        code=lambda w: study.code(
-            "dwp.training.classification",
-            *study.net_classes(w.domain, w.prior, w.init),
-        ),
+        tolerant=lambda w: ("--tolerant" if study.domains[w.domain].classification.tune else ""),
+        code=lambda w: study.net_code("dwp.training.classification", w.domain, w.prior, w.init),
         # a change of the test alone tests kept nets again
-        test_code=lambda w: study.code(
-            "train_classifiers", *study.net_classes(w.domain, w.prior, w.init)
-        ),
+        test_code=lambda w: study.net_code("train_classifiers", w.domain, w.prior, w.init),
     shell:
         '"$DWP_RUN" train_classifiers --data {input.target} --source {input.source}'
         " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
@@ -76,20 +69,13 @@ rule factorial:
         f"{TABLES}/classification.csv",
     output:
         figure=figure(
-            "factorial",
-            "factorial",
-            CLASSIFICATION,
-            "Every initialisation with every prior",
+            "factorial", "factorial", CLASSIFICATION, "Every initialisation with every prior"
         ),
         cells=f"{TABLES}/factorial.csv",
-        cells_text=table(
-            "factorial", "factorial_table", "Every initialisation with every prior"
-        ),
+        cells_text=table("factorial", "factorial_table", "Every initialisation with every prior"),
         effects=f"{TABLES}/factorial_effects.csv",
         effects_text=table(
-            "factorial_effects",
-            "factorial_effects",
-            "Effects of initialisation and prior",
+            "factorial_effects", "factorial_effects", "Effects of initialisation and prior"
         ),
     log:
         f"{LOG}/tables/factorial.log",
@@ -107,9 +93,7 @@ rule steps_figures:
         history=f"{TABLES}/classification_history.csv",
         summary=f"{TABLES}/classification_summary.csv",
     output:
-        accuracy=figure(
-            "steps_accuracy_n{n}", "steps", CLASSIFICATION, "Accuracy by steps"
-        ),
+        accuracy=figure("steps_accuracy_n{n}", "steps", CLASSIFICATION, "Accuracy by steps"),
         nll=figure("steps_nll_n{n}", "steps", CLASSIFICATION, "NLL by steps"),
     log:
         f"{LOG}/figures/steps_n{{n}}.log",
@@ -138,9 +122,7 @@ rule shift:
         runtime=lambda w, attempt: study.minutes("shift", w, attempt),
     params:
         angles=lambda w: study.domains[w.domain].classification.rotations,
-        code=lambda w: study.code(
-            "evaluate_shift", *study.net_classes(w.domain, *study.kinds(w.domain))
-        ),
+        code=lambda w: study.net_code("evaluate_shift", w.domain, *study.kinds(w.domain)),
     shell:
         '"$DWP_RUN" evaluate_shift --data {input.data} --weights {input.weights}'
         " --priors {input.priors} --angles {params.angles} --output {output.runs}"

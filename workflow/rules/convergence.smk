@@ -14,17 +14,14 @@ rule convergence_nets:
         **trains("convergence_nets"),
     params:
         init=lambda w: " ".join(
-            f"{own}={prior_files(w, w.init, like)[0]}"
-            for own, like in init_layers(w).items()
+            f"{own}={prior_files(w, w.init, like)[0]}" for own, like in init_layers(w).items()
         ),
         batch=lambda w: batch(
             w,
             study.convergence_training(w.domain, w.experiment),
             study.convergence_batches(w.domain, w.experiment),
         ),
-        code=lambda w: study.code(
-            "train_convergence", *study.net_classes(w.domain, w.init)
-        ),
+        code=lambda w: study.net_code("train_convergence", w.domain, w.init),
     shell:
         '"$DWP_RUN" train_convergence --data {input.data} --init {params.init}'
         " {params.batch} --code {params.code} --weights {output.weights}"
@@ -33,15 +30,10 @@ rule convergence_nets:
 
 rule convergence_tables:
     input:
-        lambda w: convergence_files(
-            w, ".csv", study.convergence_batches(w.domain, w.experiment)
-        ),
+        lambda w: convergence_files(w, ".csv", study.convergence_batches(w.domain, w.experiment)),
     output:
         figure=figure(
-            "convergence_{experiment}",
-            "convergence",
-            OF_CONVERGENCE,
-            "By number of steps",
+            "convergence_{experiment}", "convergence", OF_CONVERGENCE, "By number of steps"
         ),
         runs=f"{TABLES}/convergence_{{experiment}}.csv",
         steps=f"{TABLES}/convergence_{{experiment}}_steps.csv",
@@ -64,13 +56,7 @@ rule images_figure:
     input:
         lambda w: convergence_files(w, ".safetensors", ["the first"]),
     output:
-        figure(
-            "images_{experiment}",
-            "images",
-            OF_CONVERGENCE,
-            "Decoded images",
-            lines=False,
-        ),
+        figure("images_{experiment}", "images", OF_CONVERGENCE, "Decoded images", lines=False),
     log:
         f"{LOG}/figures/images_{{experiment}}.log",
     params:

@@ -15,12 +15,8 @@ rule features:
         mem_mb=lambda w, attempt: 8000 * attempt,
     params:
         init=lambda w, input: pairs(input.init),
-        batch=lambda w: batch(
-            w, study.feature_training(w.domain), study.feature_batches(w.domain)
-        ),
-        code=lambda w: study.code(
-            "train_features", *study.net_classes(w.domain, w.init)
-        ),
+        batch=lambda w: batch(w, study.feature_training(w.domain), study.feature_batches(w.domain)),
+        code=lambda w: study.net_code("train_features", w.domain, w.init),
     shell:
         '"$DWP_RUN" train_features --data {input.data} --init {params.init} {params.batch}'
         " --code {params.code} --weights {output.weights} --metrics {output.metrics}"
@@ -31,9 +27,7 @@ rule feature_tables:
     input:
         feature_files,
     output:
-        figure=figure(
-            "features_accuracy", "features", RANDOM_FEATURES, "By number of filters"
-        ),
+        figure=figure("features_accuracy", "features", RANDOM_FEATURES, "By number of filters"),
         runs=f"{TABLES}/features.csv",
         summary=f"{TABLES}/features_summary.csv",
         text=table("features", "features_table", "Random features"),

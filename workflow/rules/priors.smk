@@ -14,11 +14,8 @@ rule prior:
     params:
         settings=lambda w: study.prior_fit(w.domain, w.prior, w.layer).text(),
         pretrained=lambda w: study.pretrained_digest(w.domain, w.prior, w.layer),
-        code=lambda w: study.code(
-            "fit_prior",
-            *study.prior_classes(
-                w.domain, w.prior, study.prior(w.domain, w.prior).reconstructed_by
-            ),
+        code=lambda w: study.prior_code(
+            "fit_prior", w.domain, w.prior, study.prior(w.domain, w.prior).reconstructed_by
         ),
     shell:
         '"$DWP_RUN" fit_prior --kernels {input.kernels}'
@@ -42,9 +39,7 @@ rule prior_score:
         operations=lambda w: study.operations("prior_score", w),
     params:
         samples=lambda w: study.importance_samples(w.domain, w.prior),
-        code=lambda w: study.code(
-            "score_prior", *study.prior_classes(w.domain, w.prior)
-        ),
+        code=lambda w: study.prior_code("score_prior", w.domain, w.prior),
     shell:
         '"$DWP_RUN" score_prior --priors {input.priors} --kernels {input.kernels}'
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"
@@ -74,10 +69,7 @@ rule samples_figure:
     log:
         f"{LOG}/figures/kernels_{{layer}}.log",
     params:
-        code=lambda w: study.code(
-            "study_layer",
-            *study.prior_classes(w.domain, *study.sampled_priors(w.domain)),
-        ),
+        code=lambda w: study.prior_code("study_layer", w.domain, *study.sampled_priors(w.domain)),
     shell:
         '"$DWP_RUN" study_layer --kernels {input.kernels} --priors {input.priors}'
         " --samples {output} 2>&1 | tee {log}"
@@ -94,10 +86,7 @@ rule norms_and_kl:
     log:
         f"{LOG}/tables/kl_{{layer}}.log",
     params:
-        code=lambda w: study.code(
-            "study_layer",
-            *study.prior_classes(w.domain, *study.dense_priors(w.domain)),
-        ),
+        code=lambda w: study.prior_code("study_layer", w.domain, *study.dense_priors(w.domain)),
     shell:
         '"$DWP_RUN" study_layer --kernels {input.kernels} --priors {input.priors}'
         " --norms {output.norms} --table {output.table} --kl {output.kl} 2>&1 | tee {log}"
@@ -108,13 +97,11 @@ rule latent_figure:
         kernels=known_kernels,
         prior=f"{PRIOR}.safetensors",
     output:
-        figure(
-            "latent_{prior}_{layer}", "latent", OF_PRIORS, "Latent space", lines=False
-        ),
+        figure("latent_{prior}_{layer}", "latent", OF_PRIORS, "Latent space", lines=False),
     log:
         f"{LOG}/figures/latent_{{prior}}_{{layer}}.log",
     params:
-        code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
+        code=lambda w: study.prior_code("plot_vae", w.domain, w.prior),
     shell:
         '"$DWP_RUN" plot_vae --prior {input.prior} --kernels {input.kernels}'
         " --latent {output} 2>&1 | tee {log}"
@@ -135,7 +122,7 @@ rule reconstruction_figure:
     log:
         f"{LOG}/figures/reconstructions_{{prior}}_{{layer}}.log",
     params:
-        code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
+        code=lambda w: study.prior_code("plot_vae", w.domain, w.prior),
     shell:
         '"$DWP_RUN" plot_vae --prior {input.prior} --kernels {input.kernels}'
         " --reconstructions {output} 2>&1 | tee {log}"

@@ -13,9 +13,7 @@ rule source_nets:
     resources:
         **trains("source_nets"),
     params:
-        batch=lambda w: batch(
-            w, study.source_training(w.domain), study.source_batches(w.domain)
-        ),
+        batch=lambda w: batch(w, study.source_training(w.domain), study.source_batches(w.domain)),
         code=lambda w: study.code("train_source", study.network_class(w.domain)),
     shell:
         '"$DWP_RUN" train_source --data {input.data} {params.batch} --code {params.code}'
