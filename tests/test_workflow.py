@@ -187,10 +187,9 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     assert finished.due() == {}
 
 
-def test_the_rules_read_like_the_paper(finished):
-    status, output = finished.snakemake("--list-rules")
-    rules = set(output.split())
-    assert status == 0
+def test_the_rules_read_like_the_paper():
+    files = (ROOT / "workflow" / "rules").glob("*.smk")
+    rules = {rule for file in files for rule in re.findall(r"^rule (\w+):", file.read_text(), re.M)}
     assert {"data", "source_nets", "kernels", "prior", "classifiers", "features"} <= rules
     assert not any(re.search(r"\d|demo", rule) for rule in rules)
 
