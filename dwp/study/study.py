@@ -23,6 +23,8 @@ from dwp.study.settings import (
     PriorFit,
     PriorSettings,
     RunSettings,
+    S,
+    Settings,
     SourceTraining,
     load_settings,
 )
@@ -175,13 +177,12 @@ class Study:
     def source_training(self, domain: str) -> SourceTraining:
         """Return the settings of a domain's source nets."""
         section = self.domains[domain]
-        return SourceTraining(network=section.network, **dict(section.source_nets))
+        return _of(SourceTraining, section.source_nets, network=section.network)
 
     def collected_kernels(self, domain: str, layer: str) -> CollectedKernels:
         """Return the settings of a layer's kernels."""
         section = self.domains[domain].kernels
-        own = dict(section.layers[layer])
-        return CollectedKernels(**own, test_fraction=section.test_fraction)
+        return _of(CollectedKernels, section.layers[layer], test_fraction=section.test_fraction)
 
     def prior_fit(self, domain: str, prior: str, layer: str) -> PriorFit:
         """Return the settings of a layer's prior."""
@@ -231,20 +232,13 @@ class Study:
     def feature_training(self, domain: str) -> FeatureTraining:
         """Return the settings of the nets on fixed features."""
         section = self.domains[domain]
-        names = set(FeatureTraining.model_fields) - {"network"}
-        own = {name: getattr(section.features, name) for name in names}
-        return FeatureTraining(network=section.network, **own)
+        return _of(FeatureTraining, section.features, network=section.network)
 
     def convergence_training(self, domain: str, experiment: str) -> ConvergenceTraining:
         """Return the settings of a convergence experiment's nets."""
-        section = self.domains[domain]
-        own = {
-            name: getattr(section.convergence[experiment], name)
-            for name in ConvergenceTraining.model_fields
-        }
-        if own["kind"] == "classifier":
-            own["network"] = section.network
-        return ConvergenceTraining(**own)
+        section, own = self.domains[domain], self.domains[domain].convergence[experiment]
+        network = {"network": section.network} if own.kind == "classifier" else {}
+        return _of(ConvergenceTraining, own, **network)
 
     # Runs, and the batches of them that jobs train.
 
@@ -414,6 +408,12 @@ class Study:
                 found.setdefault(target, []).extend(files)
         everything = [file for files in found.values() for file in files]
         return {**found, "figures": [file for file in everything if "/figures/" in file]}
+
+
+def _of(kind: type[S], section: Settings, **more: Any) -> S:
+    """Return settings of a kind, those of a section that it has, and more."""
+    own = {name: value for name, value in section if name in kind.model_fields}
+    return kind(**own | more)
 
 
 def _batches(section: Any, runs: list[Run]) -> list[list[Run]]:

@@ -50,7 +50,8 @@ def main(
         settings = RunSettings(**{k: v for k, v in header.items() if k in RunSettings.model_fields})
         of_prior = [file for file in priors or [] if file.parent.name == header["prior"]]
         own = {file.stem: load_prior(file) for file in of_prior} or None
-        for run in header["runs"]:
+        for each in header["runs"]:
+            run = {"split": each["split"], "seed": each["seed"]}
             start = f"{run_name(run)}/"
             state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
             options = {"settings": settings, "priors": own, "device": chosen_device}
