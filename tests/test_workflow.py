@@ -318,6 +318,21 @@ def test_the_report_shows_everything_without_a_network(finished):
     )
 
 
+def test_programs_import_the_compiler_only_when_they_use_it(tmp_path):
+    (tmp_path / "program.py").write_text(
+        """
+import sys, torch
+adam = torch.optim.Adam([torch.ones(1, requires_grad=True)])
+adam.step()
+before = "sympy" in sys.modules
+print(sys.argv[1:], before, torch._dynamo.config.suppress_errors, "sympy" in sys.modules)
+"""
+    )
+    command = [sys.executable, ROOT / "dwp" / "fast" / "start.py", tmp_path / "program.py", "--x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["['--x']", "False", "False", "True"]
+
+
 # What runs again
 
 
@@ -348,7 +363,7 @@ SETTINGS = {
     # of two Bayesian nets three more combinations, of the other one; and a run that diverges no
     # longer stops the three that are there, which are not trained again
     "further values": (
-        {C: {"vary": {"learning_rate": [0.003, 0.01]}, "tune": {"log_variance": [-10.0, -8.0]}}},
+        {C: {"vary": {"learning_rate": [0.006, 0.01]}, "tune": {"log_variance": [-10.0, -8.0]}}},
         {"classifiers": 7 + 3} | dict.fromkeys(TABLES),
     ),
     "of random features": ({"features": {"epochs": 2}}, dict.fromkeys(FEATURES)),
