@@ -8,7 +8,7 @@ import re
 import sys
 
 COMPUTES, SHOWS = "#dce9f5", "#fbe3cf"
-RESULTS = ("figure", "figures", "table", "tables", "summary", "factorial", "kl_by_width")
+RESULTS = ("figure", "figures", "table", "tables", "factorial", "norms_and_kl")
 NODE = re.compile(r'^\s*(\d+)\[label = "(\w+)"')
 EDGE = re.compile(r"^\s*(\d+) -> (\d+)")
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,28 +46,15 @@ def snakemake(folder: Path, config: dict[str, Any], *arguments: str) -> str:
     return done.stdout
 
 
-def one_core(folder: Path, config: dict[str, Any]) -> None:
-    """Run the workflow, one job at a time."""
-    snakemake(folder, config, "--cores", "1")
-
-
-def two_cores(folder: Path, config: dict[str, Any]) -> None:
-    """Run the workflow, two jobs at a time."""
-    snakemake(folder, config, "--cores", "2")
-
-
-def other_jobs(folder: Path, config: dict[str, Any]) -> None:
-    """Run the workflow target by target, other runs in its jobs, and jobs granted two cores."""
-    for target in ("prior_study", "convergence", "random_features", "classification", "all"):
-        options = ["--cores", "2", "--set-threads", "prior=2", "--", target]
-        snakemake(folder, with_runs_per_job(config, 4), *options)
-
-
-WAYS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
-    "one-core": one_core,
-    "two-cores": two_cores,
-    "other-jobs": other_jobs,
+TARGETS = ("prior_study", "convergence", "random_features", "classification", "all")
+OTHER_JOBS = "other-jobs"
+WAYS = {
+    "one-core": [["--cores", "1"]],
+    "two-cores": [["--cores", "2"]],
+    # target by target, other runs in its jobs, and jobs granted two cores
+    OTHER_JOBS: [["--cores", "2", "--set-threads", "prior=2", "--", each] for each in TARGETS],
 }
+"""The arguments of the calls of Snakemake, by the name of the way."""
 
 
 def with_runs_per_job(config: Any, number: int) -> Any:
@@ -109,14 +95,16 @@ def main() -> None:
     config = yaml.safe_load(options.config.read_text())
     ways = {name: WAYS[name] for name in options.ways or WAYS}
     if options.profile:
-        ways["profile"] = lambda *run: snakemake(*run, "--profile", options.profile)
+        ways["profile"] = [["--profile", options.profile]]
     folder = options.folder or Path(tempfile.mkdtemp(prefix="determinism-"))
     found, reference = [], folder / next(iter(ways)) / "results"
-    for name, run in ways.items():
-        start, results = time.monotonic(), folder / name / "results"
-        run(folder / name, config)
+    for name, calls in ways.items():
+        start, results, other = time.monotonic(), folder / name / "results", name == OTHER_JOBS
+        for arguments in calls:
+            own = with_runs_per_job(config, 4) if other else config
+            snakemake(folder / name, own, *arguments)
         # files of batches hold other runs where jobs do
-        found += differences(reference, results, *["*batch[0-9]*"] * (run is other_jobs))
+        found += differences(reference, results, *["*batch[0-9]*"] * other)
         files = sum(path.is_file() for path in results.rglob("*"))
         print(f"{name}: {files} files in {time.monotonic() - start:.0f} s", flush=True)
     print(*found, f"{len(found)} files differ; all are in {folder}", sep="\n")

@@ -99,7 +99,7 @@ FIT = (
     ' --settings {"kind":"standard-normal","kernel_size":7}'
 )
 RELEASED = FIT.replace("}", ',"released":"none"}')
-LAYER = "study_layer --kernels @/kernels.safetensors --priors normal=@/normal.safetensors"
+LAYER = "study_layer --kernels @/kernels.safetensors --priors @/normal.safetensors"
 KL = f"{LAYER} --table @/made.csv --kl @/made.png"
 VAE = "plot_vae --prior @/vae.safetensors --kernels @/kernels.safetensors --latent @/made.png"
 BATCH = '--code x --columns {} --runs [{"seed":0}] --weights @/made --metrics @/made.csv'
@@ -111,17 +111,20 @@ CLASSIFY = TRAIN.replace("train_source", "train_classifiers --source @/images.sa
 CHECK = "check_data --source @/images.safetensors --target @/images.safetensors --output @/made"
 PREPARE = 'prepare_data --choice "mnist" --location {"folder":"@","download":false} --output @/made'
 SHAPES, NOTMNIST = (PREPARE.replace("mnist", name) for name in ("four-shapes", "notmnist"))
+COMPARISON = '{"domain":"mnist","dataset":"mnist","prior":"dwp","tune_by":"validation_nll"}'
 SUMMARISE = (
-    "summarise_runs --runs @/runs.csv --vary {} --tune {} --tune-by validation_nll"
-    " --paper @/paper.csv --domain mnist --dataset mnist --reference dwp"
-    " --summary @/made.csv --tests @/made2.csv --comparison @/made3.csv --table @/made.md"
+    f"summarise_runs --runs @/runs.csv --history @/runs.csv --comparison {COMPARISON}"
+    " --paper @/paper.csv --output @/made.csv --accuracy @/made.png --nll @/made2.png"
 )
-PLOT = "plot_runs --summary @/runs.csv --vary {} --tune {} --outputs @/fewshot_nll.png"
+PLOT = (
+    f"plot_steps --summary @/runs.csv --history @/runs.csv --comparison {COMPARISON} --n 10"
+    " --accuracy @/made.png --nll @/made2.png"
+)
 STEPS = (
-    "summarise_convergence --runs @/runs.csv --paper @/paper.csv --dataset x --experiment image-vae"
-    " --metric elbo --levels 1 --output @/made.csv --steps @/made2.csv --figures @/made.png"
+    "summarise_convergence --runs @/runs.csv --paper @/paper.csv --dataset x --kind image-vae"
+    " --levels 1 --output @/made.csv --steps @/made2.csv --figure @/made.png"
 )
-PRIORS = "tabulate_priors --scores dwp=@/scores.json --domain mnist --output @/made.csv"
+PRIORS = "tabulate_priors --scores @/scores.json --domain mnist --output @/made.csv"
 
 KERNELS, IMAGES = "kernels.safetensors", "images.safetensors"
 NAN = torch.full((2, 7, 7), torch.nan)
@@ -159,8 +162,8 @@ CASES = [
     (says("runs.csv", b"0.5", b"half"), SUMMARISE, "runs.csv: value: expected numbers, found half"),
     (holds("runs.csv", b"a,b\n\xff\xfe,1\n"), SUMMARISE, "expected CSV"),
     (directory, SUMMARISE, "runs.csv: expected a file; found Is a directory"),
-    (whole, SUMMARISE.replace("reference dwp", "reference flow"), "no run has the prior 'flow'"),
-    (whole, PLOT, "runs.csv: expected columns mean, interval"),
+    (whole, SUMMARISE.replace("dwp", "flow"), "no run has the prior 'flow'"),
+    (whole, PLOT, "runs.csv: expected columns mean"),
     (whole, STEPS, "paper.csv: expected columns experiment, init"),
     (holds("scores.json", b"[1]"), PRIORS, "expected a JSON object; found list"),
     # options

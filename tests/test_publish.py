@@ -3,11 +3,10 @@
 import gzip
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT, script
 
-ROOT = Path(__file__).parents[1]
 CONFIG = (ROOT / "config" / "demo.yaml").read_text()
 # A rule for every file of the config, by the log of the job that makes it; the last one fails.
 SNAKEFILE = """
@@ -44,14 +43,11 @@ FILES = {
 }
 
 
-PUBLISH = [sys.executable, ROOT / "workflow" / "scripts" / "publish.py", "config.yaml"]
-
-
 def run(folder, *command):
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    subprocess.run(command, cwd=folder, capture_output=True, check=False)
 
 
-def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
+def test_small_tables_and_figures_with_how_they_were_made(tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -59,8 +55,8 @@ def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
     for command in (f"{git} init -q", f"{git} commit -qm x --allow-empty"):
         run(tmp_path, *command.split())
     run(tmp_path, sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "all")
-    done = run(tmp_path, *PUBLISH)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    script("publish").main(["config.yaml"])
     root = tmp_path / "results" / "published" / "tiny"
     files = {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
     assert files.keys() == {
@@ -82,10 +78,13 @@ def test_small_tables_and_figures_with_how_they_were_made(tmp_path):
     ],
     ids=["leads out of the folder", "nothing to publish"],
 )
-def test_refusals(tmp_path, name, line):
+def test_refusals(tmp_path, monkeypatch, capsys, name, line):
     (tmp_path / "config.yaml").write_text(CONFIG.replace("name: demo", f"name: {name}"))
     (tmp_path / "Snakefile").write_text("rule all:\n    input: []\n")
-    done = run(tmp_path, *PUBLISH)
-    assert done.returncode == 2
-    assert done.stderr.startswith(line)
-    assert done.stderr.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        script("publish").main(["config.yaml"])
+    errors = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert errors.startswith(line)
+    assert errors.count("\n") == 1

@@ -23,7 +23,8 @@ def test_a_rotation_turns_the_image_counterclockwise():
 @pytest.mark.parametrize("bayesian", [True, False])
 def test_stripes_across_become_stripes_down(bayesian):
     data = striped_images(bright=250, noise=10)
-    settings = RunSettings(**CLASSIFICATION | {"epochs": 60, "filters": [4, 6], "log_variance": -8})
+    own = {"epochs": 40, "batch_size": 20, "filters": [4, 6], "log_variance": -8}
+    settings = RunSettings(**CLASSIFICATION | own)
     sizes = {"conv1": 7, "conv2": 5}
     priors = {n: prior_class("standard-normal")(k) for n, k in sizes.items()} if bayesian else None
     ((net, _),) = train_classifiers(data, settings, [(0, 0)], n=60, priors=priors, init=None)

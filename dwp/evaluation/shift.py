@@ -55,15 +55,14 @@ def metrics_by_angle(
     net = build_classifier(settings, target.classes, priors)
     net.load_state_dict(state)
     net.to(device, memory_format=torch.channels_last)
-    found = []
+    found, seeds = [], member_seeds(run, settings.members)
     for angle in angles:
-        places = member_seeds(run, settings.members)
         with products("float32", device):
             drawn = predict(
                 net,
                 rotate(to_unit(target.test_images), angle),
                 samples=settings.samples if priors else 0,
-                generator=[generator("shift", *place, device=device) for place in places],
+                generator=[generator("shift", *own, device=device) for own in seeds],
                 members=settings.members,
                 precision=settings.test_precision,
             )

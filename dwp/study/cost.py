@@ -354,7 +354,9 @@ def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
     try:
         with api.SnakemakeApi(output) as snakemake:
             workflow = snakemake.workflow(types.ResourceSettings(cores=1), configs)
-            workflow.dag(types.DAGSettings(force_incomplete=True)).execute_workflow("dryrun")
+            workflow.dag(
+                types.DAGSettings(force_incomplete=True, max_checksum_file_size=10**11)
+            ).execute_workflow("dryrun")
             dag = workflow._workflow.dag
     except Exception as error:
         raise UserError(f"{config}: Snakemake fails: {' '.join(str(error).split())}") from error

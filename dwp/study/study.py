@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dwp.data import registered
+from dwp.evaluation.comparison import Comparison
 from dwp.priors.kinds import KINDS, Kind
 from dwp.priors.pretrained import pretrained_file
 from dwp.registry import NETWORKS, class_facts
@@ -22,6 +23,8 @@ from dwp.study.settings import (
     PriorFit,
     PriorSettings,
     RunSettings,
+    S,
+    Settings,
     SourceTraining,
     load_settings,
 )
@@ -49,9 +52,6 @@ PAPER_DATASETS = {
     ("four-shapes", "shapes"): "shapes",
 }
 """The authors' data set whose numbers stand with a domain's, by target and network."""
-
-METRIC = {"classifier": "test_accuracy", "image-vae": "test_elbo"}
-"""The metric of a convergence experiment, by its kind."""
 
 Run = dict[str, int]
 
@@ -81,15 +81,11 @@ class Study:
 
     def names(self, section: str) -> list[str]:
         """Return the names of layers, priors or convergence experiments over all domains."""
-        return sorted(
-            {
-                name
-                for domain in self.domains.values()
-                for name in (
-                    domain.kernels.layers if section == "layers" else getattr(domain, section)
-                )
-            }
-        )
+        sections = [
+            domain.kernels.layers if section == "layers" else getattr(domain, section)
+            for domain in self.domains.values()
+        ]
+        return sorted(set().union(*sections))
 
     # Code: what decides, with the settings, whether a stage runs again.
 
@@ -99,14 +95,10 @@ class Study:
         scripts = (f"workflow/scripts/{e}.py" if e.isidentifier() else e for e in entries)
         return fingerprint(*scripts, root=self.root)
 
-    def paper(self, name: str) -> Path:
-        """Return the file of the authors' numbers of an experiment."""
-        return self.root / "workflow" / "resources" / f"paper_{name}.csv"
-
     @cache  # noqa: B019
     def paper_digest(self, name: str) -> str:
         """Return a digest of the authors' numbers of an experiment."""
-        return hashlib.sha256(self.paper(name).read_bytes()).hexdigest()[:16]
+        return _digest(self.root / "workflow" / "resources" / f"paper_{name}.csv")
 
     def dataset_class(self, domain: str, role: str) -> str:
         """Return the location of the class of a domain's source or target."""
@@ -117,15 +109,23 @@ class Study:
         network = self.domains[domain].network
         return NETWORKS.get(network, network)
 
-    def prior_classes(self, domain: str, *priors: str) -> list[str]:
-        """Return the locations of the classes of priors; Xavier and point estimates have none."""
-        kinds = self.kinds(domain)
-        return [kinds[name].location for name in priors if name in kinds]
+    def prior_classes(self, domain: str, *priors: str | None) -> list[str]:
+        """Return the locations of the classes of priors, of a point estimate that of its penalty.
 
-    def run_classes(self, domain: str, prior: str, init: str) -> list[str]:
-        """Return the locations of the classes that a run's settings name."""
-        names = self._regularising(domain, prior)
-        return [self.network_class(domain), *self.prior_classes(domain, *names, init)]
+        Xavier and point estimates without a penalty have none.
+        """
+        sections, kinds = self.domains[domain].priors, self.kinds(domain)
+        names = [sections[name].penalty or name if name in sections else name for name in priors]
+        return [kinds[name].location for name in names if name in kinds]
+
+    def net_code(self, entry: str, domain: str, *priors: str) -> str:
+        """Return the fingerprint of code that uses a domain's network, and priors of it."""
+        classes = self.network_class(domain), *self.prior_classes(domain, *priors)
+        return self.code(entry, *classes)
+
+    def prior_code(self, entry: str, domain: str, *priors: str | None) -> str:
+        """Return the fingerprint of code that uses priors of a domain."""
+        return self.code(entry, *self.prior_classes(domain, *priors))
 
     # Priors and kernels.
 
@@ -153,36 +153,24 @@ class Study:
         kinds = self.kinds(domain).items()
         return [name for name, kind in kinds if kind.density or kind.needs_kernels]
 
-    def scored_priors(self, domain: str, *layers: str) -> list[tuple[str, str]]:
+    def dense_priors(self, domain: str) -> list[str]:
+        """Return the priors with a density, or a bound of it."""
+        return [name for name, kind in self.kinds(domain).items() if kind.density]
+
+    def scored_priors(self, domain: str) -> list[tuple[str, str]]:
         """Return the (prior, layer) pairs with a density and kernels to score."""
-        layers = layers or tuple(self.known_layers(domain))
-        kinds = self.kinds(domain).items()
-        return [
-            (name, layer)
-            for name, kind in kinds
-            for layer in layers
-            if kind.density and layer in self.known_layers(domain)
-        ]
+        return [*itertools.product(self.dense_priors(domain), self.known_layers(domain))]
 
     def vaes(self, domain: str) -> list[tuple[str, str]]:
         """Return the (prior, layer) pairs that have a latent space."""
-        return [
-            (name, layer)
-            for name, kind in self.kinds(domain).items()
-            for layer in self.kernel_sizes(domain)
-            if kind.density == "bound"
-        ]
+        kinds = self.kinds(domain).items()
+        vaes = [name for name, kind in kinds if kind.density == "bound"]
+        return [*itertools.product(vaes, self.kernel_sizes(domain))]
 
     def fitted_to_kernels(self, domain: str, prior: str, layer: str) -> bool:
         """Whether a prior of a layer is fitted here, to kernels."""
         section = self.prior(domain, prior)
         return section.fitted(layer) and KINDS[section.kind].needs_kernels
-
-    def _regularising(self, domain: str, prior: str) -> list[str]:
-        section = self.prior(domain, prior)
-        if not section.deterministic:
-            return [prior]
-        return [section.penalty] if section.penalty else []
 
     # Settings of each stage: its own slice of the config, so that nothing else runs it again.
 
@@ -190,13 +178,12 @@ class Study:
     def source_training(self, domain: str) -> SourceTraining:
         """Return the settings of a domain's source nets."""
         section = self.domains[domain]
-        return SourceTraining(network=section.network, **dict(section.source_nets))
+        return _of(SourceTraining, section.source_nets, network=section.network)
 
     def collected_kernels(self, domain: str, layer: str) -> CollectedKernels:
         """Return the settings of a layer's kernels."""
         section = self.domains[domain].kernels
-        own = dict(section.layers[layer])
-        return CollectedKernels(**own, test_fraction=section.test_fraction)
+        return _of(CollectedKernels, section.layers[layer], test_fraction=section.test_fraction)
 
     @cache  # noqa: B019
     def prior_fit(self, domain: str, prior: str, layer: str) -> PriorFit:
@@ -214,9 +201,7 @@ class Study:
     def pretrained_digest(self, domain: str, prior: str, layer: str) -> str | None:
         """Return a digest of the pretrained prior that a layer takes, if it takes one."""
         name = self.prior(domain, prior).pretrained.get(layer)
-        if name is None:
-            return None
-        return hashlib.sha256(pretrained_file(name).read_bytes()).hexdigest()[:16]
+        return None if name is None else _digest(pretrained_file(name))
 
     def importance_samples(self, domain: str, prior: str) -> int:
         """Return the draws of z for a score; of an exact density none is drawn."""
@@ -250,26 +235,16 @@ class Study:
     def feature_training(self, domain: str) -> FeatureTraining:
         """Return the settings of the nets on fixed features."""
         section = self.domains[domain]
-        names = set(FeatureTraining.model_fields) - {"network"}
-        own = {name: getattr(section.features, name) for name in names}
-        return FeatureTraining(network=section.network, **own)
+        return _of(FeatureTraining, section.features, network=section.network)
 
     @cache  # noqa: B019
     def convergence_training(self, domain: str, experiment: str) -> ConvergenceTraining:
         """Return the settings of a convergence experiment's nets."""
-        section = self.domains[domain]
-        own = {
-            name: getattr(section.convergence[experiment], name)
-            for name in ConvergenceTraining.model_fields
-        }
-        if own["kind"] == "classifier":
-            own["network"] = section.network
-        return ConvergenceTraining(**own)
+        section, own = self.domains[domain], self.domains[domain].convergence[experiment]
+        network = {"network": section.network} if own.kind == "classifier" else {}
+        return _of(ConvergenceTraining, own, **network)
 
     # Runs, and the batches of them that jobs train.
-
-    def _batched(self, runs: list[Run], size: int) -> list[list[Run]]:
-        return [runs[first : first + size] for first in range(0, len(runs), size)]
 
     @cache  # noqa: B019
     def source_batches(self, domain: str) -> list[list[Run]]:
@@ -277,27 +252,26 @@ class Study:
         section = self.domains[domain].source_nets
         if section is None:
             return []
-        return self._batched([{"seed": s} for s in range(section.count)], section.runs_per_job)
+        return _batches(section, [{"seed": seed} for seed in range(section.count)])
 
     @cache  # noqa: B019
     def run_batches(self, domain: str) -> list[list[Run]]:
         """Return the batches of splits and seeds of every cell of the classification."""
         section = self.domains[domain].classification
         pairs = itertools.product(section.seeds, section.splits)
-        runs = [{"split": split, "seed": seed} for seed, split in pairs]
-        return self._batched(runs, section.runs_per_job)
+        return _batches(section, [{"split": split, "seed": seed} for seed, split in pairs])
 
     @cache  # noqa: B019
     def feature_batches(self, domain: str) -> list[list[Run]]:
         """Return the batches of seeds of every initialisation and scale."""
         section = self.domains[domain].features
-        return self._batched([{"seed": s} for s in section.seeds], section.runs_per_job)
+        return _batches(section, [{"seed": seed} for seed in section.seeds])
 
     @cache  # noqa: B019
     def convergence_batches(self, domain: str, experiment: str) -> list[list[Run]]:
         """Return the batches of seeds of every initialisation of an experiment."""
         section = self.domains[domain].convergence[experiment]
-        return self._batched([{"seed": s} for s in section.seeds], section.runs_per_job)
+        return _batches(section, [{"seed": seed} for seed in section.seeds])
 
     def cells(self, domain: str) -> Iterator[dict[str, Any]]:
         """Yield the cells of a classification: prior, init, variant and n."""
@@ -314,16 +288,12 @@ class Study:
         cells = [cell for cell in self.cells(domain) if of.items() <= cell.items()]
         return list({cell["prior"]: cell for cell in reversed(cells)}.values())[::-1]
 
-    def rows(self, domain: str) -> list[dict[str, str]]:
-        """Return a row for every prior and combination of listed values.
-
-        It has the prior, the variant of its runs and the values as text. Combinations that differ
-        in nothing that a prior reads share a variant.
-        """
+    def comparison(self, domain: str) -> Comparison:
+        """Return what the tables of a domain's classification compare."""
         section = self.domains[domain].classification
-        if not section.listed:
-            return []
-        return [
+        listed = {name: [as_text(v) for v in values] for name, values in section.listed.items()}
+        # combinations that differ in nothing that a prior reads share a variant
+        variants = [
             {
                 "prior": prior,
                 "variant": variant_name(section, values, self.ignored(domain, prior)),
@@ -332,11 +302,18 @@ class Study:
             for prior in section.priors
             for values in combinations(section)
         ]
-
-    def listed(self, domain: str, key: str) -> dict[str, list[str]]:
-        """Return the values of the settings of `vary` or `tune`, as they stand in tables."""
-        section = getattr(self.domains[domain].classification, key)
-        return {name: [as_text(value) for value in values] for name, values in section.items()}
+        full, reference = self.crossed(domain) or ({}, {})
+        return Comparison(
+            domain=domain,
+            dataset=self.paper_dataset(domain),
+            prior=section.priors[0],
+            vary={name: listed[name] for name in section.vary},
+            tune={name: listed[name] for name in section.tune},
+            tune_by=section.tune_by,
+            variants=variants if listed else [],
+            full=full,
+            reference=reference,
+        )
 
     @cache  # noqa: B019
     def start_layers(self, domain: str, experiment: str | None = None) -> dict[str, str]:
@@ -398,21 +375,15 @@ class Study:
         found = {"classification": self._classification_files(domain)}
         if section.features is not None:
             found["random_features"] = ["tables/features_summary.csv", "features_accuracy"]
-        if section.convergence:
-            found["convergence"] = [
-                file
-                for name, experiment in section.convergence.items()
-                for file in (
-                    f"tables/convergence_{name}_steps.csv",
-                    f"convergence_{name}",
-                    *[f"images_{name}"] * (experiment.kind == "image-vae"),
-                )
-            ]
+        for name, experiment in section.convergence.items():
+            files = [f"tables/convergence_{name}_steps.csv", f"convergence_{name}"]
+            files += [f"images_{name}"] * (experiment.kind == "image-vae")
+            found.setdefault("convergence", []).extend(files)
         found["prior_study"] = self._prior_files(domain)
+        folder = f"{self.results}/{domain}"
         return {
             target: [
-                f"{self.results}/{domain}/"
-                + (file if file.startswith("tables/") else f"figures/{file}.pdf")
+                f"{folder}/{file}" if "/" in file else f"{folder}/figures/{file}.pdf"
                 for file in files
             ]
             for target, files in found.items()
@@ -427,15 +398,13 @@ class Study:
         return files + ["tables/factorial.csv", "factorial"] * bool(self.crossed(domain))
 
     def _prior_files(self, domain: str) -> list[str]:
-        known, scored = self.known_layers(domain), self.scored_priors(domain)
-        drawn = list(self.kernel_sizes(domain)) if self.sampled_priors(domain) else known
+        known, vaes = self.known_layers(domain), self.vaes(domain)
+        drawn = self.kernel_sizes(domain) if self.sampled_priors(domain) else known
         files = [f"kernels_{layer}" for layer in drawn]
-        files += [f"norms_{layer}" for layer in known]
-        files += [f"kl_{layer}" for layer in known if scored]
-        for prior, layer in self.vaes(domain):
-            files += [f"latent_{prior}_{layer}"]
-            files += [f"reconstructions_{prior}_{layer}"] * (layer in known)
-        files += ["tables/priors.csv"] if scored else []
+        files += [f"{name}_{layer}" for name in ("norms", "kl") for layer in known]
+        files += [f"latent_{prior}_{layer}" for prior, layer in vaes]
+        files += [f"reconstructions_{prior}_{layer}" for prior, layer in vaes if layer in known]
+        files += ["tables/priors.csv"] * bool(self.scored_priors(domain))
         return files + ["tables/source_nets.csv"] * bool(self.domains[domain].source_nets)
 
     @cached_property
@@ -447,3 +416,18 @@ class Study:
                 found.setdefault(target, []).extend(files)
         everything = [file for files in found.values() for file in files]
         return {**found, "figures": [file for file in everything if "/figures/" in file]}
+
+
+def _of(kind: type[S], section: Settings, **more: Any) -> S:
+    """Return settings of a kind, those of a section that it has, and more."""
+    own = {name: value for name, value in section if name in kind.model_fields}
+    return kind(**own | more)
+
+
+def _batches(section: Any, runs: list[Run]) -> list[list[Run]]:
+    size = section.runs_per_job
+    return [runs[first : first + size] for first in range(0, len(runs), size)]
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

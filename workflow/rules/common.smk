@@ -2,13 +2,15 @@
 # files are shown in the HTML report.
 import json
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
 from dwp.errors import UserError
 from dwp.study.recovery import check_writable, clear_after_a_kill, note_locks
 from dwp.study.settings import XAVIER, as_json
-from dwp.study.study import JOB_ENVIRONMENT, METRIC, Study
+from dwp.study.study import JOB_ENVIRONMENT, Study
 
 ROOT = Path(str(workflow.current_basedir)).parents[1]
 try:
@@ -57,8 +59,10 @@ os.environ |= {
     "DWP_RUN": str(SCRIPTS / "run"),
     "DWP_PYTHON": sys.executable,
     "DWP_ENVIRONMENT": " ".join(f"{k}={v}" for k, v in JOB_ENVIRONMENT.items()),
-    "DWP_PAPER": str(ROOT / "workflow" / "resources" / "paper"),
+    # on a GPU nets are compiled
+    "DWP_START": str(ROOT / "dwp" / "fast" / "start.py") * (settings.device == "cpu"),
     "DWP_DATA_LOCATION": as_json(settings.data.model_dump()),
+    "DWP_DEVICE": settings.device,
     "DWP_TRAINING": f"--device {settings.device}"
     f" --checkpoint-minutes {settings.checkpoint_minutes}",
     **({"DWP_TENSORBOARD": f"{LOGS}/tensorboard"} if settings.tensorboard else {}),
@@ -88,14 +92,13 @@ OF_PRIORS = "Kernels and priors"
 RANDOM_FEATURES = "Random features"
 
 
-def reported(path, caption, part, *wildcards, **labels):
-    """A file for the HTML report, labelled by some wildcards as well."""
+def reported(path, caption, part, **labels):
+    """A file for the HTML report, labelled by the wildcards of its name as well."""
 
     def all_labels(w):
         # sorted as text: figure spaces, which come before digits, put 50 before 100
-        padded = {
-            k: w[k].rjust(6, "\u2007") if w[k].isdigit() else w[k] for k in wildcards
-        }
+        own = {k: w[k] for k in re.findall(r"{(\w+)}", path) if k != "domain"}
+        padded = {k: v.rjust(6, "\u2007") if v.isdigit() else v for k, v in own.items()}
         return labels | padded
 
     return report(
@@ -107,20 +110,37 @@ def reported(path, caption, part, *wildcards, **labels):
     )
 
 
-def figure(name, caption, part, title, *wildcards, lines=True):
+def figure(name, caption, part, title, lines=True):
     """The files of a figure; the report shows the SVG of lines, the PNG of pictures."""
-    files = {end: f"{FIGURES}/{name}.{end}" for end in ("svg", "png", "pdf")}
-    if not lines:
-        del files["svg"]
-    shown = next(iter(files))
-    return files | {
-        shown: reported(files[shown], caption, part, *wildcards, figure=title)
+    shown, *others = ["svg", "png", "pdf"] if lines else ["png", "pdf"]
+    page = reported(f"{FIGURES}/{name}.{shown}", caption, part, figure=title)
+    return [page, *(f"{FIGURES}/{name}.{end}" for end in others)]
+
+
+def table(name, caption, title):
+    """A table to be read, as Markdown and as HTML, which the report shows."""
+    page = reported(f"{TABLES}/{name}.html", caption, ALL_TABLES, table=title)
+    return [f"{TABLES}/{name}.md", page]
+
+
+# What rules of one kind share.
+def trains(rule):
+    """The resources of a job that trains."""
+    return {
+        "gpu": GPU,
+        "runtime": lambda w, attempt: study.minutes(rule, w, attempt),
+        "operations": lambda w: study.operations(rule, w),
     }
 
 
-def table(name, caption, title, *wildcards):
-    """A table to be read, as Markdown and as HTML, which the report shows."""
-    page = reported(
-        f"{TABLES}/{name}.html", caption, ALL_TABLES, *wildcards, table=title
-    )
-    return [f"{TABLES}/{name}.md", page]
+def batch(w, settings, batches):
+    """The options of a program that trains a batch: settings, grid columns and runs."""
+    columns = {k: v for k, v in w.items() if k not in ("experiment", "batch")}
+    columns |= {k: kind(w[k]) for k, kind in (("n", int), ("scale", float)) if k in columns}
+    texts = settings.text(), as_json(columns), json.dumps(batches[int(w.batch)])
+    return "--settings {} --columns {} --runs {}".format(*map(shlex.quote, texts))
+
+
+def pairs(files):
+    """Files of layers as options: `conv1=FILE conv2=FILE`."""
+    return " ".join(f"{Path(file).stem}={file}" for file in files)

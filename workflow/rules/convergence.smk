@@ -2,7 +2,7 @@ rule convergence_nets:
     input:
         data=TARGET,
         checked=ancient(CHECKED),
-        init=lambda w: sorted(set(init_files(w).values())),
+        init=init_files,
     output:
         weights=f"{CONVERGENCE}/batch{{batch}}.safetensors",
         history=f"{CONVERGENCE}/batch{{batch}}.csv",
@@ -11,81 +11,55 @@ rule convergence_nets:
     benchmark:
         f"{LOG}/convergence/{{experiment}}/{{init}}/batch{{batch}}.tsv"
     resources:
-        gpu=GPU,
-        runtime=lambda w, attempt: study.minutes("convergence_nets", w, attempt),
-        operations=lambda w: study.operations("convergence_nets", w),
+        **trains("convergence_nets"),
     params:
-        init=lambda w: pairs(init_files(w)),
-        columns=lambda w: as_json({"domain": w.domain, "init": w.init}),
-        runs=lambda w: json.dumps(
-            study.convergence_batches(w.domain, w.experiment)[int(w.batch)]
+        init=lambda w: " ".join(
+            f"{own}={prior_files(w, w.init, like)[0]}" for own, like in init_layers(w).items()
         ),
-        settings=lambda w: study.convergence_training(w.domain, w.experiment).text(),
-        code=lambda w: study.code(
-            "train_convergence",
-            study.network_class(w.domain),
-            *study.prior_classes(w.domain, w.init),
+        batch=lambda w: batch(
+            w,
+            study.convergence_training(w.domain, w.experiment),
+            study.convergence_batches(w.domain, w.experiment),
         ),
+        code=lambda w: study.net_code("train_convergence", w.domain, w.init),
     shell:
         '"$DWP_RUN" train_convergence --data {input.data} --init {params.init}'
-        " --settings {params.settings:q} --code {params.code}"
-        " --columns {params.columns:q} --runs {params.runs:q}"
-        " --weights {output.weights} --history {output.history} $DWP_TRAINING 2>&1 | tee {log}"
+        " {params.batch} --code {params.code} --weights {output.weights}"
+        " --history {output.history} $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule convergence_tables:
     input:
-        lambda w: convergence_files(w, ".csv"),
+        lambda w: convergence_files(w, ".csv", study.convergence_batches(w.domain, w.experiment)),
     output:
-        **figure(
-            "convergence_{experiment}",
-            "convergence",
-            OF_CONVERGENCE,
-            "By number of steps",
-            "experiment",
+        figure=figure(
+            "convergence_{experiment}", "convergence", OF_CONVERGENCE, "By number of steps"
         ),
         runs=f"{TABLES}/convergence_{{experiment}}.csv",
         steps=f"{TABLES}/convergence_{{experiment}}_steps.csv",
-        text=table(
-            "convergence_{experiment}_steps",
-            "convergence_steps",
-            "Convergence",
-            "experiment",
-        ),
+        text=table("convergence_{experiment}_steps", "convergence_steps", "Convergence"),
     log:
         f"{LOG}/tables/convergence_{{experiment}}.log",
     params:
         paper=study.paper_digest("convergence"),
         dataset=lambda w: study.paper_dataset(w.domain),
-        kind=experiment_kind,
-        metric=lambda w: METRIC[experiment_kind(w)],
-        levels=lambda w: study.domains[w.domain].convergence[w.experiment].levels,
+        kind=lambda w: experiment(w).kind,
+        levels=lambda w: experiment(w).levels,
         code=study.code("summarise_convergence"),
     shell:
         '"$DWP_RUN" summarise_convergence --runs {input} --dataset {params.dataset}'
-        " --experiment {params.kind} --metric {params.metric} --levels {params.levels}"
-        " --output {output.runs} --steps {output.steps}"
-        " --figures {output.svg} {output.png} {output.pdf}"
-        ' --paper "$DWP_PAPER"_convergence.csv'
-        " 2>&1 | tee {log}"
+        " --kind {params.kind} --levels {params.levels} --output {output.runs}"
+        " --steps {output.steps} --figure {output.figure} 2>&1 | tee {log}"
 
 
 rule images_figure:
     input:
-        lambda w: first_batches(w).values(),
+        lambda w: convergence_files(w, ".safetensors", ["the first"]),
     output:
-        **figure(
-            "images_{experiment}",
-            "images",
-            OF_CONVERGENCE,
-            "Decoded images",
-            "experiment",
-            lines=False,
-        ),
+        figure("images_{experiment}", "images", OF_CONVERGENCE, "Decoded images", lines=False),
     log:
         f"{LOG}/figures/images_{{experiment}}.log",
     params:
-        weights=lambda w: pairs(first_batches(w)),
         code=study.code("plot_images"),
     shell:
-        '"$DWP_RUN" plot_images --weights {params.weights} --outputs {output} 2>&1 | tee {log}'
+        '"$DWP_RUN" plot_images --weights {input} --outputs {output} 2>&1 | tee {log}'

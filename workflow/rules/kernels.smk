@@ -1,15 +1,6 @@
 rule kernels:
     input:
-        lambda w: (
-            batch_files(
-                SOURCE_NETS,
-                ".safetensors",
-                study.source_batches(w.domain),
-                domain=w.domain,
-            )
-            if study.collected_kernels(w.domain, w.layer).collected
-            else []
-        ),
+        collected_nets,
     output:
         kernels=f"{KERNELS}.safetensors",
         description=f"{KERNELS}.json",

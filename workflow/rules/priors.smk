@@ -10,17 +10,12 @@ rule prior:
     benchmark:
         f"{LOG}/priors/{{prior}}_{{layer}}.tsv"
     resources:
-        gpu=GPU,
-        runtime=lambda w, attempt: study.minutes("prior", w, attempt),
-        operations=lambda w: study.operations("prior", w),
+        **trains("prior"),
     params:
         settings=lambda w: study.prior_fit(w.domain, w.prior, w.layer).text(),
         pretrained=lambda w: study.pretrained_digest(w.domain, w.prior, w.layer),
-        code=lambda w: study.code(
-            "fit_prior",
-            *study.prior_classes(
-                w.domain, w.prior, study.prior(w.domain, w.prior).reconstructed_by
-            ),
+        code=lambda w: study.prior_code(
+            "fit_prior", w.domain, w.prior, study.prior(w.domain, w.prior).reconstructed_by
         ),
     shell:
         '"$DWP_RUN" fit_prior --kernels {input.kernels}'
@@ -31,8 +26,8 @@ rule prior:
 
 rule prior_score:
     input:
-        priors=lambda w: scored_layers(w, prior_file).values(),
-        kernels=lambda w: scored_layers(w, kernel_file).values(),
+        priors=lambda w: prior_files(w, w.prior, study.known_layers(w.domain)),
+        kernels=lambda w: kernel_files(w, study.known_layers(w.domain)),
     output:
         f"{RESULTS}/{{domain}}/priors/{{prior}}/scores.json",
     log:
@@ -43,84 +38,58 @@ rule prior_score:
         runtime=lambda w, attempt: study.minutes("prior_score", w, attempt),
         operations=lambda w: study.operations("prior_score", w),
     params:
-        priors=lambda w: pairs(scored_layers(w, prior_file)),
-        kernels=lambda w: pairs(scored_layers(w, kernel_file)),
         samples=lambda w: study.importance_samples(w.domain, w.prior),
-        code=lambda w: study.code(
-            "score_prior", *study.prior_classes(w.domain, w.prior)
-        ),
+        code=lambda w: study.prior_code("score_prior", w.domain, w.prior),
     shell:
-        '"$DWP_RUN" score_prior --priors {params.priors} --kernels {params.kernels}'
+        '"$DWP_RUN" score_prior --priors {input.priors} --kernels {input.kernels}'
         " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"
 
 
 rule prior_table:
     input:
-        lambda w: scores_files(w).values(),
+        scores_files,
     output:
         csv=f"{TABLES}/priors.csv",
         text=table("priors", "priors", "Priors"),
     log:
         f"{LOG}/tables/priors.log",
     params:
-        scores=lambda w: pairs(scores_files(w)),
         code=study.code("tabulate_priors"),
     shell:
-        '"$DWP_RUN" tabulate_priors --scores {params.scores} --domain {wildcards.domain}'
+        '"$DWP_RUN" tabulate_priors --scores {input} --domain {wildcards.domain}'
         " --output {output.csv} 2>&1 | tee {log}"
 
 
 rule samples_figure:
     input:
         kernels=known_kernels,
-        priors=lambda w: sampled_files(w).values(),
+        priors=lambda w: prior_files(w, study.sampled_priors(w.domain), w.layer),
     output:
-        **figure(
-            "kernels_{layer}", "kernels", OF_PRIORS, "Samples", "layer", lines=False
-        ),
+        figure("kernels_{layer}", "kernels", OF_PRIORS, "Samples", lines=False),
     log:
         f"{LOG}/figures/kernels_{{layer}}.log",
     params:
-        kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
-        priors=lambda w: pairs(sampled_files(w)),
-        code=lambda w: study.code(
-            "study_layer", *study.prior_classes(w.domain, *sampled_files(w))
-        ),
+        code=lambda w: study.prior_code("study_layer", w.domain, *study.sampled_priors(w.domain)),
     shell:
-        '"$DWP_RUN" study_layer {params.kernels} --priors {params.priors}'
+        '"$DWP_RUN" study_layer --kernels {input.kernels} --priors {input.priors}'
         " --samples {output} 2>&1 | tee {log}"
 
 
-rule norms_figure:
-    input:
-        f"{KERNELS}.safetensors",
-    output:
-        **figure("norms_{layer}", "norms", OF_PRIORS, "Norms of kernels", "layer"),
-    log:
-        f"{LOG}/figures/norms_{{layer}}.log",
-    params:
-        code=study.code("study_layer"),
-    shell:
-        '"$DWP_RUN" study_layer --kernels {input} --norms {output} 2>&1 | tee {log}'
-
-
-rule kl_by_width:
+rule norms_and_kl:
     input:
         kernels=f"{KERNELS}.safetensors",
-        priors=lambda w: dense_files(w).values(),
+        priors=lambda w: prior_files(w, study.dense_priors(w.domain), w.layer),
     output:
-        **figure("kl_{layer}", "kl", OF_PRIORS, "KL by width", "layer"),
+        norms=figure("norms_{layer}", "norms", OF_PRIORS, "Norms of kernels"),
+        kl=figure("kl_{layer}", "kl", OF_PRIORS, "KL by width"),
         table=f"{TABLES}/kl_{{layer}}.csv",
     log:
         f"{LOG}/tables/kl_{{layer}}.log",
     params:
-        priors=lambda w: pairs(dense_files(w)),
-        code=lambda w: study.code(
-            "study_layer", *study.prior_classes(w.domain, *dense_files(w))
-        ),
+        code=lambda w: study.prior_code("study_layer", w.domain, *study.dense_priors(w.domain)),
     shell:
-        '"$DWP_RUN" study_layer --kernels {input.kernels} --priors {params.priors}'
-        " --table {output.table} --kl {output.svg} {output.png} {output.pdf} 2>&1 | tee {log}"
+        '"$DWP_RUN" study_layer --kernels {input.kernels} --priors {input.priors}'
+        " --norms {output.norms} --table {output.table} --kl {output.kl} 2>&1 | tee {log}"
 
 
 rule latent_figure:
@@ -128,22 +97,13 @@ rule latent_figure:
         kernels=known_kernels,
         prior=f"{PRIOR}.safetensors",
     output:
-        **figure(
-            "latent_{prior}_{layer}",
-            "latent",
-            OF_PRIORS,
-            "Latent space",
-            "prior",
-            "layer",
-            lines=False,
-        ),
+        figure("latent_{prior}_{layer}", "latent", OF_PRIORS, "Latent space", lines=False),
     log:
         f"{LOG}/figures/latent_{{prior}}_{{layer}}.log",
     params:
-        kernels=lambda w, input: f"--kernels {input.kernels}" if input.kernels else "",
-        code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
+        code=lambda w: study.prior_code("plot_vae", w.domain, w.prior),
     shell:
-        '"$DWP_RUN" plot_vae --prior {input.prior} {params.kernels}'
+        '"$DWP_RUN" plot_vae --prior {input.prior} --kernels {input.kernels}'
         " --latent {output} 2>&1 | tee {log}"
 
 
@@ -152,19 +112,17 @@ rule reconstruction_figure:
         kernels=f"{KERNELS}.safetensors",
         prior=f"{PRIOR}.safetensors",
     output:
-        **figure(
+        figure(
             "reconstructions_{prior}_{layer}",
             "reconstructions",
             OF_PRIORS,
             "Reconstructions",
-            "prior",
-            "layer",
             lines=False,
         ),
     log:
         f"{LOG}/figures/reconstructions_{{prior}}_{{layer}}.log",
     params:
-        code=lambda w: study.code("plot_vae", *study.prior_classes(w.domain, w.prior)),
+        code=lambda w: study.prior_code("plot_vae", w.domain, w.prior),
     shell:
         '"$DWP_RUN" plot_vae --prior {input.prior} --kernels {input.kernels}'
         " --reconstructions {output} 2>&1 | tee {log}"

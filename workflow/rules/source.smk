@@ -11,26 +11,19 @@ rule source_nets:
     benchmark:
         f"{LOG}/source/batch{{batch}}.tsv"
     resources:
-        gpu=GPU,
-        runtime=lambda w, attempt: study.minutes("source_nets", w, attempt),
-        operations=lambda w: study.operations("source_nets", w),
+        **trains("source_nets"),
     params:
-        columns=lambda w: as_json({"domain": w.domain}),
-        runs=lambda w: json.dumps(study.source_batches(w.domain)[int(w.batch)]),
-        settings=lambda w: study.source_training(w.domain).text(),
+        batch=lambda w: batch(w, study.source_training(w.domain), study.source_batches(w.domain)),
         code=lambda w: study.code("train_source", study.network_class(w.domain)),
     shell:
-        '"$DWP_RUN" train_source --data {input.data} --settings {params.settings:q}'
-        " --code {params.code} --columns {params.columns:q} --runs {params.runs:q}"
+        '"$DWP_RUN" train_source --data {input.data} {params.batch} --code {params.code}'
         " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
         " $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule source_table:
     input:
-        lambda w: batch_files(
-            SOURCE_NETS, ".csv", study.source_batches(w.domain), domain=w.domain
-        ),
+        lambda w: source_net_files(w, ".csv"),
     output:
         f"{TABLES}/source_nets.csv",
     log:
@@ -38,4 +31,4 @@ rule source_table:
     params:
         code=study.code("tabulate_runs"),
     shell:
-        '"$DWP_RUN" tabulate_runs --metrics {input} --outputs {output} 2>&1 | tee {log}'
+        '"$DWP_RUN" tabulate_runs --runs {input} --output {output} 2>&1 | tee {log}'

@@ -3,16 +3,14 @@
 Args:
     data: target images
     weights: files of the batches of nets
-    priors: file of each prior of each layer, as PRIOR/LAYER=FILE
+    priors: files of the priors by layer, each in the folder of its prior
     angles: degrees
     output: CSV of all runs
     table: .md of the means over splits to write, with a .html
-    figures: files of the figure
+    figure: files of the figure
     device: where to compute
-    checkpoint_minutes: not used
 """
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +27,7 @@ from dwp.plots.curves import curves
 from dwp.plots.style import save
 from dwp.priors import load_prior
 from dwp.study.program import program
+from dwp.study.runs import run_name
 from dwp.study.settings import RunSettings
 
 
@@ -37,41 +36,27 @@ def main(
     *,
     data: Path,
     weights: list[Path],
-    priors: dict[str, Path] | None = None,
+    priors: list[Path] | None = None,
     angles: list[float],
     output: Path,
     table: Path,
-    figures: list[Path],
+    figure: list[Path],
     device: Literal["auto", "cpu", "cuda"] = "cpu",
-    checkpoint_minutes: float = 5,
 ) -> None:
     torch.set_num_threads(1)
-    target, rows = ImageTensors.load(data), []
+    target, rows, chosen_device = ImageTensors.load(data), [], choose_device(device)
     for path in weights:
         tensors, header = load_tensors(path, kind="classifiers")
         settings = RunSettings(**{k: v for k, v in header.items() if k in RunSettings.model_fields})
-        own = {
-            layer: load_prior(file)
-            for (prior, _, layer), file in (
-                (k.partition("/"), v) for k, v in (priors or {}).items()
-            )
-            if prior == header["prior"]
-        }
-        states: dict[str, dict] = {}
-        for name, tensor in tensors.items():
-            run, _, parameter = name.partition("/")
-            states.setdefault(run, {})[parameter] = tensor
-        for name, state in states.items():  # of a name such as split0-seed3
-            run = {column: int(n) for column, n in re.findall(r"([a-z]+)(\d+)", name)}
-            found = metrics_by_angle(
-                state,
-                (run["split"], run["seed"]),
-                target,
-                angles,
-                settings=settings,
-                priors=own or None,
-                device=choose_device(device),
-            )
+        of_prior = [file for file in priors or [] if file.parent.name == header["prior"]]
+        own = {file.stem: load_prior(file) for file in of_prior} or None
+        for each in header["runs"]:
+            run = {"split": each["split"], "seed": each["seed"]}
+            start = f"{run_name(run)}/"
+            state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            options = {"settings": settings, "priors": own, "device": chosen_device}
+            split_and_seed = run["split"], run["seed"]
+            found = metrics_by_angle(state, split_and_seed, target, angles, **options)
             columns = {name: header[name] for name in ("domain", "prior", "init", "n")} | run
             rows += [
                 {**columns, "angle": angle, "metric": name, "value": value}
@@ -84,7 +69,7 @@ def main(
     write_readable(
         means.pivot(index=["prior", "angle"], columns="metric", values="mean").reset_index(), table
     )
-    save(curves(runs, METRICS, "angle", "prior", over="split"), figures)
+    save(curves(runs, METRICS, "angle", "prior", over="split"), figure)
 
 
 if __name__ == "__main__":

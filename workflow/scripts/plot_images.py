@@ -14,12 +14,12 @@ from dwp.study.program import program
 
 
 @program
-def main(*, weights: dict[str, Path], outputs: list[Path]) -> None:
+def main(*, weights: list[Path], outputs: list[Path]) -> None:
     images, steps = {}, []
-    for init, path in weights.items():
-        tensors, settings = load_tensors(path, kind="convergence")
-        images[init] = tensors[f"seed{settings['runs'][0]['seed']}/drawn"]
-        steps = settings["sample_steps"]
+    for path in weights:
+        tensors, header = load_tensors(path, kind="convergence")
+        images[header["init"]] = tensors[f"seed{header['runs'][0]['seed']}/drawn"]
+        steps = header["sample_steps"]
     save(images_by_step(images, steps), outputs)
 
 

@@ -26,12 +26,12 @@ _ALONG = np.linspace(-2, 2, 9).tolist()
 def main(
     *,
     prior: Path,
-    kernels: Path | None = None,
+    kernels: list[Path] | None = None,
     latent: list[Path] | None = None,
     reconstructions: list[Path] | None = None,
 ) -> None:
     vae = load_vae(prior)
-    real = load_kernels(kernels, "test", vae.kernel_size) if kernels else None
+    (real,) = [load_kernels(path, "test", vae.kernel_size) for path in kernels or []] or [None]
     if latent:
         codes = None if real is None else vae.encode(real)[0]
         draw, values = (latent_space, _PLANE) if vae.latent == 2 else (latent_traversal, _ALONG)

@@ -1,8 +1,8 @@
 """Score the test kernels of each layer under a prior, and what its samples remember.
 
 Args:
-    priors: file of the prior of each layer
-    kernels: file of the kernels of each layer
+    priors: file of the prior of each layer, named after it
+    kernels: file of the kernels of each layer, named after it
     importance_samples: draws of z for a VAE's log p(w)
     output: JSON of the scores by layer
 """
@@ -19,18 +19,16 @@ from dwp.study.program import program
 
 
 @program
-def main(
-    *, priors: dict[str, Path], kernels: dict[str, Path], importance_samples: int, output: Path
-) -> None:
+def main(*, priors: list[Path], kernels: list[Path], importance_samples: int, output: Path) -> None:
     torch.set_num_threads(1)
     scores = {}
-    for layer, path in priors.items():
-        prior = load_prior(path)
+    for file, of_layer in zip(priors, kernels, strict=True):
+        prior = load_prior(file)
         train, test = (
-            load_kernels(kernels[layer], part, prior.kernel_size) for part in ("train", "test")
+            load_kernels(of_layer, part, prior.kernel_size) for part in ("train", "test")
         )
-        scores[layer] = score(prior, test, importance_samples=importance_samples)
-        scores[layer] |= nearest(prior, train, test)
+        scores[file.stem] = score(prior, test, importance_samples=importance_samples)
+        scores[file.stem] |= nearest(prior, train, test)
     write_json(output, scores)
 
 

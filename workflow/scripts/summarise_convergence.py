@@ -4,12 +4,11 @@ Args:
     runs: CSV files of histories
     paper: CSV of the authors' curves
     dataset: the authors' name of our data set, or none
-    experiment: its kind, as the authors' curves name it
-    metric: the metric to draw
+    kind: of the experiment, as the authors' curves name it
     levels: values of the metric to reach
     output: CSV of all histories to write
     steps: CSV of the steps to the levels to write, with a .md and a .html
-    figures: files of the figure
+    figure: files of the figure
 """
 
 from pathlib import Path
@@ -22,30 +21,32 @@ from dwp.plots.curves import curves
 from dwp.plots.style import save
 from dwp.study.program import program
 
+_METRICS = {"classifier": "test_accuracy", "image-vae": "test_elbo"}
+_RESOURCES = Path(__file__).parents[1] / "resources"
+
 
 @program
 def main(
     *,
     runs: list[Path],
-    paper: Path,
+    paper: Path = _RESOURCES / "paper_convergence.csv",
     dataset: str,
-    experiment: str,
-    metric: str,
+    kind: str,
     levels: list[float],
     output: Path,
     steps: Path,
-    figures: list[Path],
+    figure: list[Path],
 ) -> None:
-    history = concatenate(runs)
+    history, metric = concatenate(runs), _METRICS[kind]
     write_csv(output, history)
-    of = {"dataset": dataset, "experiment": experiment}
+    of = {"dataset": dataset, "experiment": kind}
     authors = read_authors([paper], ["init", "step", "value"], **of)
     ours = steps_to_levels(history[history["metric"] == metric], levels)
     theirs = steps_to_levels(authors.assign(seed=0), levels).rename(columns={"steps": "authors"})
     table = ours.merge(theirs[["init", "level", "authors"]], "left", ["init", "level"])
     write_csv(steps, table)
     write_readable(table, steps)
-    save(curves(history, [metric], "step", paper=authors), figures)
+    save(curves(history, [metric], "step", paper=authors), figure)
 
 
 if __name__ == "__main__":

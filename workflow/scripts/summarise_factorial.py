@@ -2,18 +2,15 @@
 
 Args:
     runs: CSV
-    vary: values of the varied settings
-    tune: values of the tuned settings
-    tune_by: validation metric that chooses the tuned settings
-    full: prior and init whose gain is split into parts
-    reference: prior and init to compare with
+    comparison: what to compare
     cells: CSV to write, with a .md and a .html
     parts: CSV of the gain's parts to write, with a .md and a .html
-    figures: files of the figure
+    figure: files of the figure
 """
 
 from pathlib import Path
 
+from dwp.evaluation.comparison import Comparison
 from dwp.evaluation.factorial import METRICS, effects, factorial
 from dwp.evaluation.statistics import keep_chosen
 from dwp.evaluation.tables import read_runs, write_readable
@@ -25,29 +22,23 @@ from dwp.study.program import program
 
 @program
 def main(
-    *,
-    runs: Path,
-    vary: dict[str, list[str]],
-    tune: dict[str, list[str]],
-    tune_by: str,
-    full: dict[str, str],
-    reference: dict[str, str],
-    cells: Path,
-    parts: Path,
-    figures: list[Path],
+    *, runs: Path, comparison: Comparison, cells: Path, parts: Path, figure: list[Path]
 ) -> None:
-    chosen = keep_chosen(read_runs(runs, {**vary, **tune}), list(tune), tune_by)
+    vary, tune, reference = comparison.vary, comparison.tune, comparison.reference
+    chosen = keep_chosen(read_runs(runs, comparison.listed), list(tune), comparison.tune_by)
     chosen = chosen[chosen["metric"].isin(METRICS)]
-    by = [*vary, "n", *["chosen_by"] * bool(tune)]
+    by = [*vary, "n", *comparison.chosen_by]
     compared = ["domain", *by, "metric"]
     crossed = factorial(chosen, reference, compared)
-    gains = effects(chosen, full, reference, compared)
-    write_csv(cells, crossed)
-    write_readable(factorial_text(crossed, [*by, "prior"], ["metric", "init"]), cells)
-    write_csv(parts, gains)
-    write_readable(factorial_text(gains, [*by, "metric"], ["effect"]), parts)
+    gains = effects(chosen, comparison.full, reference, compared)
+    for path, table, *axes in (
+        (cells, crossed, [*by, "prior"], ["metric", "init"]),
+        (parts, gains, [*by, "metric"], ["effect"]),
+    ):
+        write_csv(path, table)
+        write_readable(factorial_text(table, *axes), path)
     drawn = crossed[crossed["chosen_by"] == "validation"] if tune else crossed
-    save(factorial_figure(drawn, list(vary)), figures)
+    save(factorial_figure(drawn, list(vary)), figure)
 
 
 if __name__ == "__main__":

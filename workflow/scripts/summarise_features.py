@@ -4,10 +4,9 @@ Args:
     runs: CSV files
     paper: CSV of the authors' numbers
     dataset: the authors' name of our data set, or none
-    output: CSV of all runs to write
+    output: CSV of all runs to write, with a .md and a .html of the test accuracies
     summary: CSV over seeds to write
-    table: .md of the test accuracies to write, with a .html
-    figures: files of the figure of test accuracies
+    figure: files of the figure of test accuracies
 """
 
 from pathlib import Path
@@ -20,17 +19,18 @@ from dwp.plots.curves import curves
 from dwp.plots.style import save
 from dwp.study.program import program
 
+_RESOURCES = Path(__file__).parents[1] / "resources"
+
 
 @program
 def main(
     *,
     runs: list[Path],
-    paper: Path,
+    paper: Path = _RESOURCES / "paper_features.csv",
     dataset: str,
     output: Path,
     summary: Path,
-    table: Path,
-    figures: list[Path],
+    figure: list[Path],
 ) -> None:
     numbers = concatenate(runs)
     write_csv(output, numbers)
@@ -40,8 +40,8 @@ def main(
     summarised = summarise(numbers, ["domain", *by], over="seed").merge(theirs, "left", by)
     write_csv(summary, summarised)
     accuracy = summarised[summarised["metric"] == "test_accuracy"]
-    write_readable(accuracy.drop(columns=["domain", "metric"]), table)
-    save(curves(numbers, ["test_accuracy"], "scale", paper=authors), figures)
+    write_readable(accuracy.drop(columns=["domain", "metric"]), output)
+    save(curves(numbers, ["test_accuracy"], "scale", paper=authors), figure)
 
 
 if __name__ == "__main__":

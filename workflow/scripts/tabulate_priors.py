@@ -1,7 +1,8 @@
 """Tabulate the scores of all priors on the test kernels of their layers.
 
 Args:
-    scores: file of each prior
+    scores: files of the priors' scores, each in the folder of its prior
+    domain: its name, a column
     output: CSV, with a .md and a .html
 """
 
@@ -17,10 +18,10 @@ _SHORTER = {"_mean": "", "standard_error": "error", "log_prob_estimator": "estim
 
 
 @program
-def main(*, scores: dict[str, Path], domain: str, output: Path) -> None:
+def main(*, scores: list[Path], domain: str, output: Path) -> None:
     rows = [
-        {"domain": domain, "layer": layer, "prior": prior, **score}
-        for prior, path in scores.items()
+        {"domain": domain, "layer": layer, "prior": path.parent.name, **score}
+        for path in scores
         for layer, score in read_json(path).items()
     ]
     table = pd.json_normalize(rows, sep="_")  # elbo_mean, elbo_standard_error, ...

@@ -44,9 +44,9 @@ def main(
     n = n or batch.columns["n"]
 
     def train(group, **options):
-        places = [(run["split"], run["seed"]) for run in group]
+        runs = [(run["split"], run["seed"]) for run in group]
         options |= {"n": n, "tolerant": tolerant, **loaded}
-        for net, records in train_classifiers(target, settings, places, **options):
+        for net, records in train_classifiers(target, settings, runs, **options):
             yield net.state_dict(), records, {}
 
     device = batch.chosen_device
@@ -55,8 +55,8 @@ def main(
     given = {"settings": settings, "n": n, "priors": loaded["priors"], "device": device}
     for number, one in enumerate(finished):
         metrics = {k: v for k, v in one.records[-1].items() if k.startswith("validation_")}
-        place = one.run["split"], one.run["seed"]
-        metrics |= evaluate_run(one.tensors, place, target, other, **given)
+        run = one.run["split"], one.run["seed"]
+        metrics |= evaluate_run(one.tensors, run, target, other, **given)
         finished[number] = replace(one, metrics=metrics)
     batch.write(finished, settings, kind="classifiers")
 

@@ -1,0 +1,43 @@
+"""Draw the validation metrics of few-shot nets against steps.
+
+Args:
+    summary: CSV of the summarised runs
+    history: CSV of the histories
+    comparison: what the runs are compared by
+    n: number of training images
+    accuracy: files of the figure of accuracies
+    nll: files of the figure of NLLs
+"""
+
+from pathlib import Path
+
+from dwp.evaluation.comparison import Comparison
+from dwp.evaluation.tables import read_runs
+from dwp.plots.curves import curves
+from dwp.plots.style import save
+from dwp.study.program import program
+
+
+@program
+def main(
+    *,
+    summary: Path,
+    history: Path,
+    comparison: Comparison,
+    n: int,
+    accuracy: list[Path],
+    nll: list[Path],
+) -> None:
+    summarised = read_runs(summary, comparison.listed, ["mean"])
+    if comparison.tune:
+        summarised = summarised[summarised["chosen_by"] == "validation"]
+    run = ["domain", "prior", "init", *comparison.vary, "n", *comparison.tune]
+    runs = read_runs(history, comparison.listed)
+    runs = runs[runs["n"] == n].merge(summarised[run].drop_duplicates())
+    shown = {"by": "prior", "over": "split", "panels": [*comparison.vary, "init"]}
+    for metric, paths in (("accuracy", accuracy), ("nll", nll)):
+        save(curves(runs, [f"validation_{metric}"], "step", **shown), paths)
+
+
+if __name__ == "__main__":
+    main()
