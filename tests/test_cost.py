@@ -78,7 +78,7 @@ def test_classifiers_train_evaluate_and_test(domain, prior, nets, passes, sample
 
 
 def test_a_vae_costs_its_kernels_or_those_that_a_step_takes(domain):
-    domain["classification"] |= {"vary": {"kernels_per_step": [None, 1]}}
+    domain["classification"] |= {"kernels_per_step": None, "vary": {"kernels_per_step": [None, 1]}}
     own = study(domain)
     step = {
         v: work(own, "classifiers", classifiers("dwp", variant=v)).step
