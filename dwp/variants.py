@@ -20,6 +20,7 @@ BAYESIAN_SETTINGS = (
     "kl_bound",
     "latent_samples",
     "log_variance",
+    "log_variance_rate",
     "samples",
     "bayesian_layers",
     "posterior",

@@ -153,6 +153,21 @@ def test_runs_differ_in_nothing_but_the_prior(begin, init):
         assert (found.state["conv1.log_variance"] == SETTINGS["log_variance"]).all()
 
 
+def test_the_log_variance_starts_for_each_layer_where_it_is_set(begin):
+    state = begin("vae", init=None, log_variance=[-5.0, -7.5]).state
+    assert (state["conv1.log_variance"] == -5).all()
+    assert (state["conv2.log_variance"] == -7.5).all()
+
+
+def test_the_log_variance_has_a_rate_of_its_own(stripes):
+    settings = {"epochs": 3, "evaluate_every": 3, "kernels_per_step": 1}
+    moved = []
+    for rate in (1.0, 10.0):
+        net, _ = train(stripes, "standard-normal", log_variance_rate=rate, **settings)
+        moved.append((net.conv1.log_variance - SETTINGS["log_variance"]).abs().mean().item())
+    assert moved[1] == pytest.approx(10 * moved[0], rel=0.2)  # Adam moves by the step size
+
+
 def test_inits_differ_in_their_kernels(begin):
     runs = {init: begin("standard-normal", init=init) for init in (None, "vae", "empirical")}
     for first, second in itertools.combinations(runs.values(), 2):

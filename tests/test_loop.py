@@ -82,13 +82,12 @@ def run(path=None, *, calls=None, every=0.0, **options):
         objective,
         n=20,
         batch_size=8,
-        steps=STEPS,
-        learning_rate=0.05,
         noise=[noise],
         evaluate=evaluate,
         checkpoint=path,
         checkpoint_seconds=every,
-        **{"record_every": 3, "seeds": [("test",)]} | options,
+        **{"record_every": 3, "seeds": [("test",)], "steps": STEPS, "learning_rate": 0.05}
+        | options,
     )
     return SimpleNamespace(
         state=net.state_dict(), noise=noise.get_state(), records=records, calls=len(seen)
@@ -104,6 +103,17 @@ def assert_same(first, second):
 @pytest.fixture(scope="module")
 def whole():
     return run()
+
+
+def test_a_parameter_may_have_a_rate_of_its_own(tmp_path, whole):
+    frozen = run(rates={"bias": 0.0})
+    start = run(steps=1, learning_rate=0.0)
+    assert torch.equal(frozen.state["0.bias"], start.state["0.bias"])
+    assert not torch.equal(frozen.state["0.weight"], start.state["0.weight"])
+    assert_same(run(rates={"bias": 1.0}), whole)
+    with pytest.raises(Interruption):
+        run(tmp_path / "checkpoint", calls=9, rates={"bias": 3.0})
+    assert_same(run(tmp_path / "checkpoint", rates={"bias": 3.0}), run(rates={"bias": 3.0}))
 
 
 def test_records(whole):

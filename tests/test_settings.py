@@ -209,6 +209,7 @@ REFUSED_ELSEWHERE = [
     (f"{C}.vary", {"samples": ["x"]}, f"{C}.samples: expected a valid integer"),
     (C, DEMO["domains"]["demo"][C] | BOTH, f"{C}: expected epochs in one of vary and tune"),
     (f"{C}.vary", {"filters": [[1, 2], [1]]}, f"{C}.filters: expected one number for each"),
+    (f"{C}.log_variance", [-7], f"{C}.log_variance: expected one number for each"),
     (f"{C}.vary", {"epochs": [EPOCHS, 5]}, f"{C}.evaluate_every: expected at most"),
     (f"{C}.splits", list(range(50_000)), f"{C}: expected at most 100000 runs"),
     ("data.source", "digits", "data: source and target share images of 'digits'"),

@@ -1,7 +1,7 @@
 """Bayesian convolutions: a factorised posterior over the weights, point estimates elsewhere."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from typing import Any, Literal, cast, get_args
 
@@ -265,7 +265,7 @@ def bayesianize(
     *,
     layers: Iterable[str] | None = None,
     posterior: PosteriorKind | Literal["codes"] | None = None,
-    log_variance: float = -10.0,
+    log_variance: float | Mapping[str, float] = -10.0,
 ) -> nn.Module:
     """Turn convolutions of a net Bayesian, in place, keeping their weights as the means.
 
@@ -290,8 +290,10 @@ def bayesianize(
             convolution that is not Bayesian yet if it names none.
         posterior: "additive" or "multiplicative" (see `BayesianConv2d`), or "codes" under VAE
             priors (see `CodeConv2d`); None: the kind that goes with each prior.
-        log_variance: where the posterior's log-variance starts. It is part of the model: Adam
-            moves it by at most the step size a step, so that the way from -10 takes thousands.
+        log_variance: where the posterior's log-variance starts, for all layers or by the layer's
+            name. It is part of the model: Adam moves it by at most the step size a step, so that
+            the way from -10 takes thousands. A narrow posterior feels only the prior's density,
+            whose modes draw kernels; a VAE's decoder has a variance of about exp(-5) to exp(-8).
 
     Returns:
         The net.
@@ -319,7 +321,8 @@ def bayesianize(
         layer: Any = convolutions[name]
         # as torch's own lazy and parametrised layers do: only so the object stays the same
         layer.__class__ = CodeConv2d if posterior == "codes" else BayesianConv2d
-        layer._start(own, posterior, log_variance)
+        start = log_variance[name] if isinstance(log_variance, Mapping) else log_variance
+        layer._start(own, posterior, start)
     return net
 
 

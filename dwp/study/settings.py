@@ -398,8 +398,13 @@ class NetSettings(Settings):
     warp: NotNegative = 0.0
     """Random linear maps of training images: standard deviation of entries."""
 
-    log_variance: Number = -10.0
-    """Start of the posterior's log-variance, or of the logit of alpha."""
+    log_variance: Number | Annotated[list[Number], Field(min_length=1)] = -10.0
+    """Start of the posterior's log-variance, or of the logit of alpha; or a list, one for each
+    convolution.
+    """
+
+    log_variance_rate: Positive = 1.0
+    """Factor of the step size for the log-variance."""
 
     kernels_per_step: Annotated[Count | None, BeforeValidator(_null)] = None
     """Kernels of a layer that a step's KL is estimated from, without bias; null: all."""
@@ -735,7 +740,7 @@ def _check_domain(domain: Domain) -> None:
     _check_data(domain, facts["image_shape"])
     for stage in ("source_nets", "classification", "features"):
         if (section := getattr(domain, stage)) is not None:
-            _check_filters(stage, section.filters, sizes)
+            _check_each(f"{stage}.filters", section.filters, sizes)
     layers, own_nets = domain.kernels.layers, domain.source_nets is not None
     check_one_of("kernels.layers", layers, sizes)
     for layer in sizes:
@@ -751,9 +756,9 @@ def _check_domain(domain: Domain) -> None:
         _check_convergence(name, domain, sizes)
 
 
-def _check_filters(section: str, filters: list[int], layers: Collection[str]) -> None:
-    expected = f"expected one number for each of {', '.join(layers)}; found {filters}"
-    _check(len(filters) == len(layers), f"{section}.filters: {expected}")
+def _check_each(setting: str, values: list[Any], layers: Collection[str]) -> None:
+    expected = f"expected one number for each of {', '.join(layers)}; found {values}"
+    _check(len(values) == len(layers), f"{setting}: {expected}")
 
 
 def _check_inits(section: str, inits: Iterable[str], domain: Domain) -> None:
@@ -850,7 +855,10 @@ def _check_classification(domain: Domain, sizes: Mapping[str, int]) -> None:
     _check(runs <= 100_000, f"{path}: expected at most 100000 runs, found {runs}")
     values = {name: [value] for name, value in section.own.items()} | section.listed
     for filters in values["filters"]:
-        _check_filters(path, filters, sizes)
+        _check_each(f"{path}.filters", filters, sizes)
+    for start in values["log_variance"]:
+        if isinstance(start, list):
+            _check_each(f"{path}.log_variance", start, sizes)
     for layers in values["bayesian_layers"]:
         check_one_of(f"{path}.bayesian_layers", layers or [], sizes)
     if "codes" in values["posterior"]:
@@ -873,7 +881,8 @@ def _check_convergence(name: str, domain: Domain, sizes: Mapping[str, int]) -> N
         expected = "missing; expected a value" if drawing else "only an image-vae has it"
         given = getattr(section, setting) is not None
         _check(given == drawing, f"{path}.{setting}: {expected}")
-    _check_filters(path, section.filters, ("encoder1", "encoder2") if drawing else sizes)
+    layers = ("encoder1", "encoder2") if drawing else sizes
+    _check_each(f"{path}.filters", section.filters, layers)
     for step in section.sample_steps or ():
         expected = f"expected multiples of evaluate_every ({every}) up to steps ({steps})"
         fits = step == steps or (step < steps and step % every == 0)

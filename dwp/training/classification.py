@@ -18,7 +18,7 @@ from dwp.isolated import isolated, seed_globally
 from dwp.nn.bayesian import BayesianConv2d, bayesianize, kl
 from dwp.nn.dropout import Dropout
 from dwp.nn.init import initialise
-from dwp.nn.networks import build_network
+from dwp.nn.networks import build_network, network_class
 from dwp.nn.predict import predict
 from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.priors import Estimation, KernelPrior
@@ -63,7 +63,10 @@ def _build_member(
     if priors is not None:
         codes = "codes" if settings.posterior == "codes" else None
         layers = settings.bayesian_layers  # None: those that have priors
-        bayesianize(net, priors, layers=layers, posterior=codes, log_variance=settings.log_variance)
+        start: Any = settings.log_variance
+        if isinstance(start, list):
+            start = dict(zip(network_class(settings.network).kernel_sizes, start, strict=True))
+        bayesianize(net, priors, layers=layers, posterior=codes, log_variance=start)
     return net
 
 
@@ -251,6 +254,7 @@ def train_classifiers(
             evaluate=evaluate,
             names=[f"split {split}, seed {seed}" for split, seed, *_ in seeds],
             tolerant=tolerant,
+            rates={"log_variance": settings.log_variance_rate},
             **by_epochs(settings, n, settings.evaluate_every),
             **options,
         )

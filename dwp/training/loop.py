@@ -82,6 +82,7 @@ def optimise(
     label: str = "training",
     names: Sequence[str] | None = None,
     tolerant: bool = False,
+    rates: Mapping[str, float] | None = None,
 ) -> list[Records]:
     """Minimise an objective with Adam, the step size falling linearly to 0 over all steps.
 
@@ -119,6 +120,7 @@ def optimise(
         names: of the runs, for messages; None: the label is enough.
         tolerant: a loss that is not finite does not stop training: the record of its run is NaN.
             Training ends at a record for which no run has a finite loss.
+        rates: factors of the step size of some parameters, by the last part of their names.
 
     Returns:
         The records of each run: dictionaries with `step` and the recorded scalars.
@@ -127,12 +129,18 @@ def optimise(
         UserError: a loss is not finite, unless `tolerant`.
         OutOfTime: the deadline has passed before the last step.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    device = parameters[0].device
-    graphed = graphs.supported(device)
-    rate = torch.tensor(learning_rate, device=device) if graphed else learning_rate
-    on_gpu = device.type == "cuda"
-    optimiser = torch.optim.Adam(parameters, lr=rate, capturable=graphed, fused=on_gpu)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    device = next(iter(trained.values())).device
+    graphed, on_gpu = graphs.supported(device), device.type == "cuda"
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in trained.items():
+        factor = (rates or {}).get(name.rpartition(".")[2], 1.0)
+        by_factor.setdefault(factor, []).append(parameter)
+    groups = [
+        {"params": own, "lr": torch.tensor(learning_rate, device=device) if graphed else 0.0}
+        for own in by_factor.values()
+    ]
+    optimiser = torch.optim.Adam(groups, capturable=graphed, fused=on_gpu)
 
     def take_step(batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         losses, scalars = objective(batch)
@@ -154,7 +162,9 @@ def optimise(
 
     for done, batch in enumerate(watched, start=first + 1):
         size = learning_rate * (1 - (done - 1) / steps)
-        optimiser.param_groups[0]["lr"] = rate.fill_(size) if graphed else size
+        for factor, group in zip(by_factor, optimiser.param_groups, strict=True):
+            rate = factor * size
+            group["lr"] = group["lr"].fill_(rate) if graphed else rate
         seed_globally(*seeds[0], "step", done - 1)
         losses, scalars = take_step(torch.stack(batch))
         record = record_every and (done % record_every == 0 or done == steps)
@@ -242,7 +252,8 @@ def _resume(path, identity, label, model, optimiser, noise) -> tuple[int, list[R
 
     try:
         model.load_state_dict(below("model/"))
-        for number, parameter in enumerate(optimiser.param_groups[0]["params"]):
+        groups = optimiser.param_groups
+        for number, parameter in enumerate(p for group in groups for p in group["params"]):
             device = parameter.device if optimiser.defaults["capturable"] else "cpu"
             optimiser.state[parameter] = {
                 name: value.to(device)
