@@ -327,11 +327,15 @@ def test_xavier():
 def test_a_source_net_is_trained_on_its_loss_and_both_accuracies_are_reported(stripes, monkeypatch):
     def watched(net, objective, **options):
         loss, terms = objective(torch.arange(20)[None])
-        torch.testing.assert_close(loss, terms["cross_entropy"] + 0.3 * l2_penalty(net))
+        classifier = sum(p.square().sum() for p in net.classifier.parameters())
+        penalty = 0.3 * l2_penalty(net) + 0.001 * classifier
+        torch.testing.assert_close(loss, terms["cross_entropy"] + penalty)
         return optimise(net, objective, **options)
 
     monkeypatch.setattr(source, "optimise", watched)
     others = replace(stripes, test_targets=(stripes.test_targets + 1) % 3)
-    ((_, _, found),) = train_source_nets(others, {**SETTINGS, "l2": 0.3}, [2])
+    ((_, _, found),) = train_source_nets(
+        others, {**SETTINGS, "l2": 0.3, "l2_classifier": 0.001}, [2]
+    )
     assert found["train_accuracy"] > 0.9
     assert found["test_accuracy"] < 0.1

@@ -228,6 +228,9 @@ class SourceNets(Settings):
     cross-entropy.
     """
 
+    l2_classifier: NotNegative = 0.0
+    """The same for linear layers. Paper: none."""
+
     precision: Precision = "float32"
     """Of products: `float32`; `tfloat32` (GPUs); `bfloat16` (CPUs with AVX512-BF16 or AMX;
     elsewhere `float32` is used).

@@ -20,14 +20,15 @@ from dwp.study.settings import SourceTraining, validated
 from dwp.training.loop import Records, by_epochs, one_by_one, optimise
 
 
-def l2_penalty(net: nn.Module, runs: int = 1) -> Tensor:
-    """Return the sum of squares of all convolution weights and biases of each run's net (R,).
+def l2_penalty(net: nn.Module, runs: int = 1, kind: type[nn.Module] = nn.Conv2d) -> Tensor:
+    """Return the sum of squares of all weights and biases of the convolutions, by run (R,).
 
     Args:
         net: a net, or a stack of R of them (see `dwp.nn.stack`).
         runs: the number R of runs.
+        kind: or of the layers of another kind.
     """
-    parameters = [p for m in net.modules() if isinstance(m, nn.Conv2d) for p in m.parameters()]
+    parameters = [p for m in net.modules() if isinstance(m, kind) for p in m.parameters()]
     squares = [parameter.square().unflatten(0, (runs, -1)) for parameter in parameters]
     return sum(values.sum(tuple(range(1, values.dim()))) for values in squares)
 
@@ -120,7 +121,10 @@ def train_source_nets(
         data = cross_entropy(logits_of_runs(forward, images[batch]), targets[batch])
         penalty = l2_penalty(stacked, len(nets))
         scalars = {"cross_entropy": data.detach(), "l2": penalty.detach()}
-        return data + settings.l2 * penalty, scalars
+        loss = data + settings.l2 * penalty
+        if settings.l2_classifier:
+            loss = loss + settings.l2_classifier * l2_penalty(stacked, len(nets), nn.Linear)
+        return loss, scalars
 
     with products(settings.precision, device):
         records = optimise(
