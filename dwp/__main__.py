@@ -19,6 +19,7 @@ def score(
     seed: int = 0,
     samples: int = 10,
     importance_samples: int = 1000,
+    bound_steps: int = 0,
 ) -> None:
     """Score kernels under a prior and print the scores as JSON.
 
@@ -28,12 +29,18 @@ def score(
         seed: of the draws; default: 0
         samples: draws of z for the ELBO; default: 10
         importance_samples: draws of z for log p; default: 1000
+        bound_steps: for which samples follow the prior's bound, to its modes; default: 0, none
     """
+    from dwp.evaluation.modes import follow_bound
     from dwp.evaluation.scores import score
     from dwp.release import load_kernel_array
 
     draws = {"seed": seed, "samples": samples, "importance_samples": importance_samples}
-    print(json.dumps(score(_load(prior), load_kernel_array(kernels), **draws), indent=2))
+    loaded = _load(prior)
+    scores = score(loaded, load_kernel_array(kernels), **draws)
+    if bound_steps:
+        scores["bound"] = follow_bound(loaded, steps=bound_steps, seed=seed)
+    print(json.dumps(scores, indent=2))
 
 
 def sample(prior: str, n: int, output: Path, /, *, seed: int = 0) -> None:

@@ -174,6 +174,7 @@ def tiny_config(priors: dict[str, Any], **classification: Any) -> dict[str, Any]
     for training in domain["priors"]["dwp"]["training"].values():
         training["epochs"] = 2
     domain["importance_samples"] = 2
+    domain["bound_steps"] = 3
     domain["classification"].update(
         filters=[2, 2],
         priors=list(priors),

@@ -106,8 +106,9 @@ def test_priors_fit_and_score_kernels(domain):
     density = 2 * 16**2 * (198 + 774)
     assert work(own, "prior", job(prior="dwp", layer="conv1")) == (1, 21, 3 * 4 * density, 0, 0)
     assert work(own, "prior", job(prior="standard-normal", layer="conv1")).operations == 0
-    scores = 1003 * density + 1006 * 2 * 16**2 * (423 + 410)
-    assert work(own, "prior_score", job(prior="dwp")) == (1, 0, 0, 2, scores)
+    other = 2 * 16**2 * (423 + 410)
+    scores, moved = 1003 * density + 1006 * other, 3 * 200 * (density + other)
+    assert work(own, "prior_score", job(prior="dwp")) == (1, 3, moved, 2, scores)
 
 
 def test_kernels_that_are_there_are_counted(domain, here):

@@ -11,13 +11,16 @@ from dwp.seeds import generator
 SAME = 0.1
 """Kernels count as the same within this share of the samples' median norm."""
 
+SAMPLES = 200
+"""How many samples are moved, unless asked for others."""
+
 _DRAWS = 10  # of z, of a VAE's bound
 
 
 def follow_bound(
     prior: KernelPrior,
     *,
-    n: int = 500,
+    n: int = SAMPLES,
     steps: int = 1000,
     learning_rate: float = 1e-3,
     seed: int = 0,

@@ -89,12 +89,15 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
     w = SimpleNamespace(**dict(zip(_READ, wildcards, strict=True)))
     domain, (settings, batches) = w.domain, _run(study, rule, w)
     if rule == "prior_score":
-        sample = 0.0  # of the test kernels, and of 1,001 more: see `dwp.evaluation.scores`
+        # of test kernels and 1,001 more (`dwp.evaluation.scores`); of 200 that move (`modes`)
+        sample, step = 0.0, 0.0
         for name, layer in study.scored_priors(domain):
             if name == w.prior:
                 density = _density(study.prior_fit(domain, name, layer))
                 sample += (kernel_counts(study, domain, layer)[1] + 1001) * density
-        return Work(1, 0, 0, study.importance_samples(domain, w.prior), sample)
+                step += 3 * 200 * density
+        steps = study.domains[domain].bound_steps
+        return Work(1, steps, step, study.importance_samples(domain, w.prior), sample)
     if rule == "prior" and (training := settings.training):  # else in closed form, or taken
         kernels = min(kernel_counts(study, domain, w.layer)[0], training.kernels or math.inf)
         steps = training.epochs * math.ceil(kernels / training.batch_size)

@@ -616,6 +616,9 @@ class Domain(Settings):
     importance_samples: Count = 1000
     """Draws of z for a VAE's log p(w)."""
 
+    bound_steps: Seed = 1000
+    """Steps for which samples of each prior follow its own bound; 0: not measured."""
+
     classification: Classification
     """Few-shot classification."""
 

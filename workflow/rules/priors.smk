@@ -39,10 +39,12 @@ rule prior_score:
         operations=lambda w: study.operations("prior_score", w),
     params:
         samples=lambda w: study.importance_samples(w.domain, w.prior),
+        steps=lambda w: study.domains[w.domain].bound_steps,
         code=lambda w: study.prior_code("score_prior", w.domain, w.prior),
     shell:
         '"$DWP_RUN" score_prior --priors {input.priors} --kernels {input.kernels}'
-        " --importance-samples {params.samples} --output {output} 2>&1 | tee {log}"
+        " --importance-samples {params.samples} --bound-steps {params.steps}"
+        " --output {output} 2>&1 | tee {log}"
 
 
 rule prior_table:
