@@ -111,7 +111,7 @@ def thin(kernel_norms: Tensor, most: int = 100_000) -> Tensor:
 
 
 def describe(kernel_norms: Tensor, threshold: float, nets: int, train: int, test: int) -> dict:
-    """Return counts and the distribution of norms of a set of kernels, for JSON.
+    """Return counts, sums of squares and the distribution of norms of kernels, for JSON.
 
     Args:
         kernel_norms: of all kernels, (n,).
@@ -129,6 +129,8 @@ def describe(kernel_norms: Tensor, threshold: float, nets: int, train: int, test
         "kept_fraction": len(kept) / len(kernel_norms),
         "train": train,
         "test": test,
+        "squares_collected": float(kernel_norms.square().sum()),
+        "squares_kept": float(kept.square().sum()),
         "norms_collected": _quantiles(kernel_norms),
         "norms_kept": _quantiles(kept),
     }

@@ -104,6 +104,8 @@ def test_description_by_hand():
         "kept_fraction": 0.6,
         "train": 2,
         "test": 1,
+        "squares_collected": 55.0,
+        "squares_kept": 50.0,
         "norms_collected": dict(zip(QUANTILES, [1.0, 2.0, 3.0, 4.0, 5.0], strict=True)),
         # Of three numbers: ranks 0.5 and 1.5 are rounded to even.
         "norms_kept": dict(zip(QUANTILES, [3.0, 3.0, 4.0, 5.0, 5.0], strict=True)),
