@@ -70,6 +70,16 @@ def norms(kernels: Tensor) -> Tensor:
     return kernels.flatten(1).norm(dim=1)
 
 
+def mean_share(kernels: Tensor) -> float:
+    """Return the share of a kernel's energy in its mean weight, averaged over kernels (n, k, k).
+
+    Of white noise it is 1 / k^2, of constant kernels 1: it says how smooth kernels are, whatever
+    their norm. None of them may be 0.
+    """
+    k = kernels.shape[-1]
+    return float((kernels.sum((1, 2)) / (k * norms(kernels))).square().mean())
+
+
 def pruning_threshold(kernel_norms: Tensor, quantile: float) -> float:
     """Return the norm below which a fraction of kernels, in [0, 1), lies.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.kernels import collect, describe, norms, pruning_threshold, split, thin
+from dwp.kernels import collect, describe, mean_share, norms, pruning_threshold, split, thin
 from dwp.seeds import generator
 
 
@@ -111,6 +111,13 @@ def test_description_by_hand():
         "norms_kept": dict(zip(QUANTILES, [3.0, 3.0, 4.0, 5.0, 5.0], strict=True)),
     }
     json.dumps(found, allow_nan=False)
+
+
+def test_the_share_of_the_mean_is_large_for_smooth_kernels_and_small_for_noise():
+    noise = torch.randn((4000, 5, 5), generator=generator("noise"))
+    assert mean_share(noise) == pytest.approx(1 / 25, rel=0.1)
+    assert mean_share(7 * noise) == pytest.approx(mean_share(noise), rel=1e-5)
+    assert mean_share(torch.full((2, 5, 5), -3.0)) == pytest.approx(1)
 
 
 def test_thinned_norms_have_the_distribution_of_all():

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from dwp.files import load_tensors, save_tensors, write_json
-from dwp.kernels import collect, describe, norms, pruning_threshold, split, thin
+from dwp.kernels import collect, describe, mean_share, norms, pruning_threshold, split, thin
 from dwp.release import load_released_kernels, release_folder
 from dwp.study.program import program
 from dwp.study.settings import CollectedKernels
@@ -51,7 +51,8 @@ def main(
     tensors = {"train": train, "test": test, "norms": thin(kernel_norms)}
     header = {"layer": layer, "cut": threshold, "collected": len(kernel_norms), **settings.dump()}
     save_tensors(kernels, tensors, kind="kernels", settings=header)
-    write_json(description, describe(kernel_norms, threshold, count, len(train), len(test)))
+    described = describe(kernel_norms, threshold, count, len(train), len(test))
+    write_json(description, described | {"mean_share": mean_share(torch.cat([train, test]))})
     print(f"{layer}: kept {len(train) + len(test)} of {len(kernel_norms)} kernels")
 
 
