@@ -154,10 +154,10 @@ def test_a_transposed_convolution_draws_its_kernels():
     net = ImageVAE([1, 1], latent=1)
     from_prior_(net, {"decoder2": Empirical.fit(some_kernels(7)[:1])}, generator("start"))
     nn.init.zeros_(net.decoder2.bias)
-    place = torch.zeros(1, 1, 12, 12)
-    place[0, 0, 2, 3] = 1
+    point = torch.zeros(1, 1, 12, 12)
+    point[0, 0, 2, 3] = 1
     with torch.no_grad():
-        drawn = net.decoder2(place)[0, 0]
+        drawn = net.decoder2(point)[0, 0]
     assert drawn.shape == (28, 28)
     torch.testing.assert_close(drawn[3:10, 5:12], some_kernels(7)[:1][0])
     assert drawn.count_nonzero() == 49

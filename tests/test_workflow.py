@@ -312,7 +312,7 @@ def test_the_report_shows_everything_without_a_network(finished):
         if result["mime_type"] != "image/png":
             needed += Resources(content.decode()).found
     assert needed, "at least the links within SVG files"
-    assert [place for place in needed if not place.startswith(("#", "data:"))] == []
+    assert [address for address in needed if not address.startswith(("#", "data:"))] == []
     assert all(
         f'results["{path}"]' in html.unescape(front) for path in results if "/tables/" in path
     )
