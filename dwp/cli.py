@@ -4,7 +4,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from tqdm import tqdm
@@ -76,7 +76,12 @@ def priors(name: str | None) -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu")
 @_SEED
 def fit(
-    kernels: Path, output: Path | None, kind: str, device: str, seed: int, **options: float
+    kernels: Path,
+    output: Path | None,
+    kind: str,
+    device: Literal["auto", "cpu", "cuda"],
+    seed: int,
+    **options: float,
 ) -> None:
     """Fit a prior to kernels and write it.
 
@@ -113,24 +118,38 @@ def fit(
 @_PRIOR
 @_KERNELS
 @click.option("--samples", default=10, help="Draws of z for the ELBO.")
-@click.option("--importance-samples", default=100, help="Draws of z for log p.")
+@click.option("--importance-samples", default=1000, help="Draws of z for log p.")
+@click.option("--most", type=_COUNT, default=1000, help="Of more kernels so many, at random.")
 @click.option("--bound-steps", default=0, help="For which samples follow the prior's bound.")
 @_SEED
 def score(
-    prior: str, kernels: Path, samples: int, importance_samples: int, bound_steps: int, seed: int
+    prior: str,
+    kernels: Path,
+    samples: int,
+    importance_samples: int,
+    most: int,
+    bound_steps: int,
+    seed: int,
 ) -> None:
     """Print how well a prior describes kernels.
 
     As JSON, in nats a kernel: the ELBO, its terms and log p.
     """
+    import torch
+
     from dwp.evaluation.modes import follow_bound
     from dwp.evaluation.scores import score
     from dwp.release import load_kernel_array
+    from dwp.seeds import generator
 
-    loaded = _load(prior)
+    loaded, found = _load(prior), load_kernel_array(kernels)
+    if len(found) > most:
+        print(f"{kernels}: scores {most} of {len(found)} kernels (--most)", file=sys.stderr)
+        order = torch.randperm(len(found), generator=generator("score", "kernels", seed))
+        found = found[order[:most]]
     scores = score(
         loaded,
-        load_kernel_array(kernels),
+        found,
         seed=seed,
         samples=samples,
         importance_samples=importance_samples,

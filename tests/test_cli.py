@@ -155,6 +155,14 @@ def test_fit_takes_every_kind(run, tmp_path, kind):
     assert load_prior(tmp_path / "kernels.safetensors").kind == kind
 
 
+def test_of_many_kernels_some_are_scored_and_it_says_so(run, files):
+    few = ("score", files / "normal.safetensors", files / "kernels.npy", "--most", 4)
+    (code, output, errors), other = run(*few), run(*few, "--seed", 1)
+    assert (code, json.loads(output)["n"]) == (0, 4)
+    assert "scores 4 of 10 kernels" in errors
+    assert output != other[1]
+
+
 def test_what_takes_long_shows_its_progress(run, files, monkeypatch):
     monkeypatch.setattr(cli, "_progress", tqdm)  # from the start
     few = ("--samples", 2, "--importance-samples", 3, "--bound-steps", 4)
