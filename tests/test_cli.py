@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import pkgutil
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
 from tqdm import tqdm
 
 from dwp import cli
@@ -223,6 +226,11 @@ def test_no_command_shows_all_commands(run):
         code, output, errors_of_one = run(name, "--help")
         assert (code, errors_of_one) == (0, "")
         assert f" {name} [OPTIONS]" in output
+
+
+def test_the_script_dwp_is_the_same_program():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert pkgutil.resolve_name(scripts["dwp"]) is main
 
 
 def test_without_the_study_extra_one_line_says_what_to_install(run, monkeypatch):
