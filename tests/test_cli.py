@@ -2,17 +2,25 @@
 
 import itertools
 import json
+import pkgutil
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT
+from tqdm import tqdm
 
+from dwp import cli
 from dwp.__main__ import main
 from dwp.evaluation.modes import SAMPLES
 from dwp.priors import load_prior, prior_class
+from dwp.priors.pretrained import pretrained
 from dwp.seeds import generator
+
+FEW = ("--hidden", 4, "--latent", 2)
 
 
 @pytest.fixture
@@ -115,6 +123,60 @@ def test_converted_prior_scores_the_same(run, fake_release, files):
     assert load_prior(path).arguments == vae.arguments
 
 
+def test_the_pretrained_priors_are_listed_with_their_cards(run):
+    code, output, _ = run("priors")
+    assert code == 0
+    for name, card in pretrained().items():
+        assert f"\n{name} " in f"\n{output}"
+        assert run("priors", name) == (0, f"{card}\n", "")
+    assert "A `vae` prior over 7 x 7 kernels\n" in output
+
+
+def test_fit_writes_a_prior_that_scores_its_kernels_better(run, files):
+    fresh = run("fit", files / "kernels.npy", files / "vae.safetensors", *FEW, "--epochs", 1)
+    long = run("fit", files / "kernels.npy", *FEW, "--epochs", 60)
+    assert (fresh[0], long[0]) == (0, 0)
+    assert str(files / "kernels.safetensors") in long[1]
+    assert "vae: step 60 of 60" in long[2]  # the progress
+    made = load_prior(files / "kernels.safetensors")
+    assert (made.kind, made.kernel_size) == ("vae", 7)
+    assert made.arguments["hidden"] == 4
+    first, second = (
+        scores(run("score", files / name, files / "kernels.npy", "--importance-samples", 5))
+        for name in ("vae.safetensors", "kernels.safetensors")
+    )
+    assert second["elbo"]["mean"] > first["elbo"]["mean"]
+
+
+@pytest.mark.parametrize("kind", ["gaussian-diagonal", "gaussian-mixture", "student-t", "flow"])
+def test_fit_takes_every_kind(run, tmp_path, kind):
+    draws = torch.randn((60, 3, 3), generator=generator("many"))
+    np.save(tmp_path / "kernels.npy", draws.numpy())
+    few = ("--components", 2, "--transforms", 1, "--hidden", 4, "--epochs", 1)
+    code, output, _ = run("fit", tmp_path / "kernels.npy", "--kind", kind, *few)
+    assert (code, output.count("\n")) == (0, 1)
+    assert load_prior(tmp_path / "kernels.safetensors").kind == kind
+
+
+def test_of_many_kernels_some_are_scored_and_it_says_so(run, files):
+    few = ("score", files / "normal.safetensors", files / "kernels.npy", "--most", 4)
+    (code, output, errors), other = run(*few), run(*few, "--seed", 1)
+    assert (code, json.loads(output)["n"]) == (0, 4)
+    assert "scores 4 of 10 kernels" in errors
+    assert output != other[1]
+
+
+def test_what_takes_long_shows_its_progress(run, files, monkeypatch):
+    monkeypatch.setattr(cli, "_progress", tqdm)  # from the start
+    few = ("--samples", 2, "--importance-samples", 3, "--bound-steps", 4)
+    code, output, errors = run("score", files / "vae7x7", files / "kernels.npy", *few)
+    assert code == 0
+    assert json.loads(output)["n"] == 10
+    for line in ("ELBO: 100%", "log p: 100%", "bound: 100%"):
+        assert line in errors
+    assert "kernels: 100%" in run("sample", "mnist-7x7", 3, files / "made.npy")[2]
+
+
 # Errors
 
 ERRORS = [
@@ -126,15 +188,24 @@ ERRORS = [
     ("score {}/vae7x7 {}/small.npy", "7 x 7 kernels, found 5 x 5"),
     ("score {}/empirical.safetensors {}/kernels.npy", "has no tractable density"),
     ("score {}/vae7x7 {}/kernels.npy --samples 0", "expected at least 1"),
-    ("score {}/vae7x7 {}/kernels.npy --samples few", "--samples: expected a whole number, found"),
+    ("score {}/vae7x7 {}/kernels.npy --samples few", "'--samples': 'few' is not a valid integer"),
     ("sample {}/vae7x7 0 {}/made.npy", "n: expected a whole number of at least 1, found 0"),
-    ("sample {}/vae7x7 many {}/made.npy", "n: expected a whole number, found 'many'"),
+    ("sample {}/vae7x7 many {}/made.npy", "'N': 'many' is not a valid integer; see "),
     ("sample {}/vae7x7 3 {}/made.txt", "made.txt: expected a name that ends in .npy"),
     (f"sample {{}}/vae7x7 3 {{}}/{'m' * 300}.npy", "File name too long"),
     ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
     ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
     ("convert {}/kernels.npy {}/made.safetensors", "vae_params.torch: expected a state dict"),
-    ("plan {}/config.yaml --gpus 0", "--gpus: expected at least 1, found 0"),
+    ("plan {}/config.yaml --gpus 0", "'--gpus': 0 is not in the range x>=1; see "),
+    ("plan {}/none.yaml", "none.yaml"),
+    ("fit {}/none.npy", "none.npy: no such file"),
+    ("fit {}/kernels.npy {}/made.pt", "made.pt: expected a name that ends in .safetensors"),
+    ("fit {}/kernels.npy --kind best", "'best' is not one of 'vae'"),
+    ("fit {}/kernels.npy --epochs 0", "epochs: expected greater than or equal to 1; found 0"),
+    ("priors mnist-9x9", "prior 'mnist-9x9': expected"),
+    ("guess", "No such command 'guess'"),
+    ("score", "Missing argument 'PRIOR'"),
+    ("score a b --speed 3", "No such option '--speed'"),
 ]
 
 
@@ -146,9 +217,32 @@ def test_errors_are_one_line(run, files, command, message):
     assert sorted(files.rglob("*")) == before  # nothing half made
 
 
-@pytest.mark.parametrize("arguments", [(), ("guess",), ("score", "a", "b", "--speed", 3)])
-def test_what_is_no_command_shows_the_usage(run, arguments):
-    code, output, errors = run(*arguments)
+def test_no_command_shows_all_commands(run):
+    code, output, errors = run()
     assert (code, output) == (2, "")
-    assert "usage: python -m dwp" in errors
-    assert "Traceback" not in errors
+    assert errors.strip() == run("--help")[1].strip()
+    for name in ("convert", "fit", "plan", "priors", "sample", "score"):
+        assert f"\n  {name} " in errors
+        code, output, errors_of_one = run(name, "--help")
+        assert (code, errors_of_one) == (0, "")
+        assert f" {name} [OPTIONS]" in output
+
+
+def test_the_script_dwp_is_the_same_program():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert pkgutil.resolve_name(scripts["dwp"]) is main
+
+
+def test_without_the_study_extra_one_line_says_what_to_install(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "click", None)
+    monkeypatch.delitem(sys.modules, "dwp.cli", raising=False)
+    assert "pip install '.[study]'" in refusal(run("priors"))
+
+
+def test_an_interrupted_command_prints_no_traceback(run, files, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dwp.priors.load_prior", interrupt)
+    code, output, errors = run("score", "mnist-7x7", files / "kernels.npy")
+    assert (code, output, errors.strip()) == (130, "", "")

@@ -19,6 +19,7 @@ from helpers import ROOT, module_at
 from torch import nn
 
 import dwp
+from dwp.cli import commands as commands_of_dwp
 from dwp.study.settings import load_settings, read_config
 
 PUBLISHED = ROOT / "results" / "published"
@@ -87,7 +88,8 @@ def checked(words: list[str]) -> tuple[str, ...]:
             named = re.fullmatch(r"\.\[(.*)\]", word)
             assert {*(named[1].split(",") if named else [])} <= {*extras["optional-dependencies"]}
     elif words[:3] == ["python", "-m", "dwp"]:
-        assert callable(vars(import_module("dwp.__main__"))[words[3]])
+        command = commands_of_dwp.commands[words[3]]
+        command.make_context(words[3], words[4:])  # raises at what it does not take
         assert all((ROOT / word).exists() for word in words if word.startswith("config/"))
     elif words[0] == "python":
         assert (ROOT / words[1]).is_file(), words

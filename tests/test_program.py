@@ -119,24 +119,3 @@ def test_the_docstring_is_the_help(capsys):
     assert "files of nets." in printed
     assert "where to compute" in printed
     assert "Args:" not in printed
-
-
-def test_several_functions_are_commands(capsys):
-    def add(a: int, b: int, /) -> None:
-        """Add numbers."""
-        print(a + b)
-
-    def shout(*, words: list[str]) -> None:
-        """Print words."""
-        print(*words)
-
-    both = program(add, shout, name="calculate")
-    both(["add", "3", "4"])
-    both(["shout", "--words", "a", "b"])
-    assert capsys.readouterr().out == "7\na b\n"
-    with pytest.raises(SystemExit, match="0"):
-        both(["--help"])
-    assert "Print words." in capsys.readouterr().out
-    for argv in ([], ["shout"]):  # something is missing
-        with pytest.raises(SystemExit, match="2"):
-            both(argv)

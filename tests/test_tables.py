@@ -339,6 +339,7 @@ def test_names_are_text_whatever_they_look_like(tmp_path):
 def test_readable_tables(tmp_path):
     columns = {"prior": ["<dwp>", "a|b"], "n": [50, 1000], "mean_nll": [0.86749, np.nan]}
     frame = pd.DataFrame(columns | {"p": [0.00004, 0.5], "kl": [12345.6, 1.0]})
+    frame.columns.name = "metric"  # as those of a pivot, shown nowhere
     write_readable(frame, tmp_path / "table.csv")
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == (
         "| prior   |    n |   mean_nll |       p |    kl |\n"

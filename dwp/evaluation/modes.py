@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from dwp.errors import UserError
+from dwp.evaluation.scores import Progress, silent
 from dwp.kernels import norms
 from dwp.priors.base import KernelPrior
 from dwp.seeds import generator
@@ -24,6 +25,7 @@ def follow_bound(
     steps: int = 1000,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> dict[str, float]:
     """Move samples of a prior up its own log density or bound, as training moves a net's kernels.
 
@@ -36,6 +38,7 @@ def follow_bound(
         steps: of Adam, whose step size decays linearly to 0, as in the training of nets.
         learning_rate: the first step size.
         seed: of the samples, and of the draws of z of a VAE's bound.
+        progress: called with the steps, and their name as `desc`; `tqdm.tqdm`, for example.
 
     Returns:
         `gained`, the mean rise of the log density or bound in nats per kernel; `different_before`
@@ -53,7 +56,7 @@ def follow_bound(
     start = prior.sample(n, draws)
     kernels = torch.nn.Parameter(start.clone())
     optimiser = torch.optim.Adam([kernels], learning_rate)
-    for step in range(steps):
+    for step in progress(range(steps), desc="bound"):
         optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
         optimiser.zero_grad()
         prior.loss(kernels, draws).sum().backward()

@@ -1,7 +1,8 @@
 """How well a prior describes kernels, in nats, and whether it only remembers some."""
 
 import math
-from functools import partial
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -14,6 +15,14 @@ from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 
 _PART = 100  # kernels whose distances to all others are held at once
+_CODES = 50_000  # decoded between two looks at the progress
+
+Progress = Callable[..., Iterable[Any]]
+
+
+def silent(items: Iterable[Any], desc: str) -> Iterable[Any]:
+    """Return the items: no progress is shown."""
+    return items
 
 
 @torch.no_grad()
@@ -24,6 +33,7 @@ def score(
     seed: int = 0,
     samples: int = 10,
     importance_samples: int = 1000,
+    progress: Progress = silent,
 ) -> dict:
     """Score kernels under a prior.
 
@@ -33,6 +43,8 @@ def score(
         seed: of the sampled terms.
         samples: draws of z that the terms of a VAE's bound are averaged over.
         importance_samples: draws of z for a VAE's log p(w).
+        progress: called with what a VAE's terms are computed over, and its name as `desc`, to show
+            how far it is; `tqdm.tqdm`, for example.
 
     Returns:
         `n`, and `elbo`, `log_likelihood` (of the kernel given z), `kl` (of z), `log_prob`: each
@@ -51,9 +63,15 @@ def score(
         raise UserError("samples and importance samples: expected at least 1")
     draws = generator("score", seed)
     if isinstance(prior, KernelVAE):
-        estimator = "importance-weighted"
-        density = partial(prior.importance_log_prob, samples=importance_samples, generator=draws)
-        pairs = [prior.elbo_terms(checked, draws) for _ in range(samples)]
+        estimator, size = "importance-weighted", max(1, _CODES // importance_samples)
+
+        def density(kernels: Tensor) -> Tensor:
+            parts = progress(kernels.split(size), desc="log p")
+            return torch.cat(
+                [prior.importance_log_prob(part, importance_samples, draws) for part in parts]
+            )
+
+        pairs = [prior.elbo_terms(checked, draws) for _ in progress(range(samples), desc="ELBO")]
         log_likelihood, kl = (torch.stack(terms).mean(0) for terms in zip(*pairs, strict=True))
         log_prob = density(checked)
     else:

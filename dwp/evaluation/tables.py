@@ -120,7 +120,7 @@ def write_readable(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     column sorts the rows by it.
     """
     align = ["right" if is_numeric_dtype(frame[name]) else "left" for name in frame]
-    cells = frame.apply(_cells)
+    cells = frame.rename_axis(columns=None).apply(_cells)  # a pivot names its columns
     piped = cells.replace(r"\|", r"\\|", regex=True)
     markdown = piped.to_markdown(index=False, colalign=align, disable_numparse=True)
     write_text(Path(path).with_suffix(".md"), f"{markdown}\n")

@@ -411,6 +411,8 @@ def predict(study: Study, jobs: list[Job], processes: int, device: str) -> list[
         processes: how many measure at once: as many as jobs will run.
         device: where nets are trained.
     """
+    from tqdm import tqdm  # here: what it shows is not switched off below
+
     counts = [work(study, job.rule, job.w).operations for job in jobs]
     kinds = [kind_of(job.rule, job.w, job.gpu) for job in jobs]
     rates, start, largest = dict(earlier_rates()), START, {}
@@ -421,7 +423,8 @@ def predict(study: Study, jobs: list[Job], processes: int, device: str) -> list[
         spawn, tasks = multiprocessing.get_context("spawn"), zip(*largest.values(), strict=True)
         of_jobs = {**JOB_ENVIRONMENT, "TQDM_DISABLE": "1"}  # spawned processes inherit it
         with mock.patch.dict(os.environ, of_jobs), ProcessPoolExecutor(processes, spawn) as pool:
-            starts, measured = zip(*pool.map(measure, *tasks), strict=True)
+            found = tqdm(pool.map(measure, *tasks), "measuring", len(largest), delay=2)
+            starts, measured = zip(*found, strict=True)
         rates, start = rates | dict(zip(largest, measured, strict=True)), min(starts)
     return [
         OVERHEAD + (start + count / rates.get(kind, RATE) if count else SMALL * start)

@@ -16,7 +16,7 @@ from dwp.errors import UserError, one_line_errors, refusal
 _NAMES = {str: "text", int: "a whole number", float: "a number", Path: "a path"}
 
 
-def program(*mains: Callable[..., None], name: str | None = None) -> Callable[..., None]:
+def program(main: Callable[..., None]) -> Callable[..., None]:
     """Return a program, `run(argv=None)`, that calls a function with the options of its signature.
 
     Each parameter is an option `--name`, required unless it has a default; those before a `/` are
@@ -29,27 +29,17 @@ def program(*mains: Callable[..., None], name: str | None = None) -> Callable[..
     - anything else, such as a pydantic model, a `dict` or a list of either: JSON text.
 
     The docstring is the description, its section `Args` the help. Errors for the user are printed
-    in one line (`dwp.errors.one_line_errors`).
-
-    Args:
-        *mains: the function; of several each is a command by its name.
-        name: how the program is called; None: as its file.
+    in one line (`dwp.errors.one_line_errors`). The workflow's scripts are such programs: their
+    options take lists, `NAME=FILE` and settings as JSON, which the libraries for command lines for
+    people (`dwp.cli`) do not.
     """
 
     @one_line_errors
-    @functools.wraps(mains[0])
+    @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> None:
-        parser = argparse.ArgumentParser(name, allow_abbrev=False)
-        commands = None if len(mains) == 1 else parser.add_subparsers(required=True)
-        for main in mains:
-            command = parser
-            if commands is not None:
-                line = (inspect.getdoc(main) or "").partition("\n")[0]
-                command = commands.add_parser(main.__name__, help=line, allow_abbrev=False)
-            _add_options(command, main)
-            command.set_defaults(main=main)
-        options = vars(parser.parse_args(argv))
-        _call(options.pop("main"), options)
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        _add_options(parser, main)
+        _call(main, vars(parser.parse_args(argv)))
 
     return run
 

@@ -49,7 +49,7 @@ rule classification_tables:
             allow_missing=True,
         ),
         text=table("classification", "classification", "Classification"),
-        paper=table("classification_paper", "paper", "Classification and the paper's"),
+        paper=table("classification_paper", "paper", "Classification: ours and the paper's"),
         accuracy=figure("fewshot_accuracy", "fewshot", CLASSIFICATION, "Accuracy"),
         nll=figure("fewshot_nll", "fewshot", CLASSIFICATION, "NLL"),
     log:
