@@ -2,13 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dwp.errors import UserError
 from dwp.study.program import program
-
-if TYPE_CHECKING:
-    from dwp.priors import KernelPrior
 
 
 def score(
@@ -33,10 +29,11 @@ def score(
     """
     from dwp.evaluation.modes import follow_bound
     from dwp.evaluation.scores import score
+    from dwp.priors import load_prior
     from dwp.release import load_kernel_array
 
-    draws = {"seed": seed, "samples": samples, "importance_samples": importance_samples}
-    loaded = _load(prior)
+    draws = {"generator": seed, "samples": samples, "importance_samples": importance_samples}
+    loaded = load_prior(prior)
     scores = score(loaded, load_kernel_array(kernels), **draws)
     if bound_steps:
         scores["bound"] = follow_bound(loaded, steps=bound_steps, seed=seed)
@@ -55,10 +52,11 @@ def sample(prior: str, n: int, output: Path, /, *, seed: int = 0) -> None:
     import numpy as np
 
     from dwp.files import atomic
+    from dwp.priors import load_prior
     from dwp.seeds import generator
 
     _check_suffix(output, ".npy")
-    kernels = _load(prior).sample(n, generator("sample", seed))
+    kernels = load_prior(prior).sample(n, generator("sample", seed))
     with atomic(output) as path:
         np.save(path, kernels.numpy())
 
@@ -93,13 +91,6 @@ def plan(config: Path, /, *, cores: list[int] | None = None, gpus: int | None = 
         if number is not None and number < 1:
             raise UserError(f"{name}: expected at least 1, found {number}")
     print(cost.plan(str(config), cores, gpus))
-
-
-def _load(path: str) -> "KernelPrior":
-    from dwp.priors import load_prior
-    from dwp.release import load_released_vae
-
-    return load_released_vae(path) if Path(path).is_dir() else load_prior(path)
 
 
 def _check_suffix(path: Path, suffix: str) -> None:
