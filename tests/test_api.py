@@ -194,7 +194,8 @@ def test_a_fitted_prior_describes_its_kernels():
     kernels = patterns[torch.arange(400) % 2] * (1 + 0.3 * torch.randn(400, 1, 1))
     kernels += 0.05 * torch.randn(400, 5, 5)
     state = torch.get_rng_state()
-    prior = dwp.fit_prior(kernels[:300], epochs=200, batch_size=32, hidden=16, progress=False)
+    training = {"epochs": 60, "batch_size": 32, "learning_rate": 3e-3, "hidden": 16}
+    prior = dwp.fit_prior(kernels[:300], **training, progress=False)
     assert torch.equal(torch.get_rng_state(), state)
     assert (prior.kind, prior.latent, prior.frozen) == ("vae", 4, True)
     found, gaussian = (

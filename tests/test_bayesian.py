@@ -302,9 +302,9 @@ def lazy(kind=nn.LazyConv2d):
             make_net,
             None,
             {"layers": ["pool"]},
-            "layers: expected one of conv1, conv2; found 'pool'",
+            "layer: expected one of conv1, conv2; found 'pool'",
         ),
-        (make_net, None, {"layers": [""]}, "layers: expected one of conv1, conv2; found ''"),
+        (make_net, None, {"layers": [""]}, "layer: expected one of conv1, conv2; found ''"),
         (make_net, None, {"posterior": "other"}, "one of additive, multiplicative; found 'other'"),
         (Everything, PRIORS, {"posterior": "codes"}, "of kind vae; found 'standard-normal'"),
         (lambda: nn.Conv2d(1, 2, 3), None, {}, r"contains a torch.nn.Conv2d"),
@@ -573,7 +573,7 @@ def test_from_prior_sets_the_layers_of_a_size_in_the_nets_order(bayesian):
 @pytest.mark.parametrize(
     ("net", "prior", "match"),
     [
-        (make_net, {"classifier": normal(5)}, "'classifier': expected one of .* conv1, conv2"),
+        (make_net, {"classifier": normal(5)}, "layer: expected one of conv1, conv2; found 'class"),
         (make_net, {"conv1": prior_class("log-uniform")(7)}, "improper"),
         (lambda: lazy(nn.LazyConvTranspose2d), normal(3), "pass a batch through the net first"),
     ],

@@ -51,7 +51,8 @@ def fit_prior(
         kernels: (n, k, k) or (n, 1, k, k), a tensor or an array of NumPy; see
             `dwp.kernels.collect`. A `vae` takes k of 3, 5, 7 and 16.
         kind: a key of `dwp.priors.KINDS`.
-        epochs: passes over the kernels; None: as many as make 10,000 steps, at most 1,000.
+        epochs: passes over the kernels; None: as many as make 10,000 steps, at most 1,000, which takes
+            a CPU some minutes.
         batch_size: kernels a step.
         learning_rate: step size of Adam, which falls linearly to 0.
         generator: of weights, batches and noise: a generator or a seed.
