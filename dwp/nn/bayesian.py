@@ -90,9 +90,10 @@ class BayesianConv2d(nn.Conv2d):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "prior":  # were it a submodule, it would be trained and saved
             self.__dict__[name] = value
-        else:  # of a seed one generator is made, which every pass moves on
-            source = name == "generator"
-            super().__setattr__(name, seeded(value, self.weight.device) if source else value)
+        elif name == "generator":  # one for all passes, which move it on
+            super().__setattr__(name, seeded(value, self.weight.device))
+        else:
+            super().__setattr__(name, value)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Register a parameter; see `torch.nn.Module.register_parameter`.
@@ -357,9 +358,8 @@ def kl(
     """Return the KL of a net's posterior from the priors of its Bayesian layers, in nats.
 
     It is summed over kernels, not averaged: `dwp.negative_elbo` adds it to the cross-entropy of all
-    training examples. Under the Deep Weight Prior it is an
-    unbiased estimate of the upper bound of Atanov et al. 2019; for other pairs of
-    posterior and prior see `dwp.priors.kl_nature`.
+    training examples. Under the Deep Weight Prior it is an unbiased estimate of the upper bound of
+    Atanov et al. 2019; for other pairs of posterior and prior see `dwp.priors.kl_nature`.
 
     Args:
         net: a net with Bayesian layers (see `bayesianize`), or a stack of R of them (see

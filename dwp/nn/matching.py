@@ -47,7 +47,7 @@ def match_priors(
     for name in layers:
         problem, layer = "", convolutions.get(name)
         if layer is None:
-            raise UserError(f"layer: {not_allowed(name, sorted(convolutions))}")
+            raise UserError(f"layer: {not_allowed(str(name), sorted(convolutions))}")
         elif "weight" not in layer._parameters:
             problem = "a weight of its own, found one computed from others; remove that first"
         elif is_lazy(layer.weight):

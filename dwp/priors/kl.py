@@ -121,11 +121,8 @@ def kl_divergence(
     size, k = posterior.mean.shape[-1], prior.kernel_size
     if isinstance(posterior, GaussianKernels) and size != k:
         raise UserError(f"kl: the prior is over {k} x {k} kernels, found {size} x {size}")
-    function, source = (
-        _find(posterior, prior, estimation)[0],
-        seeded(generator, posterior.mean.device),
-    )
-    return function(posterior, prior, source, estimation)
+    source = seeded(generator, posterior.mean.device)
+    return _find(posterior, prior, estimation)[0](posterior, prior, source, estimation)
 
 
 def monte_carlo_kl(

@@ -1,7 +1,7 @@
 """Fitting priors to kernels."""
 
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,19 @@ from dwp.devices import products
 from dwp.errors import UserError, not_allowed
 from dwp.isolated import isolated, seed_globally
 from dwp.kernels import check_kernels
-from dwp.priors import KINDS, KernelPrior, prior_class
-from dwp.seeds import generator as make_generator
+from dwp.priors import KINDS, Hyperparameter, KernelPrior, prior_class
+from dwp.seeds import check_draws, generator as make_generator
 from dwp.training.loop import Records, by_epochs, optimise
 
 if TYPE_CHECKING:
     from dwp.study.settings import FitTraining
 
 _STEPS, _MOST_EPOCHS = 10_000, 1000
+_TRAINING = {
+    "epochs": Hyperparameter(int, default=None),
+    "batch_size": Hyperparameter(int),
+    "learning_rate": Hyperparameter(float),
+}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "gaussian-mixture": {"components": 10},
     "flow": {"transforms": 6, "hidden": 64},
@@ -51,8 +56,8 @@ def fit_prior(
         kernels: (n, k, k) or (n, 1, k, k), a tensor or an array of NumPy; see
             `dwp.kernels.collect`. A `vae` takes k of 3, 5, 7 and 16.
         kind: a key of `dwp.priors.KINDS`.
-        epochs: passes over the kernels; None: as many as make 10,000 steps, at most 1,000, which takes
-            a CPU some minutes.
+        epochs: passes over the kernels; None: as many as make 10,000 steps, at most 1,000. That
+            takes a CPU minutes.
         batch_size: kernels a step.
         learning_rate: step size of Adam, which falls linearly to 0.
         generator: of weights, batches and noise: a generator or a seed.
@@ -69,21 +74,24 @@ def fit_prior(
         UserError: the kind or a hyperparameter is unknown, a number is out of range, or the kernels
             do not suit the kind or are too few.
     """
-    kernels, facts = check_kernels(kernels), prior_class(kind)
+    kernels = check_kernels(kernels)
+    prior_class(kind)  # or it is refused
     known = KINDS[kind].hyperparameters
-    for name in hyperparameters:
-        if name not in known:
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    facts = _TRAINING | known
+    for name, value in (given | hyperparameters).items():
+        if name not in facts:
             raise UserError(f"{kind}: {not_allowed(name, known or ['none'])}")
-    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
-        if value is not None and (not isinstance(value, Integral) or value < 1):
-            raise UserError(f"{name}: expected a whole number of at least 1, found {value}")
-    if not learning_rate > 0:
-        raise UserError(f"learning_rate: expected a number above 0, found {learning_rate}")
-    if isinstance(generator, torch.Generator):
-        drawn = torch.randint(2**62, (), generator=generator, device=generator.device)
-        seed = int(drawn)
+        whole, above = facts[name].type is int, " above 0" if facts[name].positive else ""
+        right = isinstance(value, Integral if whole else Real) and (value > 0 or not above)
+        if not (right or value is None is facts[name].default):
+            expected = f"a whole number{above}" if whole else f"a number{above}"
+            raise UserError(f"{name}: expected {expected}, found {value}")
+    if isinstance(generator, Integral):
+        seed = int(generator)
     else:
-        seed = generator
+        source = check_draws(1, generator)
+        seed = int(torch.randint(2**62, (), generator=source, device=source.device))
     size = kernels.shape[-1]
     own = _OF_VAES.get(size, _OF_OTHER_VAES) if kind == "vae" else _DEFAULTS.get(kind, {})
     own = own | ({"seed": seed % 2**32} if "seed" in known else {}) | hyperparameters
@@ -96,8 +104,7 @@ def fit_prior(
         kernels=None,
         precision="float32",
     )
-    label = f"{kind}, {size} x {size}"
-    how = {"device": device, "label": label, "progress": progress} if facts.trained else {}
+    how = {"device": device, "label": f"{kind}, {size} x {size}", "progress": progress}
     return train_prior(kind, size, kernels, own, training, **how)[0].cpu()
 
 
