@@ -69,7 +69,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(folder):
     for name in ("one", "other"):
         fitted()[0].save(folder / f"{name}.safetensors")
     for name, line in {
-        "two": "prior: expected one of one, other; found 'two'; or give a file, or a folder of .*",
+        "two": "prior: expected one of one, other, a file, a folder of .*; found 'two'",
         "ones": "prior: .*; did you mean one.*",
         "two.safetensors": "two.safetensors: no such file",
         "elsewhere/two": "elsewhere/two: no such file",

@@ -28,8 +28,9 @@ def pretrained_file(name: str) -> Path:
         UserError: there is none of that name.
     """
     if not (file := FOLDER / f"{name}.safetensors").is_file():
-        names = not_allowed(name, sorted(each.stem for each in FOLDER.glob("*.safetensors")))
-        raise UserError(f"prior: {names}; or give a file, or a folder of the authors' release")
+        names = sorted(each.stem for each in FOLDER.glob("*.safetensors"))
+        others = "a file", "a folder of the authors' release"
+        raise UserError(f"prior: {not_allowed(name, [*names, *others])}")
     return file
 
 
