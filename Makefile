@@ -5,6 +5,7 @@
 # make report CONFIG=config/demo.yaml   set up, then one HTML page of all results of that config
 # make publish CONFIG=config/demo.yaml   set up, then copy that study's tables and figures to results/published
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
+# make package   set up, then the wheel for an index, in dist, tried outside the checkout
 # make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
 # make docs   set up, then the generated tables, config/schema.json, and the documentation as a site in site/
 # make guide   set up, then what the code of docs/library.md prints and draws
@@ -18,7 +19,7 @@ SEED ?= 0
 VENV := .venv
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: setup demo report publish test check-determinism faults lint docs guide rulegraph benchmark clean
+.PHONY: setup demo report publish test check-determinism faults lint docs guide rulegraph package benchmark clean
 
 setup: $(VENV)/installed
 
@@ -72,9 +73,14 @@ docs: setup
 guide: setup
 	$(RUN) python docs/build_guide.py
 
+package: setup
+	$(RUN) python -m build --no-isolation
+	$(RUN) python -m pytest -q tests/test_package.py
+	@echo "The wheel and the source: dist"
+
 benchmark: setup
 	$(RUN) python benchmarks/run.py
 	$(RUN) python benchmarks/growth.py
 
 clean:
-	rm -rf $(VENV) logs site .snakemake $(filter-out results/published,$(wildcard results/*))
+	rm -rf $(VENV) build dist logs site .snakemake $(filter-out results/published,$(wildcard results/*))

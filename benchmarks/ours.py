@@ -9,11 +9,12 @@ from torch.nn import functional as F
 from dwp.devices import products
 from dwp.fast import visible
 from dwp.nn.bayesian import bayesian_layers, kl
+from dwp.nn.elbo import negative_elbo
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.predict import predict
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.classification import bayesian_objective, build_classifier
+from dwp.training.classification import build_classifier
 from dwp.training.source import l2_penalty
 
 
@@ -45,10 +46,10 @@ class Dwp:
 
     def __call__(self) -> None:
         logits = self.net(self.images)
-        terms = kl(self.net, self.noise, reduction="layer", **self.options)
-        loss, _ = bayesian_objective(logits[None], self.targets[None], len(self.targets), terms)
+        total = kl(self.net, self.noise, **self.options)
+        loss = negative_elbo(logits, self.targets, total, len(self.targets))
         self.adam.zero_grad()
-        loss.sum().backward()
+        loss.backward()
         self.adam.step()
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import click
 from tqdm import tqdm
@@ -12,10 +12,7 @@ from tqdm import tqdm
 from dwp.errors import UserError
 from dwp.priors.kinds import KINDS
 
-if TYPE_CHECKING:
-    from dwp.priors import KernelPrior
-
-_AT_ONCE = 10_000  # kernels drawn between two looks at the progress
+_AT_ONCE = 10_000  # kernels drawn between two reports of progress
 _PATH = click.Path(path_type=Path)
 _PRIOR = click.argument(
     "prior",
@@ -66,26 +63,26 @@ def priors(name: str | None) -> None:
     help="The .safetensors file to write; without: named as the kernels' file.",
 )
 @click.option("--kind", type=click.Choice(_FITTED), default="vae", help="Of the prior.")
-@click.option("--hidden", type=_COUNT, default=64, help="Width of the nets: vae, flow.")
-@click.option("--latent", type=_COUNT, default=4, help="Dimensions of the code z: vae.")
-@click.option("--components", type=_COUNT, default=10, help="Of a gaussian-mixture.")
-@click.option("--transforms", type=_COUNT, default=6, help="Of a flow.")
-@click.option("--epochs", default=300, help="Passes over the kernels: vae, flow.")
-@click.option("--batch-size", default=128, help="Kernels a step: vae, flow.")
+@click.option("--hidden", type=_COUNT, help="Width of the nets: vae, flow.")
+@click.option("--latent", type=_COUNT, help="Dimensions of the code z: vae.")
+@click.option("--components", type=_COUNT, help="Of a gaussian-mixture.")
+@click.option("--transforms", type=_COUNT, help="Of a flow.")
+@click.option("--epochs", type=_COUNT, help="Passes over the kernels: vae, flow.")
+@click.option("--batch-size", default=64, help="Kernels a step: vae, flow.")
 @click.option("--learning-rate", default=1e-3, help="Of Adam, falls linearly to 0: vae, flow.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu")
 @_SEED
 def fit(
     kernels: Path,
     output: Path | None,
-    kind: str,
     device: Literal["auto", "cpu", "cuda"],
     seed: int,
-    **options: float,
+    **options: Any,
 ) -> None:
     """Fit a prior to kernels and write it.
 
-    Drop kernels of small norm first: a prior describes what it is fitted to.
+    Without widths and epochs it takes those of dwp.fit_prior, which suit the kernels' size. Drop
+    kernels of small norm first: a prior describes what it is fitted to.
     """
     import torch
 
@@ -96,22 +93,10 @@ def fit(
     output = output or kernels.with_suffix(".safetensors")
     _check_suffix(output, ".safetensors")
     torch.set_num_threads(1)  # the same prior for any number of cores
-    options |= {"seed": seed}
-    found, known = load_kernel_array(kernels), KINDS[kind].hyperparameters
-    hyperparameters = {name: value for name, value in options.items() if name in known}
-    names = "epochs", "batch_size", "learning_rate", "seed"
-    prior, records = fit_prior(
-        kind,
-        found.shape[-1],
-        found,
-        hyperparameters,
-        {name: options[name] for name in names},
-        device=choose_device(device),
-        label=kind,
-    )
-    prior.save(output)
-    loss = f", loss {records[-1]['loss']:.2f} nats a kernel" if records else ""
-    print(f"{output}: {kind} of {len(found)} kernels{loss}")
+    given = {name: value for name, value in options.items() if value is not None}
+    found = load_kernel_array(kernels)
+    fit_prior(found, generator=seed, device=choose_device(device), **given).save(output)
+    print(f"{output}: {given['kind']} of {len(found)} kernels")
 
 
 @commands.command()
@@ -139,10 +124,11 @@ def score(
 
     from dwp.evaluation.modes import follow_bound
     from dwp.evaluation.scores import score
+    from dwp.priors import load_prior
     from dwp.release import load_kernel_array
     from dwp.seeds import generator
 
-    loaded, found = _load(prior), load_kernel_array(kernels)
+    loaded, found = load_prior(prior), load_kernel_array(kernels)
     if len(found) > most:
         print(f"{kernels}: scores {most} of {len(found)} kernels (--most)", file=sys.stderr)
         order = torch.randperm(len(found), generator=generator("score", "kernels", seed))
@@ -150,7 +136,7 @@ def score(
     scores = score(
         loaded,
         found,
-        seed=seed,
+        generator=seed,
         samples=samples,
         importance_samples=importance_samples,
         progress=_progress,
@@ -170,10 +156,11 @@ def sample(prior: str, n: int, output: Path, seed: int) -> None:
     import numpy as np
 
     from dwp.files import atomic
+    from dwp.priors import load_prior
     from dwp.seeds import generator
 
     _check_suffix(output, ".npy")
-    loaded, draws = _load(prior), generator("sample", seed)
+    loaded, draws = load_prior(prior), generator("sample", seed)
     parts = [min(_AT_ONCE, n - first) for first in range(0, max(n, 1), _AT_ONCE)]
     kernels = [loaded.sample(part, draws).numpy() for part in _progress(parts, desc="kernels")]
     with atomic(output) as path:
@@ -205,13 +192,6 @@ def plan(config: Path, cores: tuple[int, ...], gpus: int | None) -> None:
     from dwp.study import cost
 
     print(cost.plan(str(config), [*cores] or [available_cpu_count()], gpus))
-
-
-def _load(path: str) -> "KernelPrior":
-    from dwp.priors import load_prior
-    from dwp.release import load_released_vae
-
-    return load_released_vae(path) if Path(path).is_dir() else load_prior(path)
 
 
 def _check_suffix(path: Path, suffix: str) -> None:

@@ -1,12 +1,13 @@
 """Errors meant for the user, and how programs print them."""
 
 import contextlib
+import difflib
 import functools
 import re
 import reprlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
@@ -29,6 +30,14 @@ OUT_OF_TIME = 75
 def deadline_after(minutes: float | None) -> float | None:
     """Return the `time.monotonic()` in so many minutes from now; None for none."""
     return None if minutes is None else time.monotonic() + 60 * minutes
+
+
+def not_allowed(found: str, allowed: Iterable[str]) -> str:
+    """Return the end of a message: the allowed names, the one that was found, the nearest."""
+    allowed = list(allowed)
+    near = difflib.get_close_matches(found, allowed, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"expected one of {', '.join(allowed)}; found '{found}'{hint}"
 
 
 _MEMORY = re.compile("can't allocate memory|out of memory|size calculation overflowed", re.I)
@@ -113,7 +122,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             if (error.name or "dwp").startswith("dwp"):
                 raise
-            raise refuse(f"{error}; install it, or all: pip install '.[study]'") from None
+            raise refuse(f"{error}; install it, or all: pip install 'dwp[study]'") from None
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _MEMORY.search(str(error)):
                 raise

@@ -1,6 +1,7 @@
 """Packages whose names editors see as plain imports, and Python imports when first used."""
 
 import ast
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +28,8 @@ def exports(
 
     def get(name: str) -> Any:
         if name not in module_of:
-            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+            message = f"module '{package}' has no attribute '{name}'"
+            raise AttributeError(message, name=name, obj=sys.modules[package])  # for its hints
         module = import_module(module_of[name])
         # the last is for the name of a module itself
         return getattr(module, name, None) or import_module(f"{module.__name__}.{name}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dwp.errors import UserError
+from dwp.errors import UserError, not_allowed
 
 NETWORKS: dict[str, str] = {
     "mnist": "dwp.nn.networks.mnist:MnistNet",
@@ -23,8 +23,8 @@ NETWORKS: dict[str, str] = {
 """Networks by name, as "module:Class"; see `dwp.nn.networks`."""
 
 
-def class_at(location: str) -> type:
-    """Return the class at a location in the package, "module:Class"."""
+def class_at(location: str) -> Any:
+    """Return the class or function at a location in the package, "module:Class"."""
     module, name = location.split(":")
     return getattr(importlib.import_module(module), name)
 
@@ -45,9 +45,7 @@ def find_class(what: str, name: str, known: Mapping[str, str], needed: Iterable[
         return class_at(known[name])
     file, _, attribute = name.partition(":")
     if not (file.endswith(".py") and attribute):
-        raise UserError(
-            f"expected a {what}, one of {', '.join(known)} or FILE.py:CLASS; found '{name}'"
-        )
+        raise UserError(f"{what}: {not_allowed(name, [*known, 'FILE.py:CLASS'])}")
     if not Path(file).is_file():
         raise UserError(f"{file}: no such file; expected one with the {what} {attribute}")
     with in_one_line(name, f"a file with the {what} {attribute}"):

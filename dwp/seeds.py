@@ -11,8 +11,11 @@ from torch import Tensor
 from dwp.errors import UserError
 from dwp.recompute import repeatable
 
-Source = torch.Generator | Sequence[torch.Generator] | None
-"""Where draws come from: one generator, one for each run of a stack, or torch's global one."""
+Source = torch.Generator | int | Sequence[torch.Generator | int] | None
+"""Where draws come from: a generator, which every draw moves on; or a seed, a whole number, which
+stands for `dwp.generator(seed)` and so gives the same draws in every call; or one of these for each
+run of a stack. None: torch's global generator, where a function allows it.
+"""
 
 
 def derive_seed(*parts: Any) -> int:
@@ -36,19 +39,38 @@ def generator(*parts: Any, device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(derive_seed(*parts))
 
 
-def check_draws(n: int, source: object, device: torch.device | str | None = None) -> None:
-    """Refuse to draw fewer than one of something, or from what is no generator on a device.
+def seeded(source: Any, device: torch.device | str = "cpu") -> Any:
+    """Return where to draw from: fresh generators on a device in place of seeds, else the same.
+
+    A function that draws more than once begins with it.
+
+    Args:
+        source: a `Source`.
+        device: where the numbers are wanted.
+    """
+    if isinstance(source, Integral):
+        return generator(source, device=str(device))
+    if isinstance(source, Sequence) and any(isinstance(each, Integral) for each in source):
+        return [seeded(each, device) for each in source]
+    return source
+
+
+def check_draws(
+    n: int, source: object, device: torch.device | str | None = None
+) -> torch.Generator:
+    """Return the generator to draw some numbers from.
 
     Args:
         n: how many are to be drawn.
-        source: a `torch.Generator`.
+        source: a `torch.Generator` or a seed.
         device: where the numbers are wanted; None: where the generator is.
 
     Raises:
-        UserError: `n` is no whole number above 0, or `source` no generator there.
+        UserError: `n` is no whole number above 0, or `source` no generator there and no seed.
     """
     if not isinstance(n, Integral) or n < 1:
         raise UserError(f"n: expected a whole number of at least 1, found {n}")
+    source = seeded(source, device or "cpu")
     if not isinstance(source, torch.Generator):
         raise _no_generator(source)
     if device is not None and source.device.type != torch.device(device).type:
@@ -56,12 +78,13 @@ def check_draws(n: int, source: object, device: torch.device | str | None = None
             f"generator: expected one on {device}, found one on {source.device}; make it by "
             f"dwp.generator(0, device='{device}')"
         )
+    return source
 
 
 def _no_generator(source: object) -> UserError:
-    found = f"{type(source).__name__} {source}"
     return UserError(
-        f"generator: expected a torch.Generator, found {found}; make one by dwp.generator(0)"
+        f"generator: expected a torch.Generator or a seed, found {type(source).__name__} {source}; "
+        "make one by dwp.generator(0)"
     )
 
 
@@ -72,16 +95,17 @@ def standard_normal(shape: Sequence[int], source: Source, like: Tensor) -> Tenso
     and each block is what its run's generator gives for a tensor of the block's shape alone.
 
     Raises:
-        UserError: `source` is something else, as a seed.
+        UserError: `source` is something else.
     """
     options = {"dtype": like.dtype, "device": like.device}
     if source is None:  # alone what `torch.vmap` and `torch.compile` can take
         return torch.randn(tuple(shape), **options)
-    if isinstance(source, torch.Generator):
-        return torch.randn(tuple(shape), generator=repeatable(source), **options)
-    if not isinstance(source, Sequence):
-        raise _no_generator(source)
+    found: Any = seeded(source, like.device)
+    if isinstance(found, torch.Generator):
+        return torch.randn(tuple(shape), generator=repeatable(found), **options)
+    if not isinstance(found, Sequence):
+        raise _no_generator(found)
     numbers = torch.empty(tuple(shape), **options)
-    for block, generator in zip(numbers.view(len(source), -1), source, strict=True):
+    for block, generator in zip(numbers.view(len(found), -1), found, strict=True):
         block.normal_(generator=repeatable(generator))
     return numbers

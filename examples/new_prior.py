@@ -41,7 +41,7 @@ class Laplace(KernelPrior):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw kernels (n, k, k)."""
-        check_draws(n, generator, self.scale.device)
+        generator = check_draws(n, generator, self.scale.device)
         draws = self.scale.new_empty((2, n, self.kernel_size, self.kernel_size))
         first, second = draws.exponential_(generator=generator)
         return self.scale * (first - second)

@@ -24,7 +24,6 @@ from dwp.kernels import collect, norms
 from dwp.nn.bayesian import bayesian_layers
 from dwp.priors import KernelPrior
 from dwp.study.program import program
-from dwp.training.prior import fit_prior
 
 _BATCH = 32
 
@@ -98,9 +97,8 @@ def fit(net: nn.Module, size: int, epochs: int) -> KernelPrior:
     layers = [layer for layer in convolutions(net).values() if layer.kernel_size == (size, size)]
     kernels = collect(layer.weight.detach() for layer in layers)
     kernels = kernels[norms(kernels) >= norms(kernels).median()]
-    training = {"epochs": epochs, "batch_size": 64, "learning_rate": 1e-3, "seed": 0}
-    training["kernels"] = min(len(kernels), 2000)
-    return fit_prior("vae", size, kernels, {"hidden": 16, "latent": 2}, training)[0]
+    chosen = torch.randperm(len(kernels), generator=dwp.generator("resnet", "kernels"))[:2000]
+    return dwp.fit_prior(kernels[chosen], epochs=epochs, hidden=16, latent=2)
 
 
 def train(net: nn.Module, images: Tensor, targets: Tensor, steps: int) -> None:

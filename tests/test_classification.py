@@ -16,6 +16,7 @@ from helpers import (
 )
 from torch.nn import functional as F
 
+import dwp
 from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import to_unit
@@ -32,7 +33,6 @@ from dwp.seeds import generator
 from dwp.study.settings import RunSettings
 from dwp.training import classification, loop
 from dwp.training.classification import (
-    bayesian_objective,
     build_classifier,
     prior_penalty,
     train_classifiers,
@@ -86,21 +86,46 @@ def examples(data, validation=False):
 
 def test_objective_by_hand():
     logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])
-    terms = {"conv1": torch.tensor(5.0), "conv2": torch.tensor(0.25)}
-    loss, data = bayesian_objective(logits, torch.tensor([0, 1]), 10, terms, 0.2)
+    targets, kl = torch.tensor([0, 1]), torch.tensor(5.25)
     # 10 examples, of which two are here: -log 1/2 and -log 1/4.
-    assert data.item() == pytest.approx(10 / 2 * (math.log(2) + math.log(4)), rel=1e-6)
-    assert loss.item() == pytest.approx(data.item() + 0.2 * 5.25, rel=1e-6)
+    data = 10 / 2 * (math.log(2) + math.log(4))
+    loss = dwp.negative_elbo(logits, targets, kl, 10)
+    assert loss.item() == pytest.approx(data + 5.25, rel=1e-6)
+    cold = dwp.negative_elbo(logits, targets, kl, n=10, temperature=0.2)
+    assert cold.item() == pytest.approx(data + 0.2 * 5.25, rel=1e-6)
+    runs = dwp.negative_elbo(logits.expand(3, 2, 2), targets.expand(3, 2), kl.expand(3), 10)
+    assert torch.allclose(runs, loss.expand(3))
+    # one logit z stands for the logits 0 and z
+    one = dwp.negative_elbo(-logits[:, :1], targets, 0.0, 2)
+    assert one.item() == pytest.approx(math.log(2) + math.log(4), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("targets", "n", "line"),
+    [
+        ([0, 1], 0, "n: expected the size of the training set, at least 1; found 0"),
+        ([0, 1], 10.0, "n: expected the size of the training set, .* found 10.0"),
+        (
+            [0],
+            10,
+            r"targets: expected logits \(batch, classes\) and \(batch,\), found \(2, 2\) and",
+        ),
+        ([[0.5, 0.5], [0, 1]], 10, "targets: expected logits"),
+    ],
+)
+def test_what_is_no_objective_is_refused(targets, n, line):
+    with pytest.raises(UserError, match=line):
+        dwp.negative_elbo(torch.zeros(2, 2), torch.tensor(targets), 0.0, n)
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_objective_is_unbiased(size):
     # Over all batches of one size, of all examples: the mean is the value of the whole set.
     logits = torch.randn((6, 4), generator=generator("logits")).double()
-    targets, terms = torch.tensor([0, 3, 1, 1, 2, 0]), {"conv1": torch.tensor(1.5).double()}
+    targets = torch.tensor([0, 3, 1, 1, 2, 0])
     whole = F.cross_entropy(logits, targets, reduction="sum").item() + 1.5
     batches = [list(batch) for batch in itertools.combinations(range(6), size)]
-    losses = [bayesian_objective(logits[b], targets[b], 6, terms)[0].item() for b in batches]
+    losses = [dwp.negative_elbo(logits[b], targets[b], 1.5, 6).item() for b in batches]
     assert sum(losses) / len(losses) == pytest.approx(whole)
 
 

@@ -33,7 +33,7 @@ dwp.init.from_prior_(net, prior, draws)
 collected = kernels.check_kernels(kernels.collect([net[0].weight.detach()]))
 dwp.bayesianize(net, prior)
 images = torch.rand(4, 1, 28, 28)
-loss = net(images).square().sum() + dwp.kl(net, draws)
+loss = dwp.negative_elbo(net(images), torch.arange(4), dwp.kl(net, draws), n=4)
 loss.backward()
 assert dwp.predict(net, images, samples=2, generator=draws).shape == (2, 4, 10)
 assert dwp.score(prior, collected, importance_samples=2)["n"] == 3
@@ -41,6 +41,7 @@ many = torch.randn((99, 3, 3), generator=draws)
 fitted = prior_class("gaussian-full").fit(many)
 fitted.save(sys.argv[0] + ".safetensors")
 assert dwp.load_prior(sys.argv[0] + ".safetensors").sample(2, draws).shape == (2, 3, 3)
+assert dwp.fit_prior(many, epochs=1, hidden=4).sample(2, 0).shape == (2, 3, 3)
 import dwp.release, dwp.fast.frozen, dwp.nn.stack
 from dwp.errors import one_line_errors
 one_line_errors(lambda: prior_class("student-t").fit(many))()

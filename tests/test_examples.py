@@ -1,5 +1,7 @@
 """The examples run, and do what they say."""
 
+import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -58,6 +60,25 @@ def test_new_prior(monkeypatch, capsys, tmp_path):
     estimates = registry.monte_carlo_kl(posterior, prior, generator("weights"))
     error = estimates.std(0) / 20000**0.5
     assert ((estimates.mean(0) - exact).abs() < 4 * error).all()
+
+
+def test_the_notebook_runs_and_has_its_outputs(monkeypatch, capsys, tmp_path):
+    file = EXAMPLES / "first_prior.ipynb"
+    cells = [c for c in json.loads(file.read_text())["cells"] if c["cell_type"] == "code"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names = {"display": lambda figure: figure.savefig("figure.png")}
+    for cell in cells:
+        code = re.sub(r"^%matplotlib inline$", "", "".join(cell["source"]), flags=re.MULTILINE)
+        short = re.sub(r"^steps = \d+$", "steps = 2", code, flags=re.MULTILINE)
+        exec(compile(short, file.name, "exec"), names)
+    assert "after: Bayesian" in capsys.readouterr().out
+    # it was stored after one run from top to bottom, and stays small
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert "error" not in {output["output_type"] for output in outputs}
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+    assert file.stat().st_size < 400_000
 
 
 def test_a_data_set_of_ones_own_is_found_in_its_file():

@@ -101,7 +101,7 @@ def test_numbers_depend_on_the_seed_but_for_the_kl_of_the_code(vae, kernels):
     mean, variance = vae.encode(kernels)
     expected = 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1).mean().item()
     first, same, other = (
-        score(vae, kernels, seed=seed, samples=3, importance_samples=5) for seed in (3, 3, 4)
+        score(vae, kernels, generator=seed, samples=3, importance_samples=5) for seed in (3, 3, 4)
     )
     assert first == same
     assert first["kl"]["mean"] == pytest.approx(expected, rel=1e-5)
@@ -140,7 +140,7 @@ def test_a_prior_that_remembers_has_nearer_samples_than_one_that_does_not():
 def test_distances_depend_on_the_seed_alone():
     train, test = random_kernels(250, 3), random_kernels(40, 3, seed=1)
     first, same, other = (
-        nearest(StandardNormal(3), train, test, seed=s, samples=20) for s in (0, 0, 1)
+        nearest(StandardNormal(3), train, test, generator=s, samples=20) for s in (0, 0, 1)
     )
     assert first == same
     assert first["nearest_sample"] != other["nearest_sample"]

@@ -12,10 +12,10 @@ from dwp.errors import UserError
 from dwp.kernels import check_kernels
 from dwp.priors.base import KernelPrior
 from dwp.priors.vae import KernelVAE
-from dwp.seeds import generator
+from dwp.seeds import generator as make_generator
 
 _PART = 100  # kernels whose distances to all others are held at once
-_CODES = 50_000  # decoded between two looks at the progress
+_CODES = 50_000  # decoded between two reports of progress
 
 Progress = Callable[..., Iterable[Any]]
 
@@ -30,7 +30,7 @@ def score(
     prior: KernelPrior,
     kernels: ArrayLike | Tensor,
     *,
-    seed: int = 0,
+    generator: torch.Generator | int = 0,
     samples: int = 10,
     importance_samples: int = 1000,
     progress: Progress = silent,
@@ -40,7 +40,7 @@ def score(
     Args:
         prior: any prior with a density or a bound of one.
         kernels: (n, k, k) or (n, 1, k, k), a tensor or an array of NumPy.
-        seed: of the sampled terms.
+        generator: of the sampled terms, a generator or a seed.
         samples: draws of z that the terms of a VAE's bound are averaged over.
         importance_samples: draws of z for a VAE's log p(w).
         progress: called with what a VAE's terms are computed over, and its name as `desc`, to show
@@ -61,7 +61,7 @@ def score(
     checked = check_kernels(kernels, prior.kernel_size).to(prior.dtype)
     if samples < 1 or importance_samples < 1:
         raise UserError("samples and importance samples: expected at least 1")
-    draws = generator("score", seed)
+    draws = _draws("score", generator)
     if isinstance(prior, KernelVAE):
         estimator, size = "importance-weighted", max(1, _CODES // importance_samples)
 
@@ -95,7 +95,7 @@ def nearest(
     train: ArrayLike | Tensor,
     test: ArrayLike | Tensor,
     *,
-    seed: int = 0,
+    generator: torch.Generator | int = 0,
     samples: int = 1000,
 ) -> dict:
     """Return how near a prior's samples lie to the kernels it was fitted to.
@@ -107,7 +107,7 @@ def nearest(
         prior: any prior that can be sampled.
         train: the kernels it was fitted to (n, k, k) or (n, 1, k, k).
         test: fresh kernels of the same origin.
-        seed: of the samples, and of the choice of test kernels.
+        generator: of the samples and of the choice of test kernels, a generator or a seed.
         samples: how many are drawn; of more test kernels as many are chosen.
 
     Returns:
@@ -120,13 +120,17 @@ def nearest(
     fitted, fresh = (
         check_kernels(part, prior.kernel_size).to(prior.dtype) for part in (train, test)
     )
-    draws = generator("nearest", seed)
+    draws = _draws("nearest", generator)
     drawn = prior.sample(samples, draws)
     chosen = fresh[torch.randperm(len(fresh), generator=draws)[:samples]]
     return {
         "nearest_sample": _quantiles(_distance_to_nearest(drawn, fitted)),
         "nearest_test": _quantiles(_distance_to_nearest(chosen, fitted)),
     }
+
+
+def _draws(what: str, source: torch.Generator | int) -> torch.Generator:
+    return source if isinstance(source, torch.Generator) else make_generator(what, source)
 
 
 def _distance_to_nearest(kernels: Tensor, others: Tensor) -> Tensor:

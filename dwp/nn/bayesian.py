@@ -16,7 +16,7 @@ from dwp.nn.prediction import Draws, draws_of, prediction, running, source_of
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels, Gaussians, MultiplicativeKernels
-from dwp.seeds import Source, standard_normal
+from dwp.seeds import Source, seeded, standard_normal
 
 __all__ = ["BayesianConv2d", "CodeConv2d", "bayesian_layers", "bayesianize", "kl", "prediction"]
 
@@ -48,7 +48,8 @@ class BayesianConv2d(nn.Conv2d):
     Attributes:
         prior: the prior over the kernels, or None.
         posterior_kind: "additive" or "multiplicative".
-        generator: where the noise is drawn from; None: from torch's global generator.
+        generator: where the noise is drawn from; None: from torch's global generator. Set to a
+            seed it becomes a generator of that seed.
         runs: of how many runs the layer holds the filters, one run's after another's (see
             `dwp.nn.stack`).
         sampling: whether to draw outputs or to use the mean weights.
@@ -89,6 +90,8 @@ class BayesianConv2d(nn.Conv2d):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "prior":  # were it a submodule, it would be trained and saved
             self.__dict__[name] = value
+        elif name == "generator":  # one for all passes, which move it on
+            super().__setattr__(name, seeded(value, self.weight.device))
         else:
             super().__setattr__(name, value)
 
@@ -284,8 +287,9 @@ def bayesianize(
         net: any module with `torch.nn.Conv2d` modules. Their strides, padding, dilation, groups
             and biases are kept. A layer that the net uses twice stays one layer.
         prior: one prior for all of the net's convolutions; or priors by the layer's name, as in
-            `net.named_modules()`, or by the size k of its k x k kernels. None: no priors, which is
-            enough to predict.
+            `net.named_modules()`, or by the size k of its k x k kernels. In place of a prior, what
+            `dwp.load_prior` takes. "mnist" stands for the pretrained priors of that name by their
+            size, `mnist-7x7` and `mnist-5x5`. None: no priors, which is enough to predict.
         layers: names of the layers to turn Bayesian; None: those that `prior` names, or every
             convolution that is not Bayesian yet if it names none.
         posterior: "additive" or "multiplicative" (see `BayesianConv2d`), or "codes" under VAE
@@ -353,16 +357,16 @@ def kl(
 ) -> Tensor | dict[str, Tensor]:
     """Return the KL of a net's posterior from the priors of its Bayesian layers, in nats.
 
-    It is summed over kernels, not averaged: add it to N/B times the summed cross-entropy of a
-    batch, N training examples, B of them in the batch. Under the Deep Weight Prior it is an
-    unbiased estimate of the upper bound of Atanov et al. 2019; for other pairs of
-    posterior and prior see `dwp.priors.kl_nature`.
+    It is summed over kernels, not averaged: `dwp.negative_elbo` adds it to the cross-entropy of all
+    training examples. Under the Deep Weight Prior it is an unbiased estimate of the upper bound of
+    Atanov et al. 2019; for other pairs of posterior and prior see `dwp.priors.kl_nature`.
 
     Args:
         net: a net with Bayesian layers (see `bayesianize`), or a stack of R of them (see
             `dwp.nn.stack`).
-        generator: for KLs that are estimated, and for the choice of kernels; for a stack one for
-            each run, each of which is used as for the run alone.
+        generator: for KLs that are estimated, and for the choice of kernels: a generator or a seed
+            (which gives the same draws in every call: in a training loop, make one generator before
+            it); for a stack one for each run, each of which is used as for the run alone.
         reduction: "sum": of the whole net, () or (R,); "layer": of each Bayesian layer, by its
             name; "kernel": of each kernel (out, in / groups), by the layer's name.
         kernels_per_step: estimate a layer's KL, without bias, from this many of its kernels, drawn
@@ -386,6 +390,7 @@ def kl(
     if not isinstance(wanted, Integral) or wanted < 1:
         raise UserError(f"kernels_per_step: expected at least 1 or none, found {kernels_per_step}")
     found: dict[str, Tensor] = {}
+    generator = seeded(generator, next(iter(layers.values())).weight.device)
     for name, layer in layers.items():
         if layer.prior is None:
             raise UserError(f"layer '{name}': expected a prior, found none; set its `prior`")

@@ -10,13 +10,14 @@ from dwp.nn.bayesian import CodeConv2d
 from dwp.nn.matching import Priors, match_priors
 from dwp.nn.networks import initialise_xavier
 from dwp.priors.base import KernelPrior
+from dwp.seeds import seeded
 
 
 @torch.no_grad()
 def from_prior_(
     net: nn.Module,
     prior: Priors,
-    generator: torch.Generator,
+    generator: torch.Generator | int,
     *,
     layers: Iterable[str] | None = None,
 ) -> nn.Module:
@@ -31,8 +32,10 @@ def from_prior_(
         net: any module. A layer is a `torch.nn.Conv2d` or a `torch.nn.ConvTranspose2d`, whose
             kernels are what it draws around each pixel.
         prior: one prior for all of the net's convolutions; or priors by the layer's name, as in
-            `net.named_modules()`, or by the size k of its k x k kernels.
-        generator: the source of the draws, on the device of the priors.
+            `net.named_modules()`, or by the size k of its k x k kernels. A name or a file stands
+            for a prior, and "mnist" for the pretrained priors of all sizes, as in
+            `dwp.bayesianize`.
+        generator: the source of the draws, on the device of the priors; or a seed.
         layers: names of the layers to set; None: those that `prior` names, or every convolution
             if it names none.
 
@@ -50,8 +53,11 @@ def from_prior_(
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
         and not isinstance(module, CodeConv2d)
     }
-    for name, matched in match_priors(convolutions, prior, layers).items():
-        weight, of_layer = convolutions[name].weight, cast(KernelPrior, matched)
+    matched = cast(dict[str, KernelPrior], match_priors(convolutions, prior, layers))
+    states = [tensor for each in matched.values() for tensor in each.state_dict().values()]
+    generator = seeded(generator, states[0].device if states else "cpu")
+    for name, of_layer in matched.items():
+        weight = convolutions[name].weight
         kernels = of_layer.initial(weight.shape[:2].numel(), generator)  # (out * in, k, k)
         weight.copy_(kernels.view(weight.shape))
     return net

@@ -43,7 +43,7 @@ def predict(
         images: inputs in the range the net was trained on. The net gets copies, in their memory
             format.
         samples: draws of the weights, by local reparametrisation; 0: the mean weights, once.
-        generator: where the draws come from; for a stack one for each run.
+        generator: where the draws come from, a generator or a seed; for a stack one for each run.
         batch_size: images at once; None: 50 on a CPU, where maps stay in the cache, 1,000 on a GPU.
         runs: the number R of runs in the stack.
         members: the number of nets in a run, if the stack is one of ensembles.

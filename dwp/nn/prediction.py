@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dwp.errors import UserError
-from dwp.seeds import Source
+from dwp.seeds import Source, seeded
 
 _predictions: ContextVar[tuple["Draws", ...]] = ContextVar("predictions", default=())
 _run: ContextVar[int | None] = ContextVar("run", default=None)
@@ -168,6 +168,8 @@ def prediction(
 ) -> Iterator[Draws]:
     """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
 
+    A seed stands for one generator for the whole block.
+
     Every layer is in evaluation mode there: batch norm uses its running statistics, dropout does
     nothing. The noise of a sample is drawn once: passes that belong to the same sample (each to be
     begun by `Draws.begin`) share it, the first image of one with the first of another. For every
@@ -186,6 +188,7 @@ def prediction(
         raise UserError(
             "net: found a torch.nn.DataParallel over several devices; predict with its `module`"
         )
-    draws = Draws(sampling, generator, net)
+    device = next((each.device for each in net.parameters()), "cpu")
+    draws = Draws(sampling, seeded(generator, device), net)
     with evaluating(net), _marked(_predictions, (*_predictions.get(), draws)):
         yield draws

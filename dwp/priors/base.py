@@ -62,23 +62,23 @@ class KernelPrior(nn.Module):
     def prepare(self, kernels: Tensor) -> None:
         """Set the state that a trained kind takes from kernels (n, k, k) before gradient steps."""
 
-    def loss(self, kernels: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, kernels: Tensor, generator: torch.Generator | int) -> Tensor:
         """Return the loss that fitting minimises, in nats (n,), of kernels (n, k, k)."""
         return -self.log_prob(kernels)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw kernels (n, k, k).
 
         Args:
             n: at least 1.
-            generator: on the device of the prior.
+            generator: on the device of the prior; or a seed, for the draws of a fresh one.
 
         Raises:
             UserError: the prior is improper and cannot be sampled.
         """
         raise NotImplementedError
 
-    def initial(self, n: int, generator: torch.Generator) -> Tensor:
+    def initial(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw kernels (n, k, k) to start a net from: samples, unless a kind has better."""
         return self.sample(n, generator)
 

@@ -26,9 +26,9 @@ class Empirical(KernelPrior):
         prior.kernels.copy_(kernels)
         return prior
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw kernels (n, k, k)."""
         device = self.kernels.device
-        check_draws(n, generator, device)
+        generator = check_draws(n, generator, device)
         chosen = torch.randint(len(self.kernels), (n,), generator=generator, device=device)
         return self.kernels[chosen]

@@ -49,9 +49,9 @@ class LocationScalePrior(KernelPrior):
         self.scale.copy_(scale)
         self.whitening.copy_(torch.linalg.inv(scale))
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw kernels (n, k, k)."""
-        check_draws(n, generator, self.mean.device)
+        generator = check_draws(n, generator, self.mean.device)
         noise = standard_normal((n, len(self.mean)), generator, self.mean)
         whitened = self._from_noise(noise, generator)
         return (self.mean + whitened @ self.scale.T).unflatten(1, (self.kernel_size, -1))

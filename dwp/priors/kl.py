@@ -12,7 +12,7 @@ from torch import Tensor
 from dwp.errors import UserError
 from dwp.priors.base import KernelPrior
 from dwp.priors.posteriors import GaussianKernels
-from dwp.seeds import Source
+from dwp.seeds import Source, seeded
 
 Nature = Literal["exact", "estimate", "upper bound", "approximation"]
 """How a number that is called a KL relates to the KL; see `register_kl`."""
@@ -110,8 +110,8 @@ def kl_divergence(
     Args:
         posterior: over kernels (..., k, k).
         prior: over k x k kernels.
-        generator: for pairs whose KL is estimated by sampling; one, or one for each run whose
-            kernels the posterior's first dimension holds, in equal blocks.
+        generator: for pairs whose KL is estimated by sampling; one or a seed, or one for each run
+            whose kernels the posterior's first dimension holds, in equal blocks.
         estimation: how, if there are several ways.
 
     Raises:
@@ -121,7 +121,8 @@ def kl_divergence(
     size, k = posterior.mean.shape[-1], prior.kernel_size
     if isinstance(posterior, GaussianKernels) and size != k:
         raise UserError(f"kl: the prior is over {k} x {k} kernels, found {size} x {size}")
-    return _find(posterior, prior, estimation)[0](posterior, prior, generator, estimation)
+    source = seeded(generator, posterior.mean.device)
+    return _find(posterior, prior, estimation)[0](posterior, prior, source, estimation)
 
 
 def monte_carlo_kl(

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dwp.errors import UserError
+from dwp.errors import UserError, not_allowed
 from dwp.files import load_tensors
 from dwp.priors.base import KernelPrior
 from dwp.priors.kinds import KINDS
-from dwp.priors.pretrained import pretrained_file
+from dwp.priors.pretrained import pretrained, pretrained_file
 from dwp.registry import class_at
 
 
@@ -19,22 +19,27 @@ def prior_class(kind: str) -> type[KernelPrior]:
         UserError: nobody registered the kind.
     """
     if kind not in KINDS:
-        raise UserError(f"prior kind '{kind}' is unknown; expected one of {', '.join(KINDS)}")
+        raise UserError(f"prior kind: {not_allowed(kind, KINDS)}")
     return class_at(KINDS[kind].location)
 
 
 def load_prior(path: str | os.PathLike) -> KernelPrior:
-    """Read a prior of any kind from its file, frozen and ready for use.
+    """Read a prior of any kind, frozen and ready for use.
 
     Args:
-        path: the file; or, as a string without a suffix and a folder, the name of a prior that
-            comes with the package, one of `dwp.pretrained()`.
+        path: the name of a prior that comes with the package, one of `dwp.pretrained()`; a file as
+            `KernelPrior.save` writes it; or the folder of a VAE of the authors' release, with
+            `vae_params.torch` in it. A string without a suffix and a slash is a name first.
 
     Raises:
         UserError: the name is unknown, or the file is missing, unreadable, or not a prior.
     """
-    if isinstance(path, str) and not (Path(path).suffix or os.path.dirname(path)):
-        path = pretrained_file(path)
+    named = isinstance(path, str) and not (Path(path).suffix or os.path.dirname(path))
+    if Path(path).is_dir() and not (named and path in pretrained()):
+        # by its name: else each stage that reads a prior would depend on the release's format
+        return class_at("dwp.release:load_released_vae")(path)
+    if named:
+        path = pretrained_file(str(path))
     tensors, settings = load_tensors(path, kind="prior")
     kind = settings["kind"]
     try:

@@ -27,7 +27,7 @@ class LogUniform(KernelPrior):
 
     kind = "log-uniform"
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Raise `UserError`: there is nothing to draw from."""
         raise UserError("the log-uniform prior is improper and has no samples; choose another init")
 

@@ -65,9 +65,9 @@ class GaussianMixture(KernelPrior):
         prior.whitenings.copy_(torch.linalg.solve_triangular(scales, eye, upper=False))
         return prior
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw kernels (n, k, k)."""
-        check_draws(n, generator, self.means.device)
+        generator = check_draws(n, generator, self.means.device)
         chosen = torch.multinomial(self.log_weights.exp(), n, True, generator=generator)
         flat = self.means[chosen]
         noise = standard_normal(flat.shape, generator, flat)

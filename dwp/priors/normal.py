@@ -16,9 +16,9 @@ class StandardNormal(KernelPrior):
 
     kind = "standard-normal"
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw kernels (n, k, k)."""
-        check_draws(n, generator)
+        generator = check_draws(n, generator)
         shape = (n, self.kernel_size, self.kernel_size)
         return torch.randn(shape, generator=generator, device=generator.device)
 

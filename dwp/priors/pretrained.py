@@ -1,11 +1,12 @@
 """Priors that come with the package, each with a model card."""
 
 import json
+import re
 from pathlib import Path
 
 from safetensors import safe_open
 
-from dwp.errors import UserError
+from dwp.errors import UserError, not_allowed
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
 
@@ -27,12 +28,28 @@ def pretrained_file(name: str) -> Path:
         UserError: there is none of that name.
     """
     if not (file := FOLDER / f"{name}.safetensors").is_file():
-        names = ", ".join(sorted(each.stem for each in FOLDER.glob("*.safetensors")))
-        raise UserError(
-            f"prior '{name}': expected a file's path, which has a suffix or a folder, or a name of "
-            f"dwp.pretrained(): {names or 'there are none'}"
-        )
+        names = sorted(each.stem for each in FOLDER.glob("*.safetensors"))
+        others = "a file", "a folder of the authors' release"
+        raise UserError(f"prior: {not_allowed(name, [*names, *others])}")
     return file
+
+
+def pretrained_family(name: str) -> dict[int, str]:
+    """Return the priors that come with the package and differ in the kernel size alone, by size.
+
+    Args:
+        name: that of a prior without its size: `mnist` stands for `mnist-7x7` and `mnist-5x5`,
+            `mnist-gaussian` for `mnist-7x7-gaussian` and `mnist-5x5-gaussian`.
+
+    Returns:
+        Names by the size k; none if there is no such prior.
+    """
+    found = {}
+    for file in FOLDER.glob("*.safetensors"):
+        size = re.search(r"-(\d+)x\1(?=-|$)", file.stem)
+        if size and file.stem.replace(size[0], "") == name:
+            found[int(size[1])] = file.stem
+    return found
 
 
 def pretrained_kind(name: str) -> tuple[str, int]:

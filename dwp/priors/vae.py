@@ -12,7 +12,7 @@ from dwp.fast import door, faster, frozen
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Bound, Estimation, register_kl
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels
-from dwp.seeds import Source, check_draws, standard_normal
+from dwp.seeds import Source, check_draws, seeded, standard_normal
 
 _LEAST_VARIANCE = 1e-8
 _CODES_AT_ONCE = 50_000
@@ -76,7 +76,7 @@ class KernelVAE(KernelPrior):
             return mean, torch.full_like(mean, self.variance)
         return mean, _variance(raw[0])
 
-    def elbo_terms(self, kernels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def elbo_terms(self, kernels: Tensor, generator: Source) -> tuple[Tensor, Tensor]:
         """Return, in nats (n,), log p(w|z) for one z from r(z|w), and KL(r(z|w) || p(z)).
 
         Their difference is an unbiased estimate of a lower bound of log p(w), kernels (n, k, k).
@@ -126,21 +126,22 @@ class KernelVAE(KernelPrior):
 
         As `loss` with that bound, part by part: for many samples, without gradients.
         """
-        losses = []
+        generator, losses = seeded(generator, kernels.device), []
         with faster():
             for part in kernels.split(max(1, _CODES_AT_ONCE // samples)):
                 noise = self._noise(part, samples, generator)
                 losses.append(_loss(part, noise, self, "importance-weighted"))
         return -torch.cat(losses)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw kernels (n, k, k) from p(w): a code from p(z), then a kernel from p(w|z)."""
+        generator = check_draws(n, generator, self.latent_mean.weight.device)
         mean, variance = self._decode_prior(n, generator)
         return mean + variance.sqrt() * torch.empty_like(mean).normal_(generator=generator)
 
-    def initial(self, n: int, generator: torch.Generator) -> Tensor:
+    def initial(self, n: int, generator: torch.Generator | int) -> Tensor:
         """Draw decoder means (n, k, k) of codes from p(z), from which the paper's nets start."""
-        return self._decode_prior(n, generator)[0]
+        return self._decode_prior(n, check_draws(n, generator, self.latent_mean.weight.device))[0]
 
     @torch.no_grad()
     def reconstruct(self, kernels: Tensor) -> Tensor:
@@ -154,9 +155,7 @@ class KernelVAE(KernelPrior):
 
     @torch.no_grad()
     def _decode_prior(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        weight = self.latent_mean.weight
-        check_draws(n, generator, weight.device)
-        codes = standard_normal((n, self.latent), generator, weight)
+        codes = standard_normal((n, self.latent), generator, self.latent_mean.weight)
         with faster():
             return self.decode(codes)
 

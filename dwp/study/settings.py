@@ -5,7 +5,6 @@ generated from these classes by `python docs/build_settings.py`.
 """
 
 import contextlib
-import difflib
 import functools
 import json
 import math
@@ -28,7 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
-from dwp.errors import UserError, reading, refusal
+from dwp.errors import UserError, not_allowed, reading, refusal
 from dwp.priors.kinds import KINDS, REQUIRED
 from dwp.priors.pretrained import pretrained, pretrained_kind
 from dwp.registry import NETWORKS, class_facts
@@ -43,14 +42,6 @@ IMAGE_VAE = "dwp.nn.image_vae:ImageVAE"
 """The class of the net of a convergence experiment of kind `image-vae`."""
 
 
-def _not_allowed(found: str, allowed: Iterable[str]) -> str:
-    """Return the end of a message: the allowed names, the one that was found, the nearest."""
-    allowed = list(allowed)
-    near = difflib.get_close_matches(found, allowed, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"expected one of {', '.join(allowed)}; found '{found}'{hint}"
-
-
 def check_one_of(setting: str, found: str | Iterable[str], allowed: Iterable[str]) -> None:
     """Check that a name, or each of several, is allowed.
 
@@ -59,7 +50,7 @@ def check_one_of(setting: str, found: str | Iterable[str], allowed: Iterable[str
     """
     allowed = list(allowed)
     for name in [found] if isinstance(found, str) else found:
-        _check(name in allowed, f"{setting}: {_not_allowed(name, allowed)}")
+        _check(name in allowed, f"{setting}: {not_allowed(name, allowed)}")
 
 
 def _check(holds: bool, message: str) -> None:
@@ -89,7 +80,7 @@ def _different(values: list) -> list:
 
 def _kind(value: str) -> str:
     if value not in (*KINDS, DETERMINISTIC):
-        raise ValueError(_not_allowed(value, [*KINDS, DETERMINISTIC]))
+        raise ValueError(not_allowed(value, [*KINDS, DETERMINISTIC]))
     return value
 
 
@@ -128,7 +119,7 @@ class Settings(BaseModel):
     def _known(cls, values: Any) -> Any:
         for name in values if isinstance(values, Mapping) else ():
             if name not in cls.model_fields:
-                message = f"unknown setting; {_not_allowed(str(name), sorted(cls.model_fields))}"
+                message = f"unknown setting; {not_allowed(str(name), sorted(cls.model_fields))}"
                 context = {"name": name, "message": message}
                 raise PydanticCustomError("unknown", "{message}", context)
         return values

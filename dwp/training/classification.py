@@ -17,6 +17,7 @@ from dwp.fast import visible
 from dwp.isolated import isolated, seed_globally
 from dwp.nn.bayesian import BayesianConv2d, bayesianize, kl
 from dwp.nn.dropout import Dropout
+from dwp.nn.elbo import cross_entropy, negative_elbo
 from dwp.nn.init import initialise
 from dwp.nn.networks import build_network, network_class
 from dwp.nn.predict import predict
@@ -25,7 +26,7 @@ from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import Source, generator
 from dwp.study.settings import RunSettings, validated
 from dwp.training.loop import Records, by_epochs, has_diverged, one_by_one, optimise
-from dwp.training.source import cross_entropy, l2_penalty, logits_of_runs
+from dwp.training.source import l2_penalty, logits_of_runs
 
 Priors = Mapping[str, KernelPrior] | None
 """Priors by the name of the layer."""
@@ -78,25 +79,6 @@ def member_seeds(run: tuple[int, int], members: int) -> list[tuple[int, ...]]:
 def estimation_of(settings: RunSettings) -> Estimation:
     """Return how the settings have a KL computed."""
     return Estimation(settings.kl_estimator, settings.kl_bound, settings.latent_samples)
-
-
-def bayesian_objective(
-    logits: Tensor, targets: Tensor, n: int, kl: Mapping[str, Tensor], temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Return the loss N/B * (summed cross-entropy) + T * (sum of the KLs), and its first term.
-
-    Both are in nats (R,). At T = 1 the loss is minus an unbiased estimate of the variational lower
-    bound; below it the prior pulls less than it should by Bayes' rule, above it more.
-
-    Args:
-        logits: of R runs (R, batch, classes).
-        targets: (R, batch).
-        n: size N of a run's training set.
-        kl: of each Bayesian layer, in nats (R,).
-        temperature: T.
-    """
-    data = n * cross_entropy(logits, targets)
-    return data + temperature * sum(kl.values()), data
 
 
 def prior_penalty(
@@ -223,9 +205,11 @@ def train_classifiers(
                 loss, scalars["penalty"] = loss + minus_log / n, minus_log.detach()
             return loss, scalars
         terms = kl(stacked, noise, reduction="layer", **how)
-        loss, data = bayesian_objective(logits, classes, n, terms, settings.kl_temperature)
+        total, temperature = sum(terms.values()), settings.kl_temperature
+        loss = negative_elbo(logits, classes, total, n, temperature=temperature)
         scalars = {f"kl_{name}": value.detach() for name, value in terms.items()}
-        return loss, {"loss": loss.detach(), "train_nll": data.detach() / n, **scalars}
+        data = cross_entropy(logits.detach(), classes)
+        return loss, {"loss": loss.detach(), "train_nll": data, **scalars}
 
     def evaluate(step: int) -> list[dict[str, float]]:
         draws = [generator("classification", "validation", *s, step, device=device) for s in seeds]

@@ -80,6 +80,7 @@ def optimise(
     deadline: float | None = None,
     identity: Mapping[str, Any] | None = None,
     label: str = "training",
+    progress: bool = True,
     names: Sequence[str] | None = None,
     tolerant: bool = False,
     rates: Mapping[str, float] | None = None,
@@ -117,6 +118,7 @@ def optimise(
             back. A checkpoint of another run, version of torch or kind of device, and a damaged
             one, is not used: training starts from the beginning and says so.
         label: name shown with the progress (see `dwp.training.watch`).
+        progress: whether to show it.
         names: of the runs, for messages; None: the label is enough.
         tolerant: a loss that is not finite does not stop training: the record of its run is NaN.
             Training ends at a record for which no run has a finite loss.
@@ -158,7 +160,7 @@ def optimise(
     first, records = resumed or (0, [[] for _ in seeds])
     saved = time.monotonic()
     indices = (batches(n, batch_size, steps, *seed, start=first) for seed in seeds)
-    watched = Watched(zip(*indices, strict=True), label, first, steps, names)
+    watched = Watched(zip(*indices, strict=True), label, first, steps, names, progress)
 
     for done, batch in enumerate(watched, start=first + 1):
         size = learning_rate * (1 - (done - 1) / steps)

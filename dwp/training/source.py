@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import products
 from dwp.fast import graphs, visible
 from dwp.isolated import isolated, seed_globally
+from dwp.nn.elbo import cross_entropy
 from dwp.nn.networks import build_network, initialise_xavier
 from dwp.nn.prediction import evaluating
 from dwp.nn.stack import OneAfterAnother, stack, unstack
@@ -31,11 +31,6 @@ def l2_penalty(net: nn.Module, runs: int = 1, kind: type[nn.Module] = nn.Conv2d)
     parameters = [p for m in net.modules() if isinstance(m, kind) for p in m.parameters()]
     squares = [parameter.square().unflatten(0, (runs, -1)) for parameter in parameters]
     return sum(values.sum(tuple(range(1, values.dim()))) for values in squares)
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy (R,) of logits (R, batch, classes), in nats an example."""
-    return F.cross_entropy(logits.movedim(-1, 1), targets, reduction="none").mean(-1)
 
 
 def logits_of_runs(stacked: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

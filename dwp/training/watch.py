@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dwp.errors import UserError
+
+try:
+    from tqdm import tqdm
+except ImportError:  # which the core does not need; then nothing is shown
+    tqdm = None
 
 EVENTS = "DWP_TENSORBOARD"
 """The environment variable that names the folder of event files; without it none are written."""
@@ -41,6 +44,7 @@ class Watched:
         first: number of steps done before.
         total: number of steps in all.
         names: of the runs, None for one. Of runs of one name the first goes to the event files.
+        shown: whether to show progress, which needs the package tqdm.
 
     Raises:
         UserError: event files are wanted and the package tensorboard is not there.
@@ -53,12 +57,17 @@ class Watched:
         first: int,
         total: int,
         names: Sequence[str] | None,
+        shown: bool = True,
     ) -> None:
+        self._bar: Any = None
         options: dict[str, Any] = {"dynamic_ncols": True}
         if not sys.stderr.isatty():
             options = {"file": _Lines(), "bar_format": _LINE, "miniters": 1}
             options |= {"mininterval": _SECONDS, "maxinterval": _SECONDS}
-        self._bar = tqdm(steps, desc=label, initial=first, total=total, unit=" steps", **options)
+        if shown and tqdm:
+            options |= {"desc": label, "initial": first, "total": total, "unit": " steps"}
+            self._bar = steps = tqdm(steps, **options)
+        self._steps = steps
         self._writers = {}  # by the number of the run
         if folder := os.environ.get(EVENTS):
             try:
@@ -76,7 +85,7 @@ class Watched:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            yield from self._bar
+            yield from self._steps
         finally:
             for writer in self._writers.values():
                 writer.close()
@@ -89,7 +98,8 @@ class Watched:
             records: of each run, numbers by name.
         """
         means = {key: sum(own[key] for own in records) / len(records) for key in records[0]}
-        self._bar.set_postfix(means, refresh=False)
+        if self._bar is not None:
+            self._bar.set_postfix(means, refresh=False)
         for run, writer in self._writers.items():
             for key, value in records[run].items():
                 writer.add_scalar(key, value, step)
