@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dwp.priors import kl_divergence as kl_divergence, load_prior as load_prior
     from dwp.priors.pretrained import pretrained as pretrained
     from dwp.seeds import derive_seed as derive_seed, generator as generator
-    from dwp.training.prior import fit_prior as fit_prior
+    from dwp.training.fit import fit_prior as fit_prior
 
 __version__ = "1.0.0"
 __getattr__, __dir__, __all__ = exports(__name__, __file__)

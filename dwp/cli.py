@@ -88,7 +88,7 @@ def fit(
 
     from dwp.devices import choose_device
     from dwp.release import load_kernel_array
-    from dwp.training.prior import fit_prior
+    from dwp.training.fit import fit_prior
 
     output = output or kernels.with_suffix(".safetensors")
     _check_suffix(output, ".safetensors")

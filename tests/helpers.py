@@ -16,7 +16,7 @@ from dwp.errors import UserError
 from dwp.priors import KernelPrior
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.prior import train_prior
+from dwp.training.prior import fit_prior
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,7 +78,7 @@ def make_prior(kind: str, size: int, latent: int = 2) -> KernelPrior:
     kernels = torch.randn((size**2 + 50, size**2), generator=random) @ mixing + 0.1
     training = {"epochs": 3, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
     kernels = kernels.unflatten(1, (size, size))
-    return train_prior(kind, size, kernels, hyperparameters.get(kind, {}), training)[0]
+    return fit_prior(kind, size, kernels, hyperparameters.get(kind, {}), training)[0]
 
 
 def same_state(first: nn.Module | Mapping, second: nn.Module | Mapping) -> bool:

@@ -223,7 +223,7 @@ def test_steps_by_default(monkeypatch):
         seen.append(settings.epochs)
         return make_prior("vae", 5), []
 
-    monkeypatch.setattr("dwp.training.prior.train_prior", training)
+    monkeypatch.setattr("dwp.training.prior.fit_prior", training)
     for n in (10, 640, 6400, 10**6):
         dwp.fit_prior(torch.ones(n, 5, 5))
     assert seen == [1000, 1000, 100, 1]

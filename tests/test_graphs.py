@@ -18,7 +18,7 @@ from dwp.seeds import generator
 from dwp.training import loop
 from dwp.training.classification import train_classifiers
 from dwp.training.loop import OutOfTime, optimise
-from dwp.training.prior import train_prior
+from dwp.training.prior import fit_prior
 from dwp.training.source import train_source_nets
 
 # Operations that wait for the device or bring numbers to it: no graph can hold them.
@@ -206,7 +206,7 @@ def source_nets(seeds=(0, 1), device="cpu"):
 def prior(kind, size=5, device="cpu", **training):
     kernels = torch.randn(100, size, size, generator=generator(size))
     own = ARGUMENTS.get(kind, {})
-    return [train_prior(kind, size, kernels, own, FITTING | training, device=device)]
+    return [fit_prior(kind, size, kernels, own, FITTING | training, device=device)]
 
 
 def classifiers(kind, penalty=False, device="cpu", options=None, **more):

@@ -13,7 +13,7 @@ from dwp.files import save_tensors
 from dwp.priors import KINDS, load_prior, prior_class
 from dwp.priors.gaussian import DiagonalGaussian
 from dwp.seeds import generator
-from dwp.training.prior import train_prior
+from dwp.training.prior import fit_prior
 
 WIDTHS = {"hidden": 8, "latent": 2}
 HYPERPARAMETERS = {
@@ -55,7 +55,7 @@ def kernels():
 
 @pytest.fixture(scope="module")
 def trained(kernels):
-    return train_prior("vae", 5, kernels, WIDTHS, TRAINING)
+    return fit_prior("vae", 5, kernels, WIDTHS, TRAINING)
 
 
 # Every kind
@@ -67,7 +67,7 @@ def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
     needs, training = kind_class.needs_kernels, SHORT if kind_class.trained else None
 
     def fit(given):
-        return train_prior(kind, 5, given if needs else None, arguments, training)
+        return fit_prior(kind, 5, given if needs else None, arguments, training)
 
     prior, records = fit(kernels)
     assert type(prior) is kind_class
@@ -103,7 +103,7 @@ def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
 def test_what_does_not_fit_is_refused(kernels, kind, size, given, settings, message):
     arguments = HYPERPARAMETERS.get(kind, {})
     with pytest.raises(UserError, match=message):
-        train_prior(kind, size, kernels if given else None, arguments, SHORT | settings)
+        fit_prior(kind, size, kernels if given else None, arguments, SHORT | settings)
 
 
 # A VAE learns
@@ -123,7 +123,7 @@ def test_vae_learns_what_a_diagonal_gaussian_cannot(kernels, trained):
     assert elbo < log_prob < true + 0.5
     # Against its own start.
     assert records[-1]["loss"] < records[0]["loss"] - 30
-    start = train_prior("vae", 5, kernels, WIDTHS, {**SHORT, "epochs": 1})[0]
+    start = fit_prior("vae", 5, kernels, WIDTHS, {**SHORT, "epochs": 1})[0]
     assert elbo > score(start, test, importance_samples=1)["elbo"]["mean"] + 30
 
 
@@ -137,7 +137,7 @@ def test_flow_learns_what_a_gaussian_cannot():
     kernels = mode + 0.5 * torch.randn((1500, 2, 2), generator=random)
     train, test = kernels[:1000], kernels[1000:]
     training = {**TRAINING, "epochs": 20, "batch_size": 100}
-    prior, _ = train_prior("flow", 2, train, {"transforms": 4, "hidden": 16}, training)
+    prior, _ = fit_prior("flow", 2, train, {"transforms": 4, "hidden": 16}, training)
     sides = [Normal(mean, 0.5).log_prob(test).sum((1, 2)) for mean in (-1.0, 1.0)]
     true = (torch.logaddexp(*sides) - math.log(2)).mean().item()
     gaussian = prior_class("gaussian-full").fit(train).log_prob(test).mean().item()
@@ -147,14 +147,14 @@ def test_flow_learns_what_a_gaussian_cannot():
 
 def test_an_untrained_flow_is_the_full_gaussian(kernels):
     training = {**SHORT, "learning_rate": 1e-12}
-    prior, _ = train_prior("flow", 5, kernels, HYPERPARAMETERS["flow"], training)
+    prior, _ = fit_prior("flow", 5, kernels, HYPERPARAMETERS["flow"], training)
     expected = prior_class("gaussian-full").fit(kernels).log_prob(kernels)
     torch.testing.assert_close(prior.log_prob(kernels), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_part_of_the_kernels(kernels):
     def fit(kernels, settings=SHORT):
-        return train_prior("vae", 5, kernels, WIDTHS, settings)
+        return fit_prior("vae", 5, kernels, WIDTHS, settings)
 
     part, records = fit(kernels, {**SHORT, "kernels": 60})
     assert records[-1]["step"] == 3  # epochs of one batch

@@ -18,7 +18,7 @@ from dwp.priors import prior_class
 from dwp.seeds import generator
 from dwp.study.settings import SourceTraining
 from dwp.training.classification import train_classifiers
-from dwp.training.prior import train_prior
+from dwp.training.prior import fit_prior
 from dwp.training.source import train_source_nets
 
 SETTINGS = CLASSIFICATION | {"filters": [4, 6], "batch_size": 32, "learning_rate": 0.005}
@@ -42,7 +42,7 @@ def metrics(test_precision="float32"):
     for layer, size in SIZES.items():
         kernels = 0.3 * torch.randn((90, size, size), generator=generator(size))
         ansatz = {"hidden": 4, "latent": 2}
-        kinds["vae"][layer], records = train_prior("vae", size, kernels, ansatz, FITTING)
+        kinds["vae"][layer], records = fit_prior("vae", size, kernels, ansatz, FITTING)
         found[f"VAE {size}"] = {"loss": records[-1]["loss"]}
     for kind in ("standard-normal", "log-uniform"):
         kinds[kind] = {layer: prior_class(kind)(size) for layer, size in SIZES.items()}

@@ -321,12 +321,12 @@ def _made_up(choice: DataChoice, train: int, test: int) -> Any:
 def _fitted(fit: PriorFit, training: FitTraining | None = None, device: str = "cpu") -> Any:
     import torch
 
-    from dwp.training.prior import train_prior
+    from dwp.training.prior import fit_prior
 
     training = training or FitTraining(epochs=1, kernels=100 + 2 * fit.kernel_size**2)
     own = ({"hidden": 64, "latent": 4} if fit.kind == "vae" else {}) | fit.hyperparameters
     kernels = 0.1 * torch.randn(training.kernels, fit.kernel_size, fit.kernel_size)
-    return train_prior(fit.kind, fit.kernel_size, kernels, own, training, device=device)[0]
+    return fit_prior(fit.kind, fit.kernel_size, kernels, own, training, device=device)[0]
 
 
 # The plan

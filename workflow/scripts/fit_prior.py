@@ -27,7 +27,7 @@ from dwp.priors import load_prior, load_vae
 from dwp.release import load_released_vae, release_folder
 from dwp.study.program import program
 from dwp.study.settings import PriorFit
-from dwp.training.prior import train_prior
+from dwp.training.prior import fit_prior
 
 
 @program
@@ -54,7 +54,7 @@ def main(
     else:
         inputs, vaes = kernels or [], reconstructed_by or []
         train = load_kernels(inputs[0], "train", settings.kernel_size) if inputs else None
-        made, records = train_prior(
+        made, records = fit_prior(
             settings.kind,
             settings.kernel_size,
             load_vae(vaes[0]).reconstruct(train) if vaes else train,
