@@ -462,7 +462,7 @@ def test_event_files_lie_with_the_logs(copy):
 
 def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished):
     line = finished.refused("--dry-run", "--config", "domains={demo: {data: {source: emnist}}}")
-    message = "domains.demo.data.source: expected a data set, one of mnist, notmnist"
+    message = "domains.demo.data.source: data set: expected one of mnist, notmnist"
     assert line.startswith(f"error in the config: {message}")
 
 
