@@ -127,6 +127,13 @@ def test_features_and_convergence(domain):
     assert found == (1, 20, 3 * 64 * 2 * IMAGE, 3 * 500, 2 * IMAGE)  # at steps 0, 10 and 20
 
 
+def test_the_shift_predicts_every_net_at_every_angle(domain):
+    domain["classification"] |= {"splits": [0, 1, 2], "samples": 4, "rotations": [0, 90]}
+    domain["classification"]["priors"] = ["standard-normal", "deterministic-l2"]
+    found = work(study(domain), "shift", job())
+    assert found == (1, 0, 0, 3 * 2 * 500, (2 * 4 + 1) * IMAGE)
+
+
 def test_small_jobs_have_no_operations(domain):
     assert work(study(domain), "norms_figure", job(layer="conv1")).operations == 0
 

@@ -102,6 +102,17 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
         kernels = min(kernel_counts(study, domain, w.layer)[0], training.kernels or math.inf)
         steps = training.epochs * math.ceil(kernels / training.batch_size)
         return Work(1, steps, 3 * min(kernels, training.batch_size) * _density(settings))
+    if rule == "shift":
+        section, passes = study.domains[domain].classification, 0.0
+        for cell in study.shift_cells(domain):
+            net = study.run_settings(domain, cell["prior"], cell["variant"])
+            bayesian = study.prior_layers(domain, cell["prior"], cell["variant"])
+            image = sum(
+                operations for _, operations in _layers(study, domain, net.filters).values()
+            )
+            passes += net.members * image * (2 * max(net.samples, 1) if bayesian else 1)
+        images = len(section.rotations) * _images(study.domains[domain].data.target)[1]
+        return Work(1, 0, 0, len(section.splits) * len(section.seeds) * images, passes)
     if not batches:
         return Work()
     (source, others), (train, test) = (_images(choice) for _, choice in study.domains[domain].data)
@@ -417,7 +428,7 @@ def predict(study: Study, jobs: list[Job], processes: int, device: str) -> list[
     kinds = [kind_of(job.rule, job.w, job.gpu) for job in jobs]
     rates, start, largest = dict(earlier_rates()), START, {}
     for count, kind, job in sorted(zip(counts, kinds, jobs, strict=True), key=lambda each: each[0]):
-        if count > 0.1 * RATE and kind not in rates and job.rule != "prior_score":
+        if count > 0.1 * RATE and kind not in rates and job.rule not in ("prior_score", "shift"):
             largest[kind] = study, job.rule, job.w, device
     if largest:
         spawn, tasks = multiprocessing.get_context("spawn"), zip(*largest.values(), strict=True)
