@@ -111,7 +111,7 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
                 operations for _, operations in _layers(study, domain, net.filters).values()
             )
             passes += net.members * image * (2 * max(net.samples, 1) if bayesian else 1)
-        images = len(section.rotations) * _images(study.domains[domain].data.target)[1]
+        images = len(section.rotations) * min(_images(study.domains[domain].data.target)[1], 2000)
         return Work(1, 0, 0, len(section.splits) * len(section.seeds) * images, passes)
     if not batches:
         return Work()
