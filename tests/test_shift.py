@@ -1,15 +1,17 @@
 """Rotated test images: the rotation itself, and metrics against it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from helpers import CLASSIFICATION, striped_images
 
+from dwp.evaluation import shift
 from dwp.evaluation.shift import METRICS, metrics_by_angle, rotate
 from dwp.priors import prior_class
 from dwp.study.settings import RunSettings
-from dwp.training.classification import train_classifiers
+from dwp.training.classification import build_classifier, train_classifiers
 
 
 def test_a_rotation_turns_the_image_counterclockwise():
@@ -37,3 +39,13 @@ def test_stripes_across_become_stripes_down(bayesian):
     assert turned["nll"] > upright["nll"]
     assert back["accuracy"] > turned["accuracy"]
     assert 0 <= upright["entropy"] <= math.log(3)
+
+
+def test_of_many_test_images_some_are_rotated(monkeypatch):
+    data, settings = striped_images(), RunSettings(**CLASSIFICATION | {"filters": [4, 6]})
+    state = build_classifier(settings, data.classes, None).state_dict()
+    own = {"settings": settings, "priors": None}
+    third = replace(data, test_images=data.test_images[::3], test_targets=data.test_targets[::3])
+    expected = metrics_by_angle(state, (0, 0), third, [0, 90], **own)
+    monkeypatch.setattr(shift, "MOST", -(-len(data.test_images) // 3))
+    assert metrics_by_angle(state, (0, 0), data, [0, 90], **own) == expected
