@@ -142,7 +142,9 @@ def score(
         progress=_progress,
     )
     if bound_steps:
-        scores["bound"] = follow_bound(loaded, steps=bound_steps, seed=seed, progress=_progress)
+        scores["bound"] = follow_bound(
+            loaded, steps=bound_steps, generator=seed, progress=_progress
+        )
     print(json.dumps(scores, indent=2))
 
 

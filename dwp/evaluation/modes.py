@@ -4,10 +4,9 @@ import torch
 from torch import Tensor
 
 from dwp.errors import UserError
-from dwp.evaluation.scores import Progress, silent
+from dwp.evaluation.scores import Progress, draws_from, silent
 from dwp.kernels import norms
 from dwp.priors.base import KernelPrior
-from dwp.seeds import generator
 
 SAME = 0.1
 """Kernels count as the same within this share of the samples' median norm."""
@@ -24,7 +23,7 @@ def follow_bound(
     n: int = SAMPLES,
     steps: int = 1000,
     learning_rate: float = 1e-3,
-    seed: int = 0,
+    generator: torch.Generator | int = 0,
     progress: Progress = silent,
 ) -> dict[str, float]:
     """Move samples of a prior up its own log density or bound, as training moves a net's kernels.
@@ -37,7 +36,7 @@ def follow_bound(
         n: samples that are moved.
         steps: of Adam, whose step size decays linearly to 0, as in the training of nets.
         learning_rate: the first step size.
-        seed: of the samples, and of the draws of z of a VAE's bound.
+        generator: of the samples and of the draws of z of a VAE's bound, a generator or a seed.
         progress: called with the steps, and their name as `desc`; `tqdm.tqdm`, for example.
 
     Returns:
@@ -52,23 +51,25 @@ def follow_bound(
         raise UserError(f"n, steps: expected at least 1, found {n}, {steps}")
     if prior.density is None:
         raise UserError(f"prior kind '{prior.kind}' has no density to follow")
-    draws = generator("follow", seed)
+    draws = draws_from("follow", generator)
     start = prior.sample(n, draws)
     kernels = torch.nn.Parameter(start.clone())
     optimiser = torch.optim.Adam([kernels], learning_rate)
     for step in progress(range(steps), desc="bound"):
         optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
-        optimiser.zero_grad()
-        prior.loss(kernels, draws).sum().backward()
+        loss = prior.loss(kernels, draws).sum()
+        (kernels.grad,) = torch.autograd.grad(loss, kernels)  # the prior itself gets none
         optimiser.step()
     end, nearby = kernels.detach(), SAME * float(norms(start).median())
-    losses = torch.zeros(2)
+    gained = 0.0
     with torch.no_grad():
-        for draw in range(_DRAWS):  # the same for both, whose difference is less uncertain so
-            for number, part in enumerate((start, end)):
-                losses[number] += prior.loss(part, generator("follow", seed, draw)).mean()
+        for _ in range(_DRAWS):
+            state = draws.get_state()  # the same draws for both: their difference is surer so
+            before = prior.loss(start, draws)
+            draws.set_state(state)
+            gained += float((before - prior.loss(end, draws)).mean()) / _DRAWS
     return {
-        "gained": float(losses[0] - losses[1]) / _DRAWS,
+        "gained": gained,
         "different_before": count_different(start, nearby),
         "different_after": count_different(end, nearby),
         "norm_before": float(norms(start).median()),
@@ -83,6 +84,7 @@ def count_different(kernels: Tensor, distance: float) -> int:
     """
     left, count = kernels.flatten(1), 0
     while len(left):
-        left = left[(left - left[0]).norm(dim=1) >= distance][: len(left) - 1]
+        first, left = left[0], left[1:]
+        left = left[(left - first).norm(dim=1) >= distance]
         count += 1
     return count

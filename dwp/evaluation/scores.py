@@ -61,7 +61,7 @@ def score(
     checked = check_kernels(kernels, prior.kernel_size).to(prior.dtype)
     if samples < 1 or importance_samples < 1:
         raise UserError("samples and importance samples: expected at least 1")
-    draws = _draws("score", generator)
+    draws = draws_from("score", generator)
     if isinstance(prior, KernelVAE):
         estimator, size = "importance-weighted", max(1, _CODES // importance_samples)
 
@@ -120,7 +120,7 @@ def nearest(
     fitted, fresh = (
         check_kernels(part, prior.kernel_size).to(prior.dtype) for part in (train, test)
     )
-    draws = _draws("nearest", generator)
+    draws = draws_from("nearest", generator)
     drawn = prior.sample(samples, draws)
     chosen = fresh[torch.randperm(len(fresh), generator=draws)[:samples]]
     return {
@@ -129,7 +129,8 @@ def nearest(
     }
 
 
-def _draws(what: str, source: torch.Generator | int) -> torch.Generator:
+def draws_from(what: str, source: torch.Generator | int) -> torch.Generator:
+    """Return a generator as it is, or a fresh one of a seed, for draws of some name."""
     return source if isinstance(source, torch.Generator) else make_generator(what, source)
 
 
