@@ -89,7 +89,8 @@ NotBool = BeforeValidator(_number)
 Different = AfterValidator(_different)
 SomeDifferent = Annotated[list[T], Different, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=10**9), NotBool]
-Seed = Annotated[int, Field(ge=0), NotBool]
+Whole = Annotated[int, Field(ge=0), NotBool]
+Seed = Whole
 Number = Annotated[float, NotBool]
 Positive = Annotated[float, Field(gt=0), NotBool]
 NotNegative = Annotated[float, Field(ge=0), NotBool]
@@ -435,7 +436,7 @@ class RunSettings(NetSettings):
     """Settings of one run: those of the net, its network and those of its prior's section."""
 
     network: Class
-    samples: Seed = 10
+    samples: Whole = 10
     l2: NotNegative = 0.0
     members: Count = 1
     dropout: Share | None = None
@@ -607,7 +608,7 @@ class Domain(Settings):
     importance_samples: Count = 1000
     """Draws of z for a VAE's log p(w)."""
 
-    bound_steps: Seed = 1000
+    bound_steps: Whole = 1000
     """Steps for which samples of each prior follow its own bound; 0: not measured."""
 
     classification: Classification
