@@ -250,7 +250,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 # Damaged files, and the results to make again that read each; no damage hides another.
 DAMAGED = {
-    "classification/standard-normal/dwp/base/n10/batch0-history.csv": "tables/class*",
+    "classification/standard-normal/dwp/base/n10/batch0.csv": "tables/class*",
     "features/dwp/scale0.25/batch0.csv": "tables/features*",
     "priors/dwp/scores.json": "tables/priors*",
     "convergence/image-vae/dwp/batch0.csv": "tables/convergence_*",

@@ -123,16 +123,13 @@ def run_program(name: str | Callable, **options: Any) -> None:
 
     Args:
         name: its name, or its `main`.
-        **options: True for a flag; a mapping of paths for NAME=FILE; a list of paths or of text for
-            several values; other mappings and lists for JSON.
+        **options: True for a flag; a list of paths or of text for several values; mappings and
+            other lists for JSON.
     """
     line = []
     for option, value in options.items():
         values = [] if value is True else [value]
-        parts = [*value.values()] if isinstance(value, Mapping) else value
-        if parts and isinstance(value, Mapping) and isinstance(parts[0], Path):
-            values = [f"{name}={path}" for name, path in value.items()]
-        elif parts and isinstance(value, list) and isinstance(parts[0], str | Path):
+        if value and isinstance(value, list) and isinstance(value[0], str | Path):
             values = value
         elif isinstance(value, Mapping | list):
             values = [json.dumps(value)]

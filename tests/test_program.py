@@ -37,7 +37,7 @@ def run(*argv: str) -> dict[str, Any]:
         machine: Machine,
         *,
         settings: Settings,
-        priors: dict[str, Path] | None = None,
+        priors: list[Path] | None = None,
         runs: list[dict] | None = None,
         choice: str | dict | None = None,
         seeds: list[int] | None = None,
@@ -71,8 +71,8 @@ def test_options_follow_from_the_signature():
     ("argv", "value"),
     [
         (["--device", "cuda"], "cuda"),
-        (["--priors", "conv1=a=b", "conv2=c"], {"conv1": Path("a=b"), "conv2": Path("c")}),
-        (["--priors"], {}),
+        (["--priors", "a", "b"], [Path("a"), Path("b")]),
+        (["--priors"], []),
         (["--runs", '[{"n": 5}]'], [{"n": 5}]),
         (["--choice", '"glyphs"'], "glyphs"),
         (["--choice", '{"data": "glyphs"}'], {"data": "glyphs"}),
@@ -98,7 +98,6 @@ def test_an_option_is_read_by_its_type(argv, value):
         (["--net-count", "2.5"], "--net-count: expected a whole number, found '2.5'"),
         (["--minutes", "soon"], "--minutes: expected a number, found 'soon'"),
         (["--device", "all"], "--device: expected cpu or cuda, found 'all'"),
-        (["--priors", "conv1"], "--priors: expected NAME=FILE, found 'conv1'"),
         (["--runs", '{"n": 5}'], "--runs: expected a valid array; found {'n': 5}"),
     ],
 )

@@ -82,19 +82,20 @@ def inputs(tmp_path_factory):
         mixture = prior_class("gaussian-mixture")
         priors["gaussian-mixture"] = mixture.fit(kernels, components=2, seed=0)
         for kind, prior in priors.items():
-            prior.save(folder / f"{kind}{size}.safetensors")
+            prior.save(folder / kind / f"conv{1 + (size == 5)}.safetensors")
     return folder
 
 
 def options_of(kind, inputs, folder, minutes):
     """Return what the workflow would give the program of a training."""
     name, settings, others = (*KINDS[kind], {})[:3]
-    options = {"code": "abc", "checkpoint_minutes": minutes, "history": folder / "history.csv"}
+    options = {"code": "abc", "checkpoint_minutes": minutes}
     if name == "fit_prior":
         training = {"epochs": 7, "batch_size": 14, "learning_rate": 0.01, "seed": 0}
         settings |= {"kernel_size": 5, "training": training}
         settings |= {"hyperparameters": SIZES[settings["kind"]]}
         options |= {"kernels": [inputs / "kernels5.safetensors"], "settings": settings}
+        options["history"] = folder / "history.csv"
         return name, options | {"prior": folder / "prior.safetensors"}
     network = settings.get("network", "mnist")
     data = inputs / f"{network if network in SHAPES else 'mnist'}.safetensors"
@@ -108,8 +109,7 @@ def options_of(kind, inputs, folder, minutes):
         options["runs"] = [{"split": run, "seed": 1 - run} for run in runs]
         options["source"] = data
         for role in {"priors", "penalty"} & set(others):
-            sizes = {"conv1": 7, "conv2": 5}
-            options[role] = {k: inputs / f"{others[role]}{n}.safetensors" for k, n in sizes.items()}
+            options[role] = sorted((inputs / others[role]).iterdir())
     if settings.get("kind") == "image-vae":
         del base["network"]
     return name, options | {"settings": base | settings}

@@ -6,8 +6,8 @@ from helpers import CLASSIFICATION, run_program, same_state, script, some_kernel
 
 from dwp.errors import OUT_OF_TIME, UserError
 from dwp.evaluation.run import evaluate_run
+from dwp.evaluation.tables import at_the_end
 from dwp.files import load_tensors, read_csv, save_tensors
-from dwp.nn.image_vae import ImageVAE
 from dwp.priors import prior_class
 from dwp.study.runs import KEPT, Batch
 from dwp.study.settings import FitTraining
@@ -44,7 +44,7 @@ def batch(tmp_path):
                 state = {"weight": torch.full((2,), float(run["split"]))}
                 yield state, [{"step": 1, "loss": float("nan")}], {"b": 1.5, "a": None}
 
-        made = Batch(data, code, runs, {}, tmp_path / "batch0.safetensors")
+        made = Batch(data, code, runs, {}, tmp_path / "batch0.safetensors", tmp_path / "batch0.csv")
         return groups, made.train(train, FitTraining(), together=together)
 
     return call
@@ -115,14 +115,15 @@ def priors_of(kind):
     return {layer: prior_class(kind).fit(some_kernels(size)) for layer, size in SIZES.items()}
 
 
-def layers(files, kind, like=None):
-    like = like or {layer: layer for layer in SIZES}
-    return {own: files / kind / f"{layer}.safetensors" for own, layer in like.items()}
+def layers(files, kind):
+    return [files / kind / f"{layer}.safetensors" for layer in SIZES]
 
 
 def batch_options(files, cell, **options):
-    outputs = {name: files / cell / f"batch0-{name}.csv" for name in ("metrics", "history")}
-    outputs["weights"] = files / cell / "batch0.safetensors"
+    outputs = {
+        "weights": files / cell / "batch0.safetensors",
+        "metrics": files / cell / "batch0.csv",
+    }
     return {"data": files / "target.safetensors", "code": "x", **outputs, **options}
 
 
@@ -144,9 +145,9 @@ def test_classifiers_are_trained_and_tested(files, data, role, monkeypatch):
     options |= {"source": files / "source.safetensors", "init": layers(files, "empirical")}
     options[role] = layers(files, "gaussian-full")
     run_program("train_classifiers", **options)
-    metrics, history = read_csv(options["metrics"]), read_csv(options["history"])
-    assert list(metrics) == [*columns, "split", "seed", "metric", "value"]
-    assert list(history) == [*columns, "split", "seed", "step", "metric", "value"]
+    table = read_csv(options["metrics"])
+    assert list(table) == [*columns, "split", "seed", "step", "metric", "value"]
+    metrics, history = at_the_end(table), table.dropna(subset="step")
     found = states(options["weights"], "classifiers")
     init, source = priors_of("empirical"), striped_images(30, 30, bright=90)
     for run in RUNS:
@@ -165,33 +166,33 @@ def test_classifiers_are_trained_and_tested(files, data, role, monkeypatch):
     program = script("train_classifiers")
     monkeypatch.setattr(program, "train_classifiers", None)
     run_program(program.main, **options | {"source": files / "target.safetensors"})
-    again, ood = read_csv(options["metrics"]), metrics["metric"] == "ensemble_ood_auroc"
-    assert again[~ood].equals(metrics[~ood])
-    assert not again[ood].equals(metrics[ood])
+    again, ood = read_csv(options["metrics"]), table["metric"] == "ensemble_ood_auroc"
+    assert again[~ood].equals(table[~ood])
+    assert not again[ood].equals(table[ood])
 
 
 PROGRAMS = {
-    "train_source": ("source nets", SOURCE, None),
-    "train_features": ("features", NET | {"epochs": 2}, {layer: layer for layer in SIZES}),
+    "train_source": ("source nets", SOURCE),
+    "train_features": ("features", NET | {"epochs": 2}),
     "train_convergence": (
         "convergence",
         {"kind": "image-vae", "filters": [2, 3], "latent": 2, "steps": 4, "batch_size": 16}
         | {"learning_rate": 0.01, "evaluate_every": 2, "sample_steps": [4]},
-        ImageVAE.kernels_of,
     ),
 }
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_other_programs_do_what_the_library_does(files, data, name):
-    kind, settings, like = PROGRAMS[name]
+    kind, settings = PROGRAMS[name]
     options = batch_options(files, name, columns={"scale": 0.5}, runs=[{"seed": 3}])
-    init = like and {own: priors_of("empirical")[layer] for own, layer in like.items()}
-    if like:
-        options["init"] = layers(files, "empirical", like)
+    init = priors_of("empirical")
+    if kind != "source nets":
+        options["init"] = layers(files, "empirical")
     run_program(name, settings=settings, **options)
     found = states(options["weights"], kind)["seed3"]
-    numbers = read_csv(options["history" if kind == "convergence" else "metrics"])["value"].tolist()
+    table = read_csv(options["metrics"])
+    numbers = table[table["step"].notna() == (kind == "convergence")]["value"].tolist()
     if kind == "source nets":
         ((net, _, metrics),) = train_source_nets(data, settings, [3])
         expected = net.state_dict(), [*metrics.values()]
@@ -243,7 +244,7 @@ def test_a_program_goes_on_from_its_time_limit(files):
             run("pieces", 0)
     run("pieces", 0)
     run("whole", 5)
-    for name in ("batch0.safetensors", "batch0-metrics.csv", "batch0-history.csv"):
+    for name in ("batch0.safetensors", "batch0.csv"):
         assert (files / "pieces" / name).read_bytes() == (files / "whole" / name).read_bytes()
 
 
@@ -254,7 +255,7 @@ def test_a_tolerated_run_that_diverges_has_no_numbers(files):
     with pytest.raises(SystemExit):
         run_program("train_classifiers", **options)
     run_program("train_classifiers", tolerant=True, **options)
-    metrics = read_csv(options["metrics"])
+    metrics = at_the_end(read_csv(options["metrics"]))
     assert metrics["value"].isna().all()
     assert set(metrics["split"]) == {0, 1}
     assert sum(name.startswith("validation_") for name in metrics["metric"].unique()) == 2

@@ -75,7 +75,7 @@ def write(path, columns, values):
 def made(tmp_path_factory):
     """The tables and figures of two priors from two inits, xavier half a nat above dwp."""
     folder = tmp_path_factory.mktemp("study")
-    variants, batches = [], {"runs": [], "history": []}
+    variants, batches = [], []
     for (kernels, rate), prior in itertools.product(DWP, ("dwp", "deterministic")):
         name = f"{kernels}-{rate}" if prior == "dwp" else rate
         listed = {"kernels_per_step": kernels, "learning_rate": rate}
@@ -84,24 +84,22 @@ def made(tmp_path_factory):
             continue  # trained once
         validation, test = DWP[kernels, rate] if prior == "dwp" else PLAIN[rate]
         slope = 1.5 if prior != "dwp" else 2 if kernels == "512" else 1
-        metrics, history = [], []
+        numbers = []
         for init, split in itertools.product(("dwp", "xavier"), range(3)):
             more = slope * split / 10 + (init == "xavier") / 2
             row = ("mnist", prior, init, name, 50, split, 0)
-            numbers = {f"ensemble_{m}": test + more for m in ("nll", "ece", "ood_auroc")}
-            numbers |= {"ensemble_accuracy": 0.5, "validation_nll": validation + more}
-            numbers |= {"validation_accuracy": 0.5}
-            metrics += [(*row, *number) for number in numbers.items()]
-            history += [(*row, 2, "validation_nll", 9.0), (*row, 2, "validation_accuracy", 0.5)]
-            history += [(*row, 4, "validation_nll", validation + more)]
-        columns, path = "domain prior init variant n split seed", f"{folder}/{prior}{name}"
-        batches["runs"].append(write(f"{path}.csv", f"{columns} metric value", metrics))
-        history = write(f"{path}-history.csv", f"{columns} step metric value", history)
-        batches["history"].append(history)
+            found = {f"ensemble_{m}": test + more for m in ("nll", "ece", "ood_auroc")}
+            found |= {"ensemble_accuracy": 0.5, "validation_nll": validation + more}
+            found |= {"validation_accuracy": 0.5}
+            numbers += [(*row, None, *number) for number in found.items()]
+            numbers += [(*row, 2, "validation_nll", 9.0), (*row, 2, "validation_accuracy", 0.5)]
+            numbers += [(*row, 4, "validation_nll", validation + more)]
+        columns = "domain prior init variant n split seed step metric value"
+        batches.append(write(f"{folder}/{prior}{name}.csv", columns, numbers))
     comparison = {"comparison": {**COMPARISON, "variants": variants}}
     figures = {metric: folder / f"fewshot_{metric}.png" for metric in ("accuracy", "nll")}
     output = folder / "runs.csv"
-    found = run("summarise_runs", **batches, **comparison, output=output, **figures)
+    found = run("summarise_runs", runs=batches, **comparison, output=output, **figures)
     figures = {metric: folder / f"steps_{metric}.png" for metric in ("accuracy", "nll")}
     tables = {name: folder / f"runs_{name}.csv" for name in ("summary", "history")}
     found |= run("plot_steps", **tables, **comparison, n=50, **figures)
@@ -201,9 +199,9 @@ def test_random_features_and_the_authors_accuracies(tmp_path):
     numbers = [("test_accuracy", 0.5), ("train_accuracy", 0.8)]
     parts = []
     for seed in (0, 1):
-        values = [("mnist", "dwp", 0.5, seed, metric, v + seed / 10) for metric, v in numbers]
+        values = [("mnist", "dwp", 0.5, seed, None, name, v + seed / 10) for name, v in numbers]
         path = tmp_path / f"{seed}.csv"
-        parts.append(write(path, "domain init scale seed metric value", values))
+        parts.append(write(path, "domain init scale seed step metric value", values))
     authors = [("mnist", "dwp", 0.5, 0.9), ("cifar", "dwp", 0.5, 0.1)]
     paper = write(tmp_path / "paper.csv", "dataset init scale value", authors)
     made = {"output": tmp_path / "all.csv", "summary": tmp_path / "summary.csv"}
@@ -300,9 +298,9 @@ def test_the_table_of_scores(tmp_path):
 
 
 def test_a_concatenation_does_not_depend_on_the_batches(tmp_path):
-    names = "prior n split metric value"
-    values = [("b", n, split, "nll", 0.5) for n in (50, 1000) for split in (0, 1, 2)]
-    values += [("a", 50, 0, "nll", math.nan)]
+    names = "prior n split step metric value"
+    values = [("b", n, split, 10, "nll", 0.5) for n in (50, 1000) for split in (0, 1, 2)]
+    values += [("a", 50, 0, None, "nll", math.nan)]
     whole = concatenate([write(tmp_path / "all.csv", names, values)])
     assert rows(whole, "prior n split") == [list(row[:3]) for row in values]
     order = [1, 5, 6, 0, 2, 4, 3]
@@ -315,8 +313,8 @@ def test_a_concatenation_does_not_depend_on_the_batches(tmp_path):
     [
         (None, "no such file"),
         ("", "expected CSV"),
-        ("prior,metric\ndwp,nll\n", "expected columns value, found prior, metric; add"),
-        ("prior,metric,value\ndwp,nll,many\n", "value: expected numbers, found many"),
+        ("prior,metric\ndwp,nll\n", "expected columns step, value, found prior, metric; add"),
+        ("prior,step,metric,value\ndwp,1,nll,many\n", "value: expected numbers, found many"),
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path, content, match):

@@ -26,7 +26,6 @@ from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
 from dwp.evaluation.classifier import evaluate_classifier
 from dwp.files import load_tensors, read_csv
-from dwp.nn.image_vae import ImageVAE
 from dwp.nn.networks.mnist import MnistNet
 from dwp.priors import load_prior, pretrained, prior_class
 from dwp.priors.vae import KernelVAE
@@ -249,7 +248,6 @@ def test_features_and_convergence_start_from_the_init_of_the_config(finished):
     _, expected = train_on_features(data["target"], settings, scale=0.25, seed=0, init=init)
     found = values_of(results / "features/dwp/scale0.25/batch0.csv", seed=0)
     assert found == pytest.approx(expected, rel=1e-5)
-    init = {own: init[layer] for own, layer in ImageVAE.kernels_of.items()}
     settings = study.convergence_training("demo", "image-vae")
     _, records, _ = train_from(data["target"], settings, seed=0, init=init)
     history = read_csv(results / "convergence/image-vae/dwp/batch0.csv")

@@ -2,7 +2,8 @@
 
 A tidy table of runs has one row per number: `domain`, `prior` (the method's name), `init`, one
 column for each varied or tuned setting, `n` (training examples), `split`, `seed`, `metric` (the
-number's name) and `value`; a history also has `step`.
+number's name) and `value`; what jobs write and a history also have `step`, which numbers at the end
+of a run lack.
 """
 
 import html
@@ -85,7 +86,7 @@ def concatenate(
     bring them, numbers by size. So the table does not depend on which job made which run.
 
     Args:
-        paths: CSV files with the columns `metric` and `value`.
+        paths: CSV files with the columns `step`, `metric` and `value`.
         variants: a row for each prior and each combination of varied and tuned settings: `prior`,
             `variant` (the name of the runs that stand for it) and the settings as text. They
             replace the column `variant` of the files by columns of the settings.
@@ -93,8 +94,9 @@ def concatenate(
     Raises:
         UserError: a file is missing, is not CSV, or lacks a column.
     """
-    columns = ["metric", *["prior", "variant"] * bool(variants)]
+    columns = ["step", "metric", *["prior", "variant"] * bool(variants)]
     table = pd.concat([read_table(p, columns, ["value"]) for p in paths], ignore_index=True)
+    table["step"] = table["step"].astype("Int64")
     if variants:
         table = table.merge(pd.DataFrame(variants), on=["prior", "variant"])
     measured = table.columns.intersection(_MEASURED)
@@ -102,6 +104,11 @@ def concatenate(
     as_met = {"key": lambda c: c if is_numeric_dtype(c) else pd.factorize(c)[0]}
     table = table.sort_values([*run], kind="stable", **as_met)
     return table[[*run, *measured]].reset_index(drop=True)
+
+
+def at_the_end(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the numbers at the end of runs, which have no step."""
+    return table[table["step"].isna()].drop(columns="step").reset_index(drop=True)
 
 
 def with_interval(table: pd.DataFrame) -> pd.Series:

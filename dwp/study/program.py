@@ -24,14 +24,13 @@ def program(main: Callable[..., None]) -> Callable[..., None]:
 
     - `str`, `int`, `float`, `Path`, `Literal`: one value; a list of one of them: several values;
     - `bool`: a flag, `--name` or `--no-name`, off unless the default says otherwise;
-    - `dict[str, Path]`: `NAME=FILE` several times;
     - a dataclass: an option for each of its fields;
     - anything else, such as a pydantic model, a `dict` or a list of either: JSON text.
 
     The docstring is the description, its section `Args` the help. Errors for the user are printed
     in one line (`dwp.errors.one_line_errors`). The workflow's scripts are such programs: their
-    options take lists, `NAME=FILE` and settings as JSON, which the libraries for command lines for
-    people (`dwp.cli`) do not.
+    options take lists and settings as JSON, which the libraries for command lines for people
+    (`dwp.cli`) do not.
     """
 
     @one_line_errors
@@ -85,8 +84,6 @@ def _options(name: str, parameter: inspect.Parameter) -> dict[str, Any]:
     if hint is bool:
         action = argparse.BooleanOptionalAction
         return {"action": action, "default": False, "required": False, **given}
-    if hint == dict[str, Path]:
-        return {"nargs": "*", "action": _Pairs, "metavar": "NAME=FILE", **given}
     part = get_args(hint)[0] if get_origin(hint) is list else hint
     if part in _NAMES or get_origin(part) is Literal:
         several = {"nargs": "*" if optional else "+"} if part is not hint else {}
@@ -112,14 +109,3 @@ def _parsed(option: str, hint: Any, text: str) -> Any:
         return TypeAdapter(hint).validate_json(text)
     except ValidationError as error:
         raise refusal(option, error) from None
-
-
-class _Pairs(argparse.Action):
-    """Collects NAME=FILE in a dictionary."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        for text in values:
-            if not all(text.partition("=")):
-                raise UserError(f"{option_string}: expected NAME=FILE, found '{text}'")
-        pairs = (text.split("=", 1) for text in values)
-        setattr(namespace, self.dest, {name: Path(path) for name, path in pairs})

@@ -14,6 +14,7 @@ from torch import Tensor
 from dwp.devices import choose_device
 from dwp.errors import UserError, deadline_after
 from dwp.files import digest, load_tensors, save_tensors, write_csv
+from dwp.priors import KernelPrior, load_prior
 from dwp.study.settings import Settings
 
 KEPT = ".runs"
@@ -54,8 +55,7 @@ class Batch:
         runs: grid columns of each run in its cell, such as split and seed
         columns: grid columns that are the same for all runs
         weights: file of all nets; a tensor has a name such as "split0-seed3/conv1.weight"
-        metrics: CSV with a row a run and metric
-        history: CSV with a row a run, step and metric
+        metrics: CSV with a row a run, step and metric; those at the end have no step
         device: where to train
         checkpoint_minutes: from one checkpoint to the next
         minutes: time after which to stop with a checkpoint
@@ -66,8 +66,7 @@ class Batch:
     runs: list[dict[str, int]]
     columns: dict[str, Any]
     weights: Path
-    metrics: Path | None = None
-    history: Path | None = None
+    metrics: Path
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     checkpoint_minutes: float = 5
     minutes: float | None = None
@@ -81,7 +80,7 @@ class Batch:
         self,
         train: Callable[..., Iterable[tuple]],
         settings: Settings,
-        *layers: Mapping[str, Path] | None,
+        *priors: Sequence[Path] | None,
         together: int | None = 1,
         **more: Any,
     ) -> list[Finished]:
@@ -96,7 +95,7 @@ class Batch:
                 `checkpoint_seconds`, `deadline`, `identity` and `label` as training takes them (see
                 `dwp.training.loop.optimise`); returns of each run the state, records and metrics.
             settings: of the training.
-            *layers: files by layer that it reads as well.
+            *priors: files of priors, each named by its layer, that it reads as well.
             together: how many runs to train in a group; None: all.
             **more: what else it depends on.
 
@@ -104,8 +103,9 @@ class Batch:
             UserError: what `train` raises, with the name of the run.
             OutOfTime: the time is over.
         """
-        files = [self.data, *(file for own in layers for file in (own or {}).values())]
-        identity = {"settings": settings.dump(), "layers": [[*(own or ())] for own in layers]}
+        files = [self.data, *(file for own in priors for file in own or ())]
+        layers = [[file.stem for file in own or ()] for own in priors]
+        identity = {"settings": settings.dump(), "layers": layers}
         identity |= {**more, "code": self.code, "inputs": digest(files), "torch": torch.__version__}
         folder, cell = self.weights.parent / KEPT, " ".join(self.weights.parts[-6:-1])
         runs, finished = {run_name(run): run for run in self.runs}, {}
@@ -146,15 +146,19 @@ class Batch:
         header = settings.dump() | self.columns | {"runs": [dict(one.run) for one in finished]}
         named = {f"{run_name(one.run)}/{k}": v for one in finished for k, v in one.tensors.items()}
         save_tensors(self.weights, named, kind=kind, settings=header)
-        tables = {
-            self.metrics: [{**one.run, **one.metrics} for one in finished],
-            self.history: [{**one.run, **record} for one in finished for record in one.records],
-        }
-        for path, rows in tables.items():
-            if path is not None:
-                wide = pd.DataFrame([self.columns | row for row in rows])
-                fixed = wide.columns.intersection([*self.columns, *self.runs[0], "step"])
-                write_csv(path, wide.melt(fixed, var_name="metric"))
+        rows = [
+            {**self.columns, **one.run, "step": numbers.get("step"), "metric": name, "value": value}
+            for one in finished
+            for numbers in (*one.records, one.metrics)
+            for name, value in numbers.items()
+            if name != "step"
+        ]
+        write_csv(self.metrics, pd.DataFrame(rows).astype({"step": "Int64"}))
+
+
+def load_priors(files: Sequence[Path] | None) -> dict[str, KernelPrior] | None:
+    """Return the priors of files that are named by their layers, by layer; None without files."""
+    return {file.stem: load_prior(file) for file in files or ()} or None
 
 
 def _kept(path: Path, run: Mapping[str, int], identity: Mapping[str, Any]) -> Finished | None:

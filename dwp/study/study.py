@@ -316,12 +316,14 @@ class Study:
         )
 
     @cache  # noqa: B019
-    def start_layers(self, domain: str, experiment: str | None = None) -> dict[str, str]:
-        """Return the layers that a net draws its first kernels for, and whose kernels they are."""
+    def start_layers(self, domain: str, experiment: str | None = None) -> list[str]:
+        """Return the layers from whose priors a net draws its first kernels."""
         section = self.domains[domain]
         if experiment and section.convergence[experiment].kind == "image-vae":
-            return class_facts("network", IMAGE_VAE, {}, "kernels_of")["kernels_of"]
-        return {layer: layer for layer in self.kernel_sizes(domain)}
+            return sorted(
+                set(class_facts("network", IMAGE_VAE, {}, "kernels_of")["kernels_of"].values())
+            )
+        return list(self.kernel_sizes(domain))
 
     def prior_layers(self, domain: str, prior: str, variant: str) -> list[str]:
         """Return the layers that a run is Bayesian in."""

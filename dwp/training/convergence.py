@@ -39,7 +39,8 @@ def train_from(
         data: the data set.
         settings: of the training, with the `network` of a classifier.
         seed: seeds the initial weights, the batch order and the noise.
-        init: what the kernels of named layers are drawn from; None: Xavier-normal.
+        init: what the kernels of named layers are drawn from, those of an image VAE as
+            `ImageVAE.kernels_of` has it; None: Xavier-normal.
         device: where to train.
         **options: how to keep and resume the training, and its name: `checkpoint`,
             `checkpoint_seconds`, `deadline`, `identity` and `label` of
@@ -66,6 +67,7 @@ def train_from(
         if shape != (1, 28, 28):
             raise UserError(f"image-vae: expected images of shape (1, 28, 28), found {shape}")
         net: nn.Module = ImageVAE(settings.filters, settings.latent)
+        init = init and {layer: init[like] for layer, like in net.kernels_of.items()}
         # a buffer, so that a checkpoint holds what has been drawn
         net.register_buffer("drawn", torch.zeros(len(drawn_steps), _DRAWN, *shape[1:]))
     else:

@@ -9,7 +9,6 @@ rule classifiers:
     output:
         weights=f"{CELL}/batch{{batch}}.safetensors",
         metrics=f"{CELL}/batch{{batch}}.csv",
-        history=f"{CELL}/batch{{batch}}-history.csv",
     log:
         f"{LOG}/classification/{{prior}}/{{init}}/{{variant}}/n{{n}}/batch{{batch}}.log",
     benchmark:
@@ -17,9 +16,6 @@ rule classifiers:
     resources:
         **trains("classifiers"),
     params:
-        priors=lambda w, input: pairs(input.priors),
-        init=lambda w, input: pairs(input.init),
-        penalty=lambda w, input: pairs(input.penalty),
         batch=lambda w: batch(
             w,
             study.run_settings(w.domain, w.prior, w.variant),
@@ -31,16 +27,15 @@ rule classifiers:
         test_code=lambda w: study.net_code("train_classifiers", w.domain, w.prior, w.init),
     shell:
         '"$DWP_RUN" train_classifiers --data {input.target} --source {input.source}'
-        " --priors {params.priors} --init {params.init} --penalty {params.penalty}"
+        " --priors {input.priors} --init {input.init} --penalty {input.penalty}"
         " {params.batch} --code {params.code} {params.tolerant}"
-        " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
+        " --weights {output.weights} --metrics {output.metrics}"
         " $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule classification_tables:
     input:
-        metrics=lambda w: run_files(w, ".csv", study.cells),
-        history=lambda w: run_files(w, "-history.csv", study.cells),
+        lambda w: run_files(w, ".csv", study.cells),
     output:
         runs=f"{TABLES}/classification.csv",
         more=expand(
@@ -59,7 +54,7 @@ rule classification_tables:
         comparison=lambda w: study.comparison(w.domain).text(),
         code=study.code("summarise_runs"),
     shell:
-        '"$DWP_RUN" summarise_runs --runs {input.metrics} --history {input.history}'
+        '"$DWP_RUN" summarise_runs --runs {input}'
         " --comparison {params.comparison:q} --output {output.runs}"
         " --accuracy {output.accuracy} --nll {output.nll} 2>&1 | tee {log}"
 

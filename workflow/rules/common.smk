@@ -139,8 +139,3 @@ def batch(w, settings, batches):
     columns |= {k: kind(w[k]) for k, kind in (("n", int), ("scale", float)) if k in columns}
     texts = settings.text(), as_json(columns), json.dumps(batches[int(w.batch)])
     return "--settings {} --columns {} --runs {}".format(*map(shlex.quote, texts))
-
-
-def pairs(files):
-    """Files of layers as options: `conv1=FILE conv2=FILE`."""
-    return " ".join(f"{Path(file).stem}={file}" for file in files)

@@ -5,7 +5,7 @@ rule convergence_nets:
         init=init_files,
     output:
         weights=f"{CONVERGENCE}/batch{{batch}}.safetensors",
-        history=f"{CONVERGENCE}/batch{{batch}}.csv",
+        metrics=f"{CONVERGENCE}/batch{{batch}}.csv",
     log:
         f"{LOG}/convergence/{{experiment}}/{{init}}/batch{{batch}}.log",
     benchmark:
@@ -13,9 +13,6 @@ rule convergence_nets:
     resources:
         **trains("convergence_nets"),
     params:
-        init=lambda w: " ".join(
-            f"{own}={prior_files(w, w.init, like)[0]}" for own, like in init_layers(w).items()
-        ),
         batch=lambda w: batch(
             w,
             study.convergence_training(w.domain, w.experiment),
@@ -23,9 +20,9 @@ rule convergence_nets:
         ),
         code=lambda w: study.net_code("train_convergence", w.domain, w.init),
     shell:
-        '"$DWP_RUN" train_convergence --data {input.data} --init {params.init}'
+        '"$DWP_RUN" train_convergence --data {input.data} --init {input.init}'
         " {params.batch} --code {params.code} --weights {output.weights}"
-        " --history {output.history} $DWP_TRAINING 2>&1 | tee {log}"
+        " --metrics {output.metrics} $DWP_TRAINING 2>&1 | tee {log}"
 
 
 rule convergence_tables:

@@ -14,11 +14,10 @@ rule features:
         **trains("features"),
         mem_mb=lambda w, attempt: 8000 * attempt,
     params:
-        init=lambda w, input: pairs(input.init),
         batch=lambda w: batch(w, study.feature_training(w.domain), study.feature_batches(w.domain)),
         code=lambda w: study.net_code("train_features", w.domain, w.init),
     shell:
-        '"$DWP_RUN" train_features --data {input.data} --init {params.init} {params.batch}'
+        '"$DWP_RUN" train_features --data {input.data} --init {input.init} {params.batch}'
         " --code {params.code} --weights {output.weights} --metrics {output.metrics}"
         " $DWP_TRAINING 2>&1 | tee {log}"
 

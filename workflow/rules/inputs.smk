@@ -17,15 +17,11 @@ def known_kernels(w):
     return kernel_files(w, {w.layer}.intersection(study.known_layers(w.domain)))
 
 
-def init_layers(w):
-    """The layer whose prior each layer's first kernels are drawn from; {} for Xavier."""
-    if w.init == XAVIER:
-        return {}
-    return study.start_layers(w.domain, w.get("experiment"))
-
-
 def init_files(w):
-    return prior_files(w, w.init, dict.fromkeys(init_layers(w).values()))
+    """The priors that a net draws its first kernels from; none for Xavier."""
+    if w.init == XAVIER:
+        return []
+    return prior_files(w, w.init, study.start_layers(w.domain, w.get("experiment")))
 
 
 def source_net_files(w, end):

@@ -5,7 +5,6 @@ rule source_nets:
     output:
         weights=f"{SOURCE_NETS}/batch{{batch}}.safetensors",
         metrics=f"{SOURCE_NETS}/batch{{batch}}.csv",
-        history=f"{SOURCE_NETS}/batch{{batch}}-history.csv",
     log:
         f"{LOG}/source/batch{{batch}}.log",
     benchmark:
@@ -17,7 +16,7 @@ rule source_nets:
         code=lambda w: study.code("train_source", study.network_class(w.domain)),
     shell:
         '"$DWP_RUN" train_source --data {input.data} {params.batch} --code {params.code}'
-        " --weights {output.weights} --metrics {output.metrics} --history {output.history}"
+        " --weights {output.weights} --metrics {output.metrics}"
         " $DWP_TRAINING 2>&1 | tee {log}"
 
 

@@ -25,9 +25,8 @@ from dwp.evaluation.tables import write_readable
 from dwp.files import load_tensors, write_csv
 from dwp.plots.curves import curves
 from dwp.plots.style import save
-from dwp.priors import load_prior
 from dwp.study.program import program
-from dwp.study.runs import run_name
+from dwp.study.runs import load_priors, run_name
 from dwp.study.settings import RunSettings
 
 
@@ -49,7 +48,7 @@ def main(
         tensors, header = load_tensors(path, kind="classifiers")
         settings = RunSettings(**{k: v for k, v in header.items() if k in RunSettings.model_fields})
         of_prior = [file for file in priors or [] if file.parent.name == header["prior"]]
-        own = {file.stem: load_prior(file) for file in of_prior} or None
+        own = load_priors(of_prior)
         for each in header["runs"]:
             run = {"split": each["split"], "seed": each["seed"]}
             start = f"{run_name(run)}/"

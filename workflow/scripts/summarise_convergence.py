@@ -1,7 +1,7 @@
 """Tabulate and draw how fast nets train from several initialisations, with the authors' curves.
 
 Args:
-    runs: CSV files of histories
+    runs: CSV files with a row a run, step and metric
     paper: CSV of the authors' curves
     dataset: the authors' name of our data set, or none
     kind: of the experiment, as the authors' curves name it
@@ -37,7 +37,8 @@ def main(
     steps: Path,
     figure: list[Path],
 ) -> None:
-    history, metric = concatenate(runs), _METRICS[kind]
+    history = concatenate(runs).dropna(subset="step").astype({"step": int})
+    metric = _METRICS[kind]
     write_csv(output, history)
     of = {"dataset": dataset, "experiment": kind}
     authors = read_authors([paper], ["init", "step", "value"], **of)

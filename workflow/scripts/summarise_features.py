@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dwp.evaluation.paper import read_authors
 from dwp.evaluation.statistics import summarise
-from dwp.evaluation.tables import concatenate, write_readable
+from dwp.evaluation.tables import at_the_end, concatenate, write_readable
 from dwp.files import write_csv
 from dwp.plots.curves import curves
 from dwp.plots.style import save
@@ -32,7 +32,7 @@ def main(
     summary: Path,
     figure: list[Path],
 ) -> None:
-    numbers = concatenate(runs)
+    numbers = at_the_end(concatenate(runs))
     write_csv(output, numbers)
     by, columns = ["init", "scale", "metric"], ["init", "scale", "value"]
     authors = read_authors([paper], columns, dataset=dataset)[columns]

@@ -1,8 +1,7 @@
 """Tabulate the runs of a domain, summarise them over splits, test them, and compare them.
 
 Args:
-    runs: CSV files with a row a run and metric
-    history: CSV files with a row a run, step and metric
+    runs: CSV files with a row a run, step and metric
     comparison: what to compare
     paper: CSV files of the authors' numbers
     output: CSV of all runs to write; other tables have its name and `_history`, `_summary`,
@@ -18,7 +17,7 @@ import pandas as pd
 from dwp.evaluation.comparison import Comparison
 from dwp.evaluation.paper import authors_at, compare_with_paper, read_authors
 from dwp.evaluation.statistics import keep_chosen, paired_tests, summarise, with_holm
-from dwp.evaluation.tables import concatenate, read_runs, with_interval, write_readable
+from dwp.evaluation.tables import at_the_end, concatenate, read_runs, with_interval, write_readable
 from dwp.files import write_csv
 from dwp.plots.curves import fewshot
 from dwp.plots.style import save
@@ -33,7 +32,6 @@ _REPORTED = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece", "ensemble_ood_
 def main(
     *,
     runs: list[Path],
-    history: list[Path],
     comparison: Comparison,
     paper: list[Path] = _PAPER,
     output: Path,
@@ -43,8 +41,9 @@ def main(
     vary, tune, chosen_by = comparison.vary, comparison.tune, comparison.chosen_by
     names = ("history", "summary", "tests", "paper")
     files = {name: output.with_stem(f"{output.stem}_{name}") for name in names}
-    write_csv(output, concatenate(runs, comparison.variants))
-    write_csv(files["history"], concatenate(history, comparison.variants))
+    rows = concatenate(runs, comparison.variants)
+    write_csv(output, at_the_end(rows))
+    write_csv(files["history"], rows.dropna(subset="step"))
 
     chosen = keep_chosen(read_runs(output, comparison.listed), list(tune), comparison.tune_by)
     by = ["domain", "prior", "init", *vary, "n", *chosen_by, "metric"]

@@ -2,9 +2,9 @@
 
 Args:
     source: source images, out of the distribution of the target's
-    priors: prior of each Bayesian layer
-    init: prior of each layer to draw kernels from; none: Xavier-normal
-    penalty: prior of each layer of a plain net, by which its kernels are penalised
+    priors: files of priors, LAYER.safetensors, of the Bayesian layers
+    init: of priors to draw kernels from; none: Xavier-normal
+    penalty: of priors by which the kernels of a plain net are penalised
     settings: of the training
     n: training images; default: that of the columns
     tolerant: go on after a run that diverges; its numbers are missing
@@ -16,9 +16,8 @@ from pathlib import Path
 from dwp.data.tensors import ImageTensors
 from dwp.evaluation.run import evaluate_run
 from dwp.nn.networks import network_class
-from dwp.priors import load_prior
 from dwp.study.program import program
-from dwp.study.runs import Batch
+from dwp.study.runs import Batch, load_priors
 from dwp.study.settings import RunSettings
 from dwp.training.classification import train_classifiers
 
@@ -28,19 +27,17 @@ def main(
     batch: Batch,
     *,
     source: Path,
-    priors: dict[str, Path] | None = None,
-    init: dict[str, Path] | None = None,
-    penalty: dict[str, Path] | None = None,
+    priors: list[Path] | None = None,
+    init: list[Path] | None = None,
+    penalty: list[Path] | None = None,
     settings: RunSettings,
     n: int | None = None,
     tolerant: bool = False,
 ) -> None:
     shape = network_class(settings.network).image_shape
     target, other = (ImageTensors.load(path, shape) for path in (batch.data, source))
-    loaded = {
-        role: {layer: load_prior(path) for layer, path in (files or {}).items()} or None
-        for role, files in {"priors": priors, "init": init, "penalty": penalty}.items()
-    }
+    files = {"priors": priors, "init": init, "penalty": penalty}
+    loaded = {role: load_priors(own) for role, own in files.items()}
     n = n or batch.columns["n"]
 
     def train(group, **options):
@@ -51,7 +48,7 @@ def main(
 
     device = batch.chosen_device
     together = 1 if device == "cpu" else None  # on a GPU the launches of kernels dominate
-    finished = batch.train(train, settings, priors, init, penalty, together=together, n=n)
+    finished = batch.train(train, settings, *files.values(), together=together, n=n)
     given = {"settings": settings, "n": n, "priors": loaded["priors"], "device": device}
     for number, one in enumerate(finished):
         metrics = {k: v for k, v in one.records[-1].items() if k.startswith("validation_")}

@@ -4,25 +4,22 @@ The weights of an image VAE have a tensor `drawn` as well: images (sample_steps,
 
 Args:
     settings: of the training
-    init: prior of each layer to draw kernels from; none: Xavier-normal
+    init: files of priors, LAYER.safetensors, to draw kernels from; none: Xavier-normal
 """
 
 from pathlib import Path
 
 from dwp.data.tensors import ImageTensors
-from dwp.priors import load_prior
 from dwp.study.program import program
-from dwp.study.runs import Batch
+from dwp.study.runs import Batch, load_priors
 from dwp.study.settings import ConvergenceTraining
 from dwp.training.convergence import train_from
 
 
 @program
-def main(
-    batch: Batch, *, settings: ConvergenceTraining, init: dict[str, Path] | None = None
-) -> None:
+def main(batch: Batch, *, settings: ConvergenceTraining, init: list[Path] | None = None) -> None:
     data = ImageTensors.load(batch.data)
-    start = {layer: load_prior(path) for layer, path in (init or {}).items()} or None
+    start = load_priors(init)
 
     def train(group, **options):
         (run,) = group

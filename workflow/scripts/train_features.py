@@ -2,24 +2,23 @@
 
 Args:
     settings: of the training
-    init: prior of each layer to draw kernels from; none: Xavier-normal
+    init: files of priors, LAYER.safetensors, to draw kernels from; none: Xavier-normal
 """
 
 from pathlib import Path
 
 from dwp.data.tensors import ImageTensors
 from dwp.nn.networks import network_class
-from dwp.priors import load_prior
 from dwp.study.program import program
-from dwp.study.runs import Batch
+from dwp.study.runs import Batch, load_priors
 from dwp.study.settings import FeatureTraining
 from dwp.training.features import train_on_features, trained_state
 
 
 @program
-def main(batch: Batch, *, settings: FeatureTraining, init: dict[str, Path] | None = None) -> None:
+def main(batch: Batch, *, settings: FeatureTraining, init: list[Path] | None = None) -> None:
     data = ImageTensors.load(batch.data, network_class(settings.network).image_shape)
-    start = {layer: load_prior(path) for layer, path in (init or {}).items()} or None
+    start = load_priors(init)
     scale = batch.columns["scale"]
 
     def train(group, **options):
