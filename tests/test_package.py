@@ -39,11 +39,14 @@ def wheel(tmp_path_factory):
     return file
 
 
-def test_what_an_index_shows(wheel):
+def test_what_an_index_shows_and_all_files_of_the_package(wheel):
     version = dwp.__version__
     assert wheel.name == f"dwp-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as files:
         facts = email.message_from_bytes(files.read(f"dwp-{version}.dist-info/METADATA"))
+        packed = files.namelist()
+    own = {str(file.relative_to(ROOT)) for file in (ROOT / "dwp").rglob("*.*")}
+    assert not [name for name in own.difference(packed) if not name.endswith(".pyc")]
     assert facts["Version"] == version
     assert facts["License-Expression"] == "MIT"
     assert len(facts.get_all("Project-URL")) == 2
