@@ -14,7 +14,7 @@ from dwp.data.tensors import ImageTensors
 from dwp.errors import UserError
 from dwp.nn.image_vae import ImageVAE, log_likelihood
 from dwp.nn.init import from_prior_
-from dwp.nn.networks import NETWORKS, scaled
+from dwp.nn.networks import NETWORKS
 from dwp.nn.networks.mnist import MnistNet
 from dwp.priors.empirical import Empirical
 from dwp.seeds import generator
@@ -79,12 +79,6 @@ class NormNet(nn.Module):
 
 
 # Random features
-
-
-def test_scaled_filters():
-    assert scaled([256, 512], 1 / 16) == [16, 32]
-    assert scaled([2, 5], 0.25) == [1, 1]
-    assert scaled([3], 2 / 3) == [2]
 
 
 @pytest.mark.parametrize("init", [None, "kernels"])

@@ -280,14 +280,9 @@ def test_seeds_do_not_change():
     assert generator("x").initial_seed() == derive_seed("x") == 692767299097820413
 
 
-def test_seeds_depend_on_every_part_and_are_unrelated():
+def test_seeds_depend_on_every_part():
     parts = [(0,), (1,), ("0",), (0, 0), (0, "a"), ("a", 0), ("a0",), ((0,),), (0.0,), (), (None,)]
     assert len({derive_seed(*p) for p in parts}) == len(parts)
-    # Neighbouring parts give unrelated seeds: every bit is set about half the times.
-    seeds = [derive_seed(i) for i in range(1000)]
-    assert max(seeds) < 2**63
-    bits = torch.tensor([[seed >> b & 1 for b in range(63)] for seed in seeds])
-    assert ((bits.float().mean(0) - 0.5).abs() < 5 * 0.5 / 1000**0.5).all()
 
 
 def test_generators_are_independent_of_each_other_and_of_the_global_one():

@@ -15,7 +15,6 @@ from torch import nn
 
 from dwp.data.tensors import to_unit
 from dwp.errors import OutOfTime, UserError
-from dwp.files import load_tensors
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.mnist import MnistNet
 from dwp.seeds import generator
@@ -139,18 +138,6 @@ def test_global_generators_are_the_runs_own_and_the_callers_go_on(whole):
     assert not torch.equal(run(seeds=[("other",)]).state["0.weight"], whole.state["0.weight"])
 
 
-@pytest.mark.parametrize("first", [2, 5, 14])
-def test_resume_is_bit_for_bit(tmp_path, whole, first):
-    path = tmp_path / "checkpoint"
-    with pytest.raises(Interruption):
-        run(path, calls=first)
-    resumed = run(path)
-    assert resumed.calls == STEPS - (first - 1)  # from the step that was interrupted
-    assert_same(resumed, whole)
-    # The last checkpoint is of the step before the end: results are not in it.
-    assert load_tensors(path, kind="checkpoint")[1]["done"] == STEPS - 1
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -211,15 +198,11 @@ def test_loss_that_is_not_finite_stops(value):
     assert len(calls) == 5
 
 
-def test_the_deadline(tmp_path, monkeypatch, whole):
-    ticks, path = itertools.count(), tmp_path / "checkpoint"  # a tick a reading of the clock
+def test_the_deadline(monkeypatch):
+    ticks = itertools.count()  # a tick a reading of the clock
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 14 steps$"):
-        run(path, every=3600.0, deadline=3.5, label="a run")
-    # A run that ends with its last step is a whole one, however late.
-    resumed = run(path, every=3600.0, deadline=next(ticks) + STEPS - 4)
-    assert resumed.calls == STEPS - 4
-    assert_same(resumed, whole)
+        run(deadline=3.5, label="a run")
 
 
 # Progress
@@ -334,8 +317,7 @@ def test_a_source_net_is_trained_on_its_loss_and_both_accuracies_are_reported(st
 
     monkeypatch.setattr(source, "optimise", watched)
     others = replace(stripes, test_targets=(stripes.test_targets + 1) % 3)
-    ((_, _, found),) = train_source_nets(
-        others, {**SETTINGS, "l2": 0.3, "l2_classifier": 0.001}, [2]
-    )
+    settings = {**SETTINGS, "l2": 0.3, "l2_classifier": 0.001}
+    ((_, _, found),) = train_source_nets(others, settings, [2])
     assert found["train_accuracy"] > 0.9
     assert found["test_accuracy"] < 0.1

@@ -99,6 +99,7 @@ def test_scaled():
     assert scaled([128, 256, 512], 1 / 8) == [16, 32, 64]
     assert scaled([20, 3], 0.26) == [5, 1]
     assert scaled([20, 3], 0.01) == [1, 1]
+    assert scaled([3], 2 / 3) == [2]
 
 
 # Batch norm

@@ -62,7 +62,7 @@ def trained(kernels):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
+def test_every_kind_is_fitted(kernels, kind):
     kind_class, arguments = prior_class(kind), HYPERPARAMETERS.get(kind, {})
     needs, training = kind_class.needs_kernels, SHORT if kind_class.trained else None
 
@@ -76,8 +76,6 @@ def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
     # One record an epoch, of 6 batches; a closed form has none.
     assert [r["step"] for r in records] == ([6, 12, 18] if training else [])
     assert all(set(r) == {"step", "loss"} and math.isfinite(r["loss"]) for r in records)
-    prior.save(tmp_path / "prior.safetensors")
-    assert same_state(load_prior(tmp_path / "prior.safetensors"), prior)
     # kernels of another shape and type, as scientific code has them
     torch.set_default_dtype(torch.float64)
     try:
@@ -168,9 +166,8 @@ def test_a_part_of_the_kernels(kernels):
 
 
 def test_reconstructions_are_near_their_kernels(trained):
-    vae, test = trained[0], ring(100, "test")
-    found = vae.reconstruct(test)
-    torch.testing.assert_close(found[3:5], vae.decode(vae.encode(test)[0])[0][3:5])
+    test = ring(100, "test")
+    found = trained[0].reconstruct(test)
     # what is left is the noise about the ring, not its radius
     assert (found - test).square().mean().sqrt() < 2 * SPREAD < 0.3 * test.square().mean().sqrt()
 

@@ -226,9 +226,6 @@ def npy(array, length=None):
 DAMAGED = "expected an array of kernels in .npy"
 NO_KERNELS = [
     (npy(np.zeros((3, 7))), r"kernels: expected shape .* found \(3, 7\)"),
-    (npy(np.zeros((0, 7, 7))), r"found \(0, 7, 7\)"),
-    (npy(np.full((1, 3, 3), np.nan)), "kernels: expected finite values, found NaN"),
-    (npy(np.zeros((1, 3, 3), np.int64)), "kernels: expected floating-point numbers, found int"),
     (npy(np.array([Harmful("made"), None])), DAMAGED),
     (npy(np.zeros((4, 7, 7)), 200), DAMAGED),
     (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x05\x00os.x("), DAMAGED),
