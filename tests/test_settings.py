@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import yaml
-from helpers import ROOT, module_at, refusal
+from helpers import ROOT, refusal
 
 from dwp.study.settings import RunSettings, load_settings, read_config
 
@@ -45,11 +45,6 @@ def test_configs_of_the_project_hold(path):
 def test_the_configs_have_names_of_their_own():
     names = [read_config(path)["name"] for path in CONFIGS]
     assert len(set(names)) == len(names)  # or their results would share a folder
-
-
-def test_schema_and_tables_are_made_from_the_settings(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["build_settings.py", "--check"])
-    module_at(ROOT / "docs" / "build_settings.py").main()
 
 
 NEED_KERNELS = {
