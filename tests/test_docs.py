@@ -126,11 +126,6 @@ def test_the_tables_of_the_pages_are_those_of_the_published_files():
         "mnist-paper/mnist", rows="prior", columns="metric", n=50, metric="accuracy", prior="dwp"
     )
     assert table.splitlines()[2] == "| DWP | 0.692\u00a0±\u00a00.023 |"
-    for page in build.pages():  # a verdict comes first, then how to get it again
-        title, verdict, *_ = page.read_text().split("\n\n")
-        assert title.startswith("# ")
-        assert verdict.startswith("**")
-        assert verdict.endswith("**")
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +150,6 @@ def test_the_site_needs_no_network(site):
     for style in site.rglob("*.css"):
         assert "url(http" not in style.read_text()
     assert "iframe-worker.js" in (site / "index.html").read_text()
-
-
-def test_the_links_of_the_site_lead_somewhere(site):
-    for page in site.rglob("*.html"):
-        if page.name == "404.html":
-            continue
-        for link in re.findall(r"(?:href|src)=\"([^\"#:]+)(?:#[^\"]*)?\"", page.read_text()):
-            assert (page.parent / link).exists(), f"{page}: {link}"
 
 
 def test_the_reference_has_every_public_name():

@@ -389,7 +389,11 @@ def test_nets_without_a_kl_and_unknown_options_are_refused(net):
             kl(refused, **options)
 
 
-def test_unknown_estimations_are_refused(small_vae):
+def test_what_does_not_fit_is_refused(small_vae):
+    posterior = make_posterior(MultiplicativeKernels, shape=(2, 5, 5))
+    for kind in ("standard-normal", "log-uniform"):
+        with pytest.raises(UserError, match="the prior is over 3 x 3 kernels, found 5 x 5"):
+            kl_divergence(posterior, make(kind))
     with pytest.raises(UserError, match="estimator: expected exact or monte-carlo, found 'mc'"):
         Estimation(estimator="mc")
     for options in ({"bound": "iwae"}, {"latent_samples": 0}):
@@ -413,13 +417,6 @@ def test_multiplicative_kl_of_tiny_means_is_finite():
     found.sum().backward()
     assert found.isfinite().all()
     assert mean.grad.isfinite().all()
-
-
-def test_kernels_of_another_size_are_refused():
-    posterior = make_posterior(MultiplicativeKernels, shape=(2, 5, 5))
-    for kind in ("standard-normal", "log-uniform"):
-        with pytest.raises(UserError, match="the prior is over 3 x 3 kernels, found 5 x 5"):
-            kl_divergence(posterior, make(kind))
 
 
 def test_grouped_layers_have_fewer_kernels():

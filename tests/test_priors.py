@@ -12,6 +12,7 @@ from scipy.stats import multivariate_t
 from torch.autograd import gradcheck
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
+from dwp import fit_prior
 from dwp.devices import products
 from dwp.errors import UserError
 from dwp.files import save_tensors
@@ -74,16 +75,13 @@ def test_gaussians_against_torch():
     kernels = correlated_kernels(50, 3)[0]
     flat = kernels.flatten(1)
     mean, covariance = flat.mean(0), flat.T.cov(correction=0)
-    for prior, expected in (
-        (prior_class("standard-normal")(3), MultivariateNormal(torch.zeros(9), torch.eye(9))),
-        (
-            prior_class("gaussian-diagonal").fit(kernels),
-            MultivariateNormal(mean, covariance.diagonal().diag()),
-        ),
-        (prior_class("gaussian-full").fit(kernels), MultivariateNormal(mean, covariance)),
-    ):
-        found = prior.log_prob(kernels)
-        torch.testing.assert_close(found, expected.log_prob(flat), rtol=1e-4, atol=1e-4)
+    for kind, moments in {
+        "standard-normal": (torch.zeros(9), torch.eye(9)),
+        "gaussian-diagonal": (mean, covariance.diagonal().diag()),
+        "gaussian-full": (mean, covariance),
+    }.items():
+        prior, expected = fit_prior(kernels, kind), MultivariateNormal(*moments).log_prob(flat)
+        torch.testing.assert_close(prior.log_prob(kernels), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gaussian-full", "student-t", "gaussian-mixture", "flow"])
@@ -418,12 +416,8 @@ def test_vae_shapes(kernel_size, latent):
     kernels = vae.sample(6, generator(0))
     assert kernels.shape == vae.initial(6, generator(0)).shape == (6, kernel_size, kernel_size)
     assert kernels.isfinite().all()
-    for moments, shape in (
-        (vae.encode(kernels), (6, latent)),
-        (vae.decode(torch.zeros(6, latent)), kernels.shape),
-    ):
-        assert [moment.shape for moment in moments] == [shape, shape]
-        assert (moments[1] > 0).all()
+    for moment in vae.encode(kernels):
+        assert moment.shape == (6, latent)
     assert vae.loss(kernels, generator(1)).shape == (6,)
     assert vae.importance_log_prob(kernels, 2, generator(1)).shape == (6,)
 
