@@ -176,12 +176,19 @@ def test_a_misspelt_function_gets_the_nearest_name():
 def test_every_kind_has_defaults(kind):
     short = {"epochs": 1, "batch_size": 100} if KINDS[kind].trained else {}
     state = torch.get_rng_state()
-    prior = dwp.fit_prior(some_kernels(3)[:, None].numpy(), kind, progress=False, **short)
+    prior = dwp.fit_prior(some_kernels(3), kind, progress=False, **short)
     assert torch.equal(torch.get_rng_state(), state)
     assert (prior.kind, prior.kernel_size) == (kind, 3)
     assert not any(parameter.requires_grad for parameter in prior.parameters())
     own = {"vae": {"hidden": 32, "latent": 2}, "flow": {"transforms": 6, "hidden": 64}}
     assert prior.arguments.items() >= own.get(kind, {}).items()
+    # kernels of another shape and type, as scientific code has them
+    kernels = some_kernels(3)[:, None].double().numpy()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert same_state(dwp.fit_prior(kernels, kind, progress=False, **short), prior)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_steps_by_default(monkeypatch):

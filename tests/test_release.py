@@ -16,12 +16,7 @@ from torch import nn
 
 from dwp.priors import KINDS, prior_class
 from dwp.priors.vae import KernelVAE
-from dwp.release import (
-    load_kernel_array,
-    load_released_kernels,
-    load_released_vae,
-    release_folder,
-)
+from dwp.release import load_kernel_array, load_released_kernels, load_released_vae, release_folder
 from dwp.seeds import generator
 
 # The release
