@@ -1,4 +1,4 @@
-"""Fitting priors: what is recorded and refused, and that a VAE and a flow learn what they should."""
+"""Fitting priors: what is recorded and refused; a VAE and a flow learn what they should."""
 
 import math
 
