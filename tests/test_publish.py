@@ -43,18 +43,14 @@ FILES = {
 }
 
 
-def run(folder, *command):
-    subprocess.run(command, cwd=folder, capture_output=True, check=False)
-
-
 def test_small_tables_and_figures_with_how_they_were_made(tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     git = "git -c user.name=a -c user.email=a@b"
-    for command in (f"{git} init -q", f"{git} commit -qm x --allow-empty"):
-        run(tmp_path, *command.split())
-    run(tmp_path, sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "all")
+    snakemake = f"{sys.executable} -m snakemake --cores 1 --keep-going all"
+    for command in (f"{git} init -q", f"{git} commit -qm x --allow-empty", snakemake):
+        subprocess.run(command.split(), cwd=tmp_path, capture_output=True)
     monkeypatch.chdir(tmp_path)
     script("publish").main(["config.yaml"])
     root = tmp_path / "results" / "published" / "tiny"
