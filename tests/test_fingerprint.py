@@ -82,12 +82,10 @@ def depends(root, name, *entries):
     ("old", "new"),
     [
         ("# a comment", "# another comment\n\n# and one more"),
-        ("The module's docstring.", "Other words."),
         ("'''The module's docstring.'''\n", ""),
         ("'''A docstring.'''", "'''Says more.\n\n    And more.'''"),
         ("        '''Another.'''\n", ""),
         ("return x + 1", "return (\n            x  +  1  # a sum\n        )"),
-        ("import dwp.deep.inner\n", "import dwp.deep.inner\n\n\n\n"),
     ],
 )
 def test_comments_docstrings_and_layout_do_not_count(root, old, new):

@@ -48,7 +48,7 @@ def assert_mean(values, expected, errors=3.0):
 
 
 @pytest.mark.parametrize("kind", EXPLICIT)
-def test_density_integrates_to_one(kind):
+def test_density_integrates_to_one_and_samples_follow_it(kind):
     prior = make_prior(kind, 3)
     # Importance sampling from a wider Gaussian around the prior's own mean.
     draws = prior.sample(4000, generator("wide", 1)).flatten(1)
@@ -59,10 +59,6 @@ def test_density_integrates_to_one(kind):
     kernels = points.view(-1, 3, 3)
     assert_mean((prior.log_prob(kernels) - wide.log_prob(points)).exp(), 1)
     assert torch.equal(prior.loss(kernels[:9], generator(0)), -prior.log_prob(kernels[:9]))
-
-
-@pytest.mark.parametrize("kind", EXPLICIT)
-def test_samples_follow_the_density(kind):
     # E_p[q / p] = 1 for every density q: here a Gaussian narrower than p and moved a little.
     prior = make_prior(kind, 2)
     samples = prior.sample(20000, generator("follow"))
