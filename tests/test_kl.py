@@ -61,10 +61,6 @@ def repeat(posterior, n):
     return type(posterior)(*(t.expand(n, *t.shape) for t in vars(posterior).values()))
 
 
-def log_density(posterior, kernels):
-    return Normal(posterior.mean, posterior.variance.sqrt()).log_prob(kernels).sum((-2, -1))
-
-
 def assert_means_agree(first, second, precision=0.05):
     """Independent estimates (n, ...) and (m, ...) have equal means, within 3 standard errors."""
     difference = first.mean(0) - second.mean(0)
@@ -276,8 +272,8 @@ def test_importance_weighting_tightens_the_bound_towards_the_kl(small_vae, grid_
     # All bounds draw the same kernels first.
     kernels = many.sample(generator("bound"))
     log_p = grid_log_prob(small_vae, kernels.flatten(0, 1)).view(n, 3)
-    exact = log_density(posterior, kernels) - log_p
-    entropy = log_density(posterior, kernels) + posterior.entropy()
+    log_q = Normal(posterior.mean, posterior.variance.sqrt()).log_prob(kernels).sum((-2, -1))
+    exact, entropy = log_q - log_p, log_q + posterior.entropy()
     before = None
     for samples in (1, 5, 40):
         how = estimation("importance-weighted", samples)
