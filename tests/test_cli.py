@@ -1,6 +1,5 @@
 """The command line: what it prints and writes, and one line for the user's errors."""
 
-import itertools
 import json
 import pkgutil
 import subprocess
@@ -84,12 +83,9 @@ def test_scores_of_a_prior_file_as_a_process(files):
 
 
 def test_options_of_score_reach_it(run, files):
-    changes = {}, {}, {"--samples": 2}, {"--importance-samples": 50}, {"--seed": 1}
-    changes += ({"--bound-steps": 2},)
-    few = {"--samples": 1, "--importance-samples": 2, "--seed": 0}
-    options = [itertools.chain(*(few | change).items()) for change in changes]
-    command = "score", files / "vae7x7", files / "kernels.npy"
-    first, same, *others, followed = (scores(run(*command, *each)) for each in options)
+    few = f"score {files}/vae7x7 {files}/kernels.npy --samples 1 --importance-samples 2 --seed 0"
+    options = "", "", " --samples 2", " --importance-samples 50", " --seed 1", " --bound-steps 2"
+    first, same, *others, followed = (scores(run(*f"{few}{own}".split())) for own in options)
     assert first == same
     assert followed == first | {"bound": followed["bound"]}
     assert followed["bound"]["different_before"] <= SAMPLES

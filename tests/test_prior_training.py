@@ -99,10 +99,7 @@ def test_vae_learns_what_a_diagonal_gaussian_cannot(kernels, trained):
     # and no density is better than the one that the kernels come from.
     log_prob = score(prior, test, importance_samples=50)["log_prob"]["mean"]
     assert elbo < log_prob < true + 0.5
-    # Against its own start.
     assert records[-1]["loss"] < records[0]["loss"] - 30
-    start = fit_prior("vae", 5, kernels, WIDTHS, {**SHORT, "epochs": 1})[0]
-    assert elbo > score(start, test, importance_samples=1)["elbo"]["mean"] + 30
 
 
 # A flow learns

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from helpers import ROOT, refusal
 
-from dwp.study.settings import RunSettings, load_settings, read_config
+from dwp.study.settings import load_settings, read_config
 
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
@@ -235,9 +235,3 @@ def test_a_file_that_is_no_config(tmp_path, text, line):
     if text is not None:
         path.write_text(text)
     assert refusal(read_config, path).startswith(f"{path}: {line}")
-
-
-def test_settings_are_passed_on_as_text():
-    settings = RunSettings(network="mnist", filters=[1, 2], learning_rate=0.5, epochs=10_000)
-    assert settings.text() == '{"filters": [1, 2], "learning_rate": 0.5, "network": "mnist"}'
-    assert RunSettings.model_validate_json(settings.text()) == settings
