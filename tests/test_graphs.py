@@ -115,10 +115,9 @@ def source_nets(seeds=(0, 1), device="cpu"):
     return [run[:2] for run in train_source_nets(DATA, settings, seeds, device=device)]
 
 
-def prior(kind, size=5, device="cpu", **training):
-    kernels = torch.randn(100, size, size, generator=generator(size))
-    own = ARGUMENTS.get(kind, {})
-    return [fit_prior(kind, size, kernels, own, FITTING | training, device=device)]
+def prior(kind, device="cpu"):
+    kernels = torch.randn(100, 5, 5, generator=generator(5))
+    return [fit_prior(kind, 5, kernels, ARGUMENTS[kind], FITTING, device=device)]
 
 
 def classifiers(kind, penalty=False, device="cpu", options=None, **more):

@@ -56,8 +56,8 @@ def make_stack(nets):
     return stack(nets).to(memory_format=torch.channels_last)
 
 
-def sources(runs=RUNS):
-    return [generator("noise", run) for run in range(runs)]
+def sources():
+    return [generator("noise", run) for run in range(RUNS)]
 
 
 def channels_last(images):
