@@ -37,7 +37,7 @@ def small_vae() -> Iterator[KernelVAE]:
 
 @pytest.fixture
 def grid_log_prob() -> Callable[..., Tensor]:
-    """Log p(w) of a VAE with two latent dimensions, by a Riemann sum over z in [-6, 6]^2."""
+    """log p(w) of a VAE with two latent dimensions, by a Riemann sum over z in [-6, 6]^2."""
 
     def log_prob(vae: KernelVAE, kernels: Tensor, points: int = 61) -> Tensor:
         axis = torch.linspace(-6, 6, points, dtype=kernels.dtype)
