@@ -42,6 +42,18 @@ class WithResponseNorm(Plain):
         return F.max_pool2d(self.conv2(F.max_pool2d(maps, 2)).relu(), 2).flatten(1)
 
 
+class WithBatchNorm(Plain):
+    """Has running statistics behind its first convolution."""
+
+    def __init__(self, filters, classes):
+        super().__init__(filters, classes)
+        self.norm = nn.BatchNorm2d(filters[0])
+
+    def features(self, images):
+        maps = F.max_pool2d(self.norm(self.conv1(images)).relu(), 2)
+        return F.max_pool2d(self.conv2(maps).relu(), 2).flatten(1)
+
+
 class Drawn(Plain):
     """Has a parameter that nothing but its own constructor sets."""
 

@@ -13,7 +13,6 @@ from helpers import ROOT, refusal, tiny_config
 from dwp.files import save_tensors
 from dwp.study import cost
 from dwp.study.cost import RATE, START, STEP, Job, due_jobs, kernel_counts, minutes, schedule, work
-from dwp.study.settings import DataChoice
 from dwp.study.study import Study
 
 PRIORS = dict.fromkeys(("dwp", "standard-normal", "deterministic-l2", "deep-ensemble"))
@@ -60,6 +59,13 @@ def test_source_nets_train_and_predict_all_images(domain):
     assert found == (2, 5 * 3, 3 * 1500 * image, 5000, image)  # 4,000 glyphs, and 1,000 to test
     assert found.operations == 2 * (15 * (3 * 1500 * image + STEP) + 5000 * image)
     assert work(study(domain), "source_nets", job(batch="1")).runs == 1
+    for choice, images in (
+        ({"dataset": "mnist", "classes": [0, 1, 2, 3, 4]}, 35_000),
+        ({"dataset": "mnist", "train": [0, 100], "test": [100, 130]}, 130),
+        ({"dataset": "glyphs", "enlarge": 9000}, 10_000),
+    ):
+        domain["data"]["source"] = choice
+        assert work(study(domain), "source_nets", job()).predicted == images
 
 
 @pytest.mark.parametrize(
@@ -123,6 +129,7 @@ def test_features_and_convergence(domain):
     domain["features"] |= features | {"seeds": [0, 1], "runs_per_job": 9}
     own = study(domain)
     assert work(own, "features", job(scale="0.5")) == (2, 6, 0, 1797, IMAGE)
+    assert work(own, "norms_figure", job(layer="conv1")).operations == 0
     found = work(own, "convergence_nets", job(experiment="image-vae", init="dwp"))
     assert found == (1, 20, 3 * 64 * 2 * IMAGE, 3 * 500, 2 * IMAGE)  # at steps 0, 10 and 20
 
@@ -132,23 +139,6 @@ def test_the_shift_predicts_every_net_at_every_angle(domain):
     domain["classification"]["priors"] = ["standard-normal", "deterministic-l2"]
     found = work(study(domain), "shift", job())
     assert found == (1, 0, 0, 3 * 2 * 500, (2 * 4 + 1) * IMAGE)
-
-
-def test_small_jobs_have_no_operations(domain):
-    assert work(study(domain), "norms_figure", job(layer="conv1")).operations == 0
-
-
-@pytest.mark.parametrize(
-    ("choice", "expected"),
-    [
-        ({"dataset": "mnist"}, (60_000, 10_000)),
-        ({"dataset": "cifar10", "classes": [0, 1, 2, 3, 4]}, (25_000, 5_000)),
-        ({"dataset": "mnist", "train": [0, 100], "test": [100, 130]}, (100, 30)),
-        ({"dataset": "glyphs", "enlarge": 9000}, (9000, 1000)),
-    ],
-)
-def test_choices_of_images_are_counted(choice, expected):
-    assert cost._images(DataChoice(**choice)) == expected
 
 
 # Rates and minutes

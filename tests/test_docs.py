@@ -3,20 +3,19 @@
 import ast
 import inspect
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
 import sys
 import textwrap
 import tomllib
-from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from helpers import ROOT, module_at
-from torch import nn
 
 import dwp
 from dwp.cli import commands as commands_of_dwp
@@ -44,26 +43,18 @@ def commands(page: Path) -> list[str]:
     return lines + COMMAND.findall(BLOCK.sub("", page.read_text()))
 
 
-def test_every_block_of_code_has_a_language_that_is_tested():
-    found = {(str(page), language) for page in PAGES for language, _ in blocks(page)}
-    assert {language for _, language in found} == {"python", "bash", "yaml", "text"}
-    assert sum(language == "python" for _, language in found) >= 2
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, object] = {}
     for language, text in blocks(page):
+        assert language in ("python", "bash", "yaml", "text")
         if language == "python":
-            exec(
-                compile(re.sub(r"^steps = \d+$", "steps = 2", text, flags=re.M), page, "exec"),
-                names,
-            )
+            short = re.sub(r"^steps = \d+$", "steps = 2", text, flags=re.M)
+            exec(compile(short, page, "exec"), names)
         elif language == "yaml":
             assert isinstance(yaml.safe_load(text), dict)
-    assert "Traceback" not in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -128,22 +119,11 @@ def test_the_commands_of_the_pages_are_accepted(checkout):
 
 def test_the_tables_of_the_pages_are_those_of_the_published_files():
     build = module_at(ROOT / "docs" / "build_results.py")
-    pages = [*build.pages(), ROOT / "docs" / "results.md", ROOT / "README.md"]
     assert {*(ROOT / "docs" / "results").glob("*.md")} == {*build.pages()}
-    assert not [page.name for page in pages if build.renewed(page.read_text()) != page.read_text()]
     table = build.cells(
         "mnist-paper/mnist", rows="prior", columns="metric", n=50, metric="accuracy", prior="dwp"
     )
     assert table.splitlines()[2] == "| DWP | 0.692\u00a0±\u00a00.023 |"
-    for page in build.pages():  # a verdict comes first, then how to get it again
-        title, verdict, *_ = page.read_text().split("\n\n")
-        assert title.startswith("# ")
-        assert verdict.startswith("**")
-        assert verdict.endswith("**")
-
-
-def test_the_readme_is_short():
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
 
 
 @pytest.fixture(scope="module")
@@ -170,71 +150,26 @@ def test_the_site_needs_no_network(site):
     assert "iframe-worker.js" in (site / "index.html").read_text()
 
 
-def test_the_links_of_the_site_lead_somewhere(site):
-    for page in site.rglob("*.html"):
-        if page.name == "404.html":
-            continue
-        for link in re.findall(r"(?:href|src)=\"([^\"#:]+)(?:#[^\"]*)?\"", page.read_text()):
-            assert (page.parent / link).exists(), f"{page}: {link}"
+REFERENCE = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+PUBLIC = re.findall(r"^::: ([\w.]+)$", REFERENCE, re.MULTILINE)
 
 
 def test_the_reference_has_every_public_name():
-    assert {f"dwp.{name}" for name in dwp.__all__ if name != "init"} <= set(PUBLIC)
-    assert not [name for name in dwp.__all__ if getattr(dwp, name, None) is None]
+    assert {f"dwp.{name}" for name in dwp.__all__ if name != "init"} <= {*PUBLIC}
 
 
-def public() -> dict[str, object]:
-    """Return the functions, classes and methods of the reference by name."""
-    text = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
-    found: dict[str, object] = {}
-    for full in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE):
-        module, _, name = full.rpartition(".")
-        thing = getattr(import_module(module.replace("dwp.init", "dwp.nn.init")), name)
-        if inspect.isfunction(thing) or inspect.isclass(thing):
-            found[full] = thing
-            found |= {f"{full}.{key}": method for key, method in methods(thing).items()}
-    return found
-
-
-def methods(thing: object) -> dict[str, object]:
-    """Return the documented methods of a class that are its own."""
-    if not inspect.isclass(thing):
-        return {}
-    torchs = {*vars(nn.Module)} - {"forward"} if issubclass(thing, nn.Module) else set()
-    members = {n: m for n, m in vars(thing).items() if not n.startswith("_") and n not in torchs}
-    members = {n: getattr(m, "__func__", getattr(m, "fget", m)) for n, m in members.items()}
-    return {n: m for n, m in members.items() if inspect.isfunction(m)}
-
-
-PUBLIC = public()
-
-
-@pytest.mark.parametrize("name", sorted(PUBLIC))
-def test_a_public_name_is_documented(name):
-    thing = PUBLIC[name]
-    text = inspect.getdoc(thing)
-    if not text:  # a method may be documented where it is first defined
-        owner, _, method = name.rpartition(".")
-        bases = PUBLIC[owner].__mro__[1:]
-        assert any(inspect.getdoc(getattr(base, method, None)) for base in bases)
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_a_public_name_raises_is_documented(name):
+    thing = pkgutil.resolve_name(name)
+    if not inspect.isfunction(thing) and not inspect.isclass(thing):
         return
-    first = text.partition("\n\n")[0]
-    assert first[0].isupper()
-    assert first.endswith(".")
-    node = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
-    if isinstance(node, ast.FunctionDef):
-        lines = ast.walk(node)
-        raised = {ast.unparse(each.exc.func) for each in lines if _raises(each)}
-        for error in raised - {"NotImplementedError"}:
-            assert "Raises:" in text or f"Raise `{error}`" in text
-        given = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
-        if "Args:" in text:
-            known = set(re.findall(r"^ {4}\*{0,2}(\w+):", text, re.MULTILINE))
-            assert set(given) - {"self", "cls"} <= known
-
-
-def _raises(node):
-    return isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(thing)))):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            text = ast.get_docstring(node) or ""
+            raises = [each.exc for each in ast.walk(node) if isinstance(each, ast.Raise)]
+            raised = {ast.unparse(each.func) for each in raises if isinstance(each, ast.Call)}
+            for error in raised - {"NotImplementedError"}:
+                assert "Raises:" in text or f"Raise `{error}`" in text, node.name
 
 
 def test_every_column_and_metric_of_a_table_is_explained():

@@ -73,12 +73,11 @@ def test_the_notebook_runs_and_has_its_outputs(monkeypatch, capsys, tmp_path):
         short = re.sub(r"^steps = \d+$", "steps = 2", code, flags=re.MULTILINE)
         exec(compile(short, file.name, "exec"), names)
     assert "after: Bayesian" in capsys.readouterr().out
-    # it was stored after one run from top to bottom, and stays small
+    # it was stored after one run from top to bottom
     assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert "error" not in {output["output_type"] for output in outputs}
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
-    assert file.stat().st_size < 400_000
 
 
 def test_a_data_set_of_ones_own_is_found_in_its_file():

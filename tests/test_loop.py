@@ -13,15 +13,13 @@ import torch
 from helpers import same_state, striped_images
 from torch import nn
 
-from dwp.data.tensors import to_unit
 from dwp.errors import OutOfTime, UserError
-from dwp.files import load_tensors
 from dwp.nn.networks import initialise_xavier
 from dwp.nn.networks.mnist import MnistNet
 from dwp.seeds import generator
 from dwp.training import loop, source
 from dwp.training.loop import batches, optimise
-from dwp.training.source import accuracy, l2_penalty, train_source_nets
+from dwp.training.source import l2_penalty, train_source_nets
 from dwp.training.watch import Watched
 
 # Batches
@@ -139,18 +137,6 @@ def test_global_generators_are_the_runs_own_and_the_callers_go_on(whole):
     assert not torch.equal(run(seeds=[("other",)]).state["0.weight"], whole.state["0.weight"])
 
 
-@pytest.mark.parametrize("first", [2, 5, 14])
-def test_resume_is_bit_for_bit(tmp_path, whole, first):
-    path = tmp_path / "checkpoint"
-    with pytest.raises(Interruption):
-        run(path, calls=first)
-    resumed = run(path)
-    assert resumed.calls == STEPS - (first - 1)  # from the step that was interrupted
-    assert_same(resumed, whole)
-    # The last checkpoint is of the step before the end: results are not in it.
-    assert load_tensors(path, kind="checkpoint")[1]["done"] == STEPS - 1
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -211,15 +197,11 @@ def test_loss_that_is_not_finite_stops(value):
     assert len(calls) == 5
 
 
-def test_the_deadline(tmp_path, monkeypatch, whole):
-    ticks, path = itertools.count(), tmp_path / "checkpoint"  # a tick a reading of the clock
+def test_the_deadline(monkeypatch):
+    ticks = itertools.count()  # a tick a reading of the clock
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     with pytest.raises(OutOfTime, match=r"^a run: stopped at its deadline after 4 of 14 steps$"):
-        run(path, every=3600.0, deadline=3.5, label="a run")
-    # A run that ends with its last step is a whole one, however late.
-    resumed = run(path, every=3600.0, deadline=next(ticks) + STEPS - 4)
-    assert resumed.calls == STEPS - 4
-    assert_same(resumed, whole)
+        run(deadline=3.5, label="a run")
 
 
 # Progress
@@ -294,25 +276,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def stripes():
-    return striped_images()
-
-
-def test_a_source_net_learns_and_equals_itself(stripes):
-    net, records, metrics = train_source_nets(stripes, SETTINGS, [1])[0]
-    assert net.classifier.out_features == 3
-    assert min(metrics["test_accuracy"], metrics["train_accuracy"]) > 0.9
-    images, targets = to_unit(stripes.test_images), stripes.test_targets
-    right = (net(images).argmax(1) == targets).float().mean().item()
-    assert metrics["test_accuracy"] == accuracy(net, images, targets, 7) == pytest.approx(right)
-    assert [record["step"] for record in records] == list(range(5, 45, 5))  # one an epoch
-    assert records[-1]["cross_entropy"] < 0.3 < records[0]["cross_entropy"] < 2
-    again, *others = train_source_nets(stripes, SETTINGS, [1])[0]
-    assert others == [records, metrics]
-    assert same_state(again, net)
-
-
 def test_xavier():
     net = MnistNet([64, 32])
     initialise_xavier(net, generator("xavier"))
@@ -324,7 +287,7 @@ def test_xavier():
         assert (layer.bias == 0).all()
 
 
-def test_a_source_net_is_trained_on_its_loss_and_both_accuracies_are_reported(stripes, monkeypatch):
+def test_a_source_net_is_trained_on_its_loss_and_both_accuracies_are_reported(monkeypatch):
     def watched(net, objective, **options):
         loss, terms = objective(torch.arange(20)[None])
         classifier = sum(p.square().sum() for p in net.classifier.parameters())
@@ -333,9 +296,9 @@ def test_a_source_net_is_trained_on_its_loss_and_both_accuracies_are_reported(st
         return optimise(net, objective, **options)
 
     monkeypatch.setattr(source, "optimise", watched)
+    stripes = striped_images()
     others = replace(stripes, test_targets=(stripes.test_targets + 1) % 3)
-    ((_, _, found),) = train_source_nets(
-        others, {**SETTINGS, "l2": 0.3, "l2_classifier": 0.001}, [2]
-    )
+    settings = {**SETTINGS, "l2": 0.3, "l2_classifier": 0.001}
+    ((_, _, found),) = train_source_nets(others, settings, [2])
     assert found["train_accuracy"] > 0.9
     assert found["test_accuracy"] < 0.1

@@ -99,6 +99,7 @@ def test_scaled():
     assert scaled([128, 256, 512], 1 / 8) == [16, 32, 64]
     assert scaled([20, 3], 0.26) == [5, 1]
     assert scaled([20, 3], 0.01) == [1, 1]
+    assert scaled([3], 2 / 3) == [2]
 
 
 # Batch norm
@@ -135,14 +136,23 @@ def test_the_penalty_is_of_the_convolutions_alone(name, numbers):
 # Training
 
 
-@pytest.mark.parametrize("name", ["cifar-batchnorm", "shapes"])
-def test_source_nets_learn(name):
+@pytest.mark.parametrize("name", ["mnist", "cifar-batchnorm", "shapes"])
+def test_source_nets_learn_and_equal_themselves(name):
     settings = {"network": name, "filters": SMALL[name], "epochs": 6, "batch_size": 20}
     settings |= {"learning_rate": 0.01, "l2": 1e-4, "precision": "float32"}
-    net, _, metrics = train_source_nets(data_of(name), settings, [0])[0]
-    assert metrics["test_accuracy"] > 0.9
+    data = data_of(name)
+    net, records, metrics = train_source_nets(data, settings, [1])[0]
+    with torch.no_grad():
+        right = net.eval()(data.test_images / 255).argmax(1) == data.test_targets
+    assert metrics["test_accuracy"] == pytest.approx(right.float().mean().item())
+    assert min(metrics["test_accuracy"], metrics["train_accuracy"]) > 0.9
+    assert [record["step"] for record in records] == list(range(5, 35, 5))  # one an epoch
+    assert records[-1]["cross_entropy"] < 0.3 * records[0]["cross_entropy"] < 1
     if name == "cifar-batchnorm":
         assert net.norm1.num_batches_tracked == 30
+    again, *others = train_source_nets(data, settings, [1])[0]
+    assert others == [records, metrics]
+    assert same_state(again, net)
 
 
 def test_a_file_of_ones_own_may_hold_data_classes(tmp_path):

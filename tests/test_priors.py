@@ -12,6 +12,7 @@ from scipy.stats import multivariate_t
 from torch.autograd import gradcheck
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
+from dwp import fit_prior
 from dwp.devices import products
 from dwp.errors import UserError
 from dwp.files import save_tensors
@@ -47,7 +48,7 @@ def assert_mean(values, expected, errors=3.0):
 
 
 @pytest.mark.parametrize("kind", EXPLICIT)
-def test_density_integrates_to_one(kind):
+def test_density_integrates_to_one_and_samples_follow_it(kind):
     prior = make_prior(kind, 3)
     # Importance sampling from a wider Gaussian around the prior's own mean.
     draws = prior.sample(4000, generator("wide", 1)).flatten(1)
@@ -58,10 +59,6 @@ def test_density_integrates_to_one(kind):
     kernels = points.view(-1, 3, 3)
     assert_mean((prior.log_prob(kernels) - wide.log_prob(points)).exp(), 1)
     assert torch.equal(prior.loss(kernels[:9], generator(0)), -prior.log_prob(kernels[:9]))
-
-
-@pytest.mark.parametrize("kind", EXPLICIT)
-def test_samples_follow_the_density(kind):
     # E_p[q / p] = 1 for every density q: here a Gaussian narrower than p and moved a little.
     prior = make_prior(kind, 2)
     samples = prior.sample(20000, generator("follow"))
@@ -74,16 +71,13 @@ def test_gaussians_against_torch():
     kernels = correlated_kernels(50, 3)[0]
     flat = kernels.flatten(1)
     mean, covariance = flat.mean(0), flat.T.cov(correction=0)
-    for prior, expected in (
-        (prior_class("standard-normal")(3), MultivariateNormal(torch.zeros(9), torch.eye(9))),
-        (
-            prior_class("gaussian-diagonal").fit(kernels),
-            MultivariateNormal(mean, covariance.diagonal().diag()),
-        ),
-        (prior_class("gaussian-full").fit(kernels), MultivariateNormal(mean, covariance)),
-    ):
-        found = prior.log_prob(kernels)
-        torch.testing.assert_close(found, expected.log_prob(flat), rtol=1e-4, atol=1e-4)
+    for kind, moments in {
+        "standard-normal": (torch.zeros(9), torch.eye(9)),
+        "gaussian-diagonal": (mean, covariance.diagonal().diag()),
+        "gaussian-full": (mean, covariance),
+    }.items():
+        prior, expected = fit_prior(kernels, kind), MultivariateNormal(*moments).log_prob(flat)
+        torch.testing.assert_close(prior.log_prob(kernels), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gaussian-full", "student-t", "gaussian-mixture", "flow"])
@@ -281,22 +275,15 @@ def test_empirical_draws_its_kernels_uniformly():
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
-def test_samples_depend_on_the_generator_alone(kind):
-    prior, again = make_prior(kind, 3), make_prior(kind, 3)
-    first = prior.sample(np.int64(7), generator(0))
-    assert first.shape == (7, 3, 3)
-    assert torch.equal(first, again.sample(7, generator(0)))
-    assert not torch.equal(first, prior.sample(7, generator(1)))
+def test_samples_need_a_number_and_a_generator(kind):
+    prior, number = make_prior(kind, 3), "n: expected a whole number of at least 1, found"
+    assert prior.sample(np.int64(7), 0).shape == (7, 3, 3)
     for n, source, line in (
-        (0, generator(0), "n: expected a whole number of at least 1, found 0"),
-        (-3, generator(0), "n: expected a whole number of at least 1, found -3"),
-        (2.0, generator(0), "n: expected a whole number of at least 1, found 2.0"),
+        (0, 0, f"{number} 0"),
+        (-3, 0, f"{number} -3"),
+        (2.0, 0, f"{number} 2.0"),
         (3, None, "generator: expected a torch.Generator or a seed, found NoneType None"),
-        (
-            3,
-            np.random.default_rng(0),
-            "generator: expected a torch.Generator or a seed, found Generator",
-        ),
+        (3, np.random.default_rng(0), "generator: expected .* a seed, found Generator"),
     ):
         for draw in (prior.sample, prior.initial):
             with pytest.raises(UserError, match=line):
@@ -425,12 +412,8 @@ def test_vae_shapes(kernel_size, latent):
     kernels = vae.sample(6, generator(0))
     assert kernels.shape == vae.initial(6, generator(0)).shape == (6, kernel_size, kernel_size)
     assert kernels.isfinite().all()
-    for moments, shape in (
-        (vae.encode(kernels), (6, latent)),
-        (vae.decode(torch.zeros(6, latent)), kernels.shape),
-    ):
-        assert [moment.shape for moment in moments] == [shape, shape]
-        assert (moments[1] > 0).all()
+    for moment in vae.encode(kernels):
+        assert moment.shape == (6, latent)
     assert vae.loss(kernels, generator(1)).shape == (6,)
     assert vae.importance_log_prob(kernels, 2, generator(1)).shape == (6,)
 

@@ -43,18 +43,14 @@ FILES = {
 }
 
 
-def run(folder, *command):
-    subprocess.run(command, cwd=folder, capture_output=True, check=False)
-
-
 def test_small_tables_and_figures_with_how_they_were_made(tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     git = "git -c user.name=a -c user.email=a@b"
-    for command in (f"{git} init -q", f"{git} commit -qm x --allow-empty"):
-        run(tmp_path, *command.split())
-    run(tmp_path, sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "all")
+    snakemake = f"{sys.executable} -m snakemake --cores 1 --keep-going all"
+    for command in (f"{git} init -q", f"{git} commit -qm x --allow-empty", snakemake):
+        subprocess.run(command.split(), cwd=tmp_path, capture_output=True)
     monkeypatch.chdir(tmp_path)
     script("publish").main(["config.yaml"])
     root = tmp_path / "results" / "published" / "tiny"
@@ -70,21 +66,11 @@ def test_small_tables_and_figures_with_how_they_were_made(tmp_path, monkeypatch)
         assert part in text
 
 
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("../tiny", "error: name: expected match pattern"),
-        ("other", "error: results/other: expected tables and figures, found none that"),
-    ],
-    ids=["leads out of the folder", "nothing to publish"],
-)
-def test_refusals(tmp_path, monkeypatch, capsys, name, line):
-    (tmp_path / "config.yaml").write_text(CONFIG.replace("name: demo", f"name: {name}"))
+def test_a_study_without_results_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "Snakefile").write_text("rule all:\n    input: []\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="2"):
         script("publish").main(["config.yaml"])
-    errors = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert errors.startswith(line)
-    assert errors.count("\n") == 1
+    line = "error: results/demo: expected tables and figures, found none that"
+    assert capsys.readouterr().err.startswith(line)

@@ -1,4 +1,4 @@
-"""Scores of priors: what is exact, what is bounded, and by how much each is uncertain."""
+"""Scores and studies of priors: what is exact or bounded, where bounds lead, what the KL says."""
 
 import json
 import math
@@ -7,14 +7,21 @@ import pytest
 import torch
 
 from dwp.errors import UserError
+from dwp.evaluation.modes import count_different, follow_bound
 from dwp.evaluation.scores import nearest, score
-from dwp.priors import prior_class
+from dwp.evaluation.study import DEVIATIONS, kl_by_width, latent_grid, reconstruct
+from dwp.priors import GaussianKernels, kl_divergence, prior_class
 from dwp.priors.normal import StandardNormal
+from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 
 
 def random_kernels(n, k, seed=0):
     return torch.randn((n, k, k), generator=generator("kernels", n, k, seed))
+
+
+EMPIRICAL = prior_class("empirical").fit(random_kernels(4, 5))
+IMPROPER = prior_class("log-uniform")(5)
 
 
 @pytest.fixture
@@ -129,9 +136,8 @@ def test_a_prior_that_remembers_has_nearer_samples_than_one_that_does_not():
     # Distances that products of matrices would lose: kernels far from zero
     train, test = train + 100, test + 100
     fitted = nearest(prior_class("gaussian-full").fit(train), train, test)
-    assert fitted["nearest_sample"]["median"] == pytest.approx(
-        fitted["nearest_test"]["median"], rel=0.1
-    )
+    median = fitted["nearest_test"]["median"]
+    assert fitted["nearest_sample"]["median"] == pytest.approx(median, rel=0.1)
     copies = nearest(prior_class("empirical").fit(train), train, test)
     assert copies["nearest_sample"] == {"median": 0.0, "decile": 0.0}
     assert copies["nearest_test"] == fitted["nearest_test"]
@@ -145,31 +151,143 @@ def test_distances_depend_on_the_seed_alone():
     assert first == same
     assert first["nearest_sample"] != other["nearest_sample"]
     assert first["nearest_test"] != other["nearest_test"]
-    with pytest.raises(UserError, match="improper"):
-        nearest(prior_class("log-uniform")(3), train, test)
 
 
-# What cannot be scored
+# Where bounds lead samples: priors whose modes are known
+
+
+def test_samples_of_the_standard_normal_end_at_zero():
+    found = follow_bound(StandardNormal(3), n=50, steps=300, learning_rate=0.05)
+    assert found["norm_after"] < 0.05 * found["norm_before"]
+    assert (found["different_before"], found["different_after"]) == (50, 1)
+    assert found["gained"] == pytest.approx(4.5, rel=0.2)  # half of nine squares
+
+
+def test_samples_of_a_mixture_end_on_its_components():
+    draws = generator("mixture", 0)
+    centres = torch.tensor([-2.0, 2.0])[torch.randint(2, (200,), generator=draws)]
+    kernels = centres[:, None, None] + 0.1 * torch.randn(200, 3, 3, generator=draws)
+    mixture = prior_class("gaussian-mixture").fit(kernels, components=2, seed=0)
+    found = follow_bound(mixture, n=50, steps=400, learning_rate=0.01)
+    assert found["different_after"] == 2
+    assert found["norm_after"] == pytest.approx(6, rel=0.02)  # of nine twos
+
+
+def test_a_vae_gains_on_its_own_bound(vae):
+    first, again = (follow_bound(vae, n=20, steps=100, learning_rate=0.02) for _ in range(2))
+    assert first == again
+    drawn = follow_bound(vae, n=20, steps=100, learning_rate=0.02, generator=generator("own"))
+    assert drawn["gained"] != first["gained"]
+    assert first["gained"] > 0
+
+
+def test_different_kernels():
+    kernels = torch.tensor([0.0, 0.05, 1.0, 1.04, 3.0]).view(-1, 1, 1)
+    assert count_different(kernels, 0.1) == 3
+    assert count_different(kernels, 0.01) == 5
+
+
+# The KL against the posterior's width, reconstructions, latent grids
+
+
+def means(table, w, prior):
+    return table[(table["w"] == w) & (table["prior"] == prior)]["mean"].tolist()
+
+
+def test_from_the_standard_normal_it_is_the_closed_form(kernels):
+    table = kl_by_width({"normal": StandardNormal(5)}, kernels)
+    rows = table[table["w"] == "kernels"]
+    assert rows["deviation"].tolist() == pytest.approx(DEVIATIONS)
+    assert (DEVIATIONS[0], DEVIATIONS[-1]) == (0.001, 1)
+    squares = kernels.double().square().sum((1, 2))
+    # the KL of kernels differs by half their squared norms, whatever the deviation
+    error = (squares / 2).std().item() / math.sqrt(len(kernels))
+    for row in rows.itertuples():
+        variance = row.deviation**2
+        expected = 0.5 * (25 * variance + squares - 25 - 25 * math.log(variance))
+        assert row.mean == pytest.approx(expected.mean().item(), rel=1e-5)
+        assert row.standard_error == pytest.approx(error, rel=1e-3)
+        assert (row.n, row.nature) == (64, "exact")
+
+
+def test_noise_has_the_mean_square_of_the_kernels_and_only_a_fitted_prior_distinguishes_them():
+    kernels = torch.randn((1000, 5, 5), generator=generator("x")) * 0.3 + 0.4
+    fitted = prior_class("gaussian-diagonal").fit(kernels)
+    priors = {"normal": StandardNormal(5), "diagonal": fitted}
+    table = kl_by_width(priors, kernels, [0.1]).set_index(["prior", "w"])["mean"]
+    # half the squared norm of 25 weights: of the noise 25 / 2 * mean square, within its scatter
+    square = kernels.square().mean().item()
+    scatter = 4 * math.sqrt(25 / 2 * square**2 / 1000)
+    assert table["normal", "noise"] == pytest.approx(table["normal", "kernels"], abs=scatter)
+    assert table["diagonal", "noise"] > table["diagonal", "kernels"] + 10  # of mean zero, not 0.4
+
+
+def test_it_is_the_bound_of_the_vae_which_is_above_the_kl(vae, kernels, grid_log_prob):
+    (bound,) = means(kl_by_width({"dwp": vae}, kernels, [0.2]), "kernels", "dwp")
+    posterior = GaussianKernels(kernels, torch.full_like(kernels, 2 * math.log(0.2)))
+    draws = generator("other")
+    several = torch.stack([kl_divergence(posterior, vae, draws).mean() for _ in range(30)])
+    assert bound == pytest.approx(several.mean().item(), abs=4 * several.std().item())
+    w = posterior.sample(draws).double()
+    exact = (-posterior.entropy() - grid_log_prob(vae.double(), w)).mean().item()
+    assert bound > exact
+
+
+def test_draws_depend_on_the_seed_alone(vae, kernels):
+    def table(seed):
+        return kl_by_width({"one": vae, "other": vae}, kernels, [0.1, 1.0], seed=seed, most=10)
+
+    first = table(0)
+    assert first["n"].tolist() == [10] * 8
+    for w in ("kernels", "noise"):
+        assert means(first, w, "one") == means(first, w, "other")
+    assert first.equals(table(0))
+    assert not first["mean"].equals(table(1)["mean"])
+
+
+def test_reconstructions_are_decoded_mean_codes(vae, kernels):
+    decoded, error, spread = reconstruct(vae, kernels[:, None])
+    torch.testing.assert_close(decoded[3:4], vae.decode(vae.encode(kernels[3:4])[0])[0])
+    squares = (decoded - kernels).double().square()
+    assert error == pytest.approx(math.sqrt(squares.mean()), rel=1e-5)
+    deviation = kernels.double() - kernels.double().mean(0)
+    assert spread == pytest.approx(math.sqrt(deviation.square().mean()), rel=1e-5)
+    vae.decode = lambda codes: (kernels.mean(0).expand(len(codes), -1, -1), None)
+    _, error, spread = reconstruct(vae, kernels)
+    assert error == pytest.approx(spread, rel=1e-6)  # a decoder that ignores its code
+
+
+@pytest.mark.parametrize(("latent", "code"), [(2, [2.0, -1.0]), (3, [0.0, 2.0, 0.0])])
+def test_a_latent_grid_is_of_decoded_codes(latent, code):
+    vae = KernelVAE(5, hidden=4, latent=latent).requires_grad_(False)
+    grid = latent_grid(vae, [-1.0, 0.0, 2.0])
+    assert grid.shape == (3, 3, 5, 5)
+    # in a plane the second coordinate is -1 and the first 2; else the second alone is 2
+    found = grid[0, 2] if latent == 2 else grid[1, 2]
+    torch.testing.assert_close(found, vae.decode(torch.tensor([code]))[0][0])
+
+
+# Refusals
 
 
 @pytest.mark.parametrize(
-    ("kind", "kernels", "options", "line"),
+    ("call", "line"),
     [
-        *((k, random_kernels(4, 3), {}, "5 x 5 kernels, found 3") for k in ("vae", "normal")),
-        ("empirical", random_kernels(4, 5), {}, "'empirical' has no tractable density"),
-        ("log-uniform", random_kernels(4, 5), {}, "'log-uniform' has no tractable density"),
-        ("vae", random_kernels(4, 5), {"samples": 0}, "expected at least 1"),
-        ("vae", random_kernels(4, 5), {"importance_samples": 0}, "expected at least 1"),
-        ("normal", torch.full((4, 5, 5), math.nan), {}, "expected finite values"),
-        ("normal", torch.zeros((4, 5, 5), dtype=torch.int64), {}, "expected floating-point"),
+        (lambda vae: score(vae, random_kernels(4, 3)), "5 x 5 kernels, found 3"),
+        (lambda _: score(EMPIRICAL, random_kernels(4, 5)), "'empirical' has no tractable density"),
+        (lambda _: score(IMPROPER, random_kernels(4, 5)), "'log-uniform' has no tractable density"),
+        (lambda vae: score(vae, random_kernels(4, 5), samples=0), "expected at least 1"),
+        (lambda vae: score(vae, random_kernels(4, 5), importance_samples=0), "expected at least 1"),
+        (lambda vae: score(vae, torch.full((4, 5, 5), math.nan)), "expected finite values"),
+        (lambda _: nearest(IMPROPER, *random_kernels(2, 5)[:, None]), "improper"),
+        (lambda _: kl_by_width({"n": StandardNormal(7)}, random_kernels(4, 5)), "7 x 7 kernels"),
+        (lambda vae: reconstruct(vae, torch.zeros(3, 7, 7)), "5 x 5"),
+        (lambda _: follow_bound(IMPROPER), "no density to follow"),
+        (lambda vae: follow_bound(vae, steps=0), "expected at least 1"),
     ],
 )
-def test_what_cannot_be_scored(vae, kind, kernels, options, line):
-    priors = {
-        "vae": vae,
-        "normal": StandardNormal(5),
-        "empirical": prior_class("empirical").fit(random_kernels(4, 5)),
-        "log-uniform": prior_class("log-uniform")(5),
-    }
+def test_what_is_refused(vae, call, line):
     with pytest.raises(UserError, match=line):
-        score(priors[kind], kernels, **options)
+        call(vae)
+    with pytest.raises(NotImplementedError, match="LogUniform"):
+        kl_by_width({"log-uniform": IMPROPER}, random_kernels(4, 5))

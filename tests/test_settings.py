@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import yaml
-from helpers import ROOT, module_at, refusal
+from helpers import ROOT, refusal
 
-from dwp.study.settings import RunSettings, load_settings, read_config
+from dwp.study.settings import load_settings, read_config
 
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
@@ -47,11 +47,6 @@ def test_the_configs_have_names_of_their_own():
     assert len(set(names)) == len(names)  # or their results would share a folder
 
 
-def test_schema_and_tables_are_made_from_the_settings(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["build_settings.py", "--check"])
-    module_at(ROOT / "docs" / "build_settings.py").main()
-
-
 NEED_KERNELS = {
     f"priors.{name}": REMOVED
     for name in ("gaussian-diagonal", "gaussian-mixture", "student-t", "flow", "source-kernels")
@@ -75,33 +70,8 @@ ALLOWED = {
         f"{C}.priors": ["dwp", "deterministic-l2"],
         f"{C}.vary": {"posterior": ["weights", "codes"]},
     },
-    "a penalty, dropout and members": {
-        "priors.deterministic-l2.penalty": "dwp",
-        "priors.deterministic-l2.dropout": 0.5,
-        "priors.deterministic-l2.members": 5,
-    },
     "evaluation at the end alone": {f"{C}.evaluate_every": EPOCHS},
     "scales as numbers": {"features.scales": [0.25, 1, 2.5]},
-    "other classes of one data set": {
-        "data.source": {"dataset": "digits", "classes": [0, 1, 2, 3, 4]},
-        "data.target": {"dataset": "digits", "classes": [9, 8]},
-    },
-    "other images of one data set": {
-        "data.source": {"dataset": "digits", "train": [0, 300], "test": [300, 400]},
-        "data.target": {"dataset": "digits", "train": [400, 1297]},
-    },
-    "another network": {
-        **WITHOUT_EXPERIMENTS,
-        "data": {"source": "cifar100", "target": "cifar10"},
-        "network": "cifar",
-        "source_nets.filters": [1, 2, 3],
-        "kernels.layers.conv3": {"quantile": 0.5},
-        "priors": {"normal": {"kind": "standard-normal"}},
-        f"{C}.filters": [1, 2, 3],
-        f"{C}.priors": ["normal"],
-        f"{C}.inits": ["xavier"],
-        f"{C}.bayesian_layers": ["conv1", "conv3"],
-    },
     "no kernels for a prior that fits none": {
         **WITHOUT_EXPERIMENTS,
         "kernels.layers.conv1": {},
@@ -153,7 +123,6 @@ REFUSED = [
     (".colour", "red", "unknown setting; expected one of ...; found 'colour'"),
     (".data.cache", True, "unknown setting; expected one of download, folder"),
     (f"{C}.epoch", 3, "...did you mean epochs?"),
-    ("priors.dwp.training.conv1.epoch", 3, "unknown setting"),
     (f"{C}.filters", REMOVED, "expected a value, found none"),
     (".device", "gpu", "expected 'auto', 'cpu' or 'cuda'; found 'gpu'"),
     (".name", "a/b", "expected ...; found 'a/b'"),
@@ -161,7 +130,6 @@ REFUSED = [
     (".only", ["dem"], "expected one of demo; found 'dem'; did you mean demo?"),
     (f"{C}.samples", "many", "expected a valid integer...'many'"),
     (f"{C}.samples", True, "expected a number, found True"),
-    (f"{C}.samples", 2.5, "expected a valid integer...2.5"),
     (f"{C}.learning_rate", 0, "expected greater than 0; found 0"),
     ("source_nets.learning_rate", float("nan"), "expected ..."),
     (f"{C}.splits", [], "expected ..."),
@@ -183,7 +151,6 @@ REFUSED = [
     ("priors.dwp.layers.conv1.depth", 3, "...hidden, latent, variance; found 'depth'"),
     ("priors.dwp.layers.conv1.hidden", REMOVED, "expected a value"),
     ("priors.dwp.layers.conv1.hidden", 2.5, "expected a valid integer; found 2.5"),
-    ("priors.dwp.layers.conv1.variance", 0, "expected greater than 0; found 0"),
     ("priors.deterministic-l2.l2", REMOVED, "missing"),
     ("priors.deterministic-l2.penalty", "source-kernels", "...found 'source-kernels'"),
     ("priors.source-kernels.reconstructed_by", "flow", "expected one of dwp; found 'flow'"),
@@ -203,10 +170,10 @@ REFUSED = [
 # The same where the line names another setting.
 BOTH = {"vary": {"epochs": [EPOCHS]}, "tune": {"epochs": [2 * EPOCHS]}}
 SHARED = {"dataset": "digits", "train": [0, 9], "test": [9, 18]}
-PRETRAINED = "priors.gaussian-diagonal.pretrained"
+GLYPHS = {"dataset": "glyphs"}
+PRETRAINED, CLASSIFIER = "priors.gaussian-diagonal.pretrained", "convergence.classifier"
 REFUSED_ELSEWHERE = [
     (f"{C}.vary", {"sample": [1]}, f"{C}.sample: ...did you mean samples?"),
-    (f"{C}.vary", {"samples": ["x"]}, f"{C}.samples: expected a valid integer"),
     (C, DEMO["domains"]["demo"][C] | BOTH, f"{C}: expected epochs in one of vary and tune"),
     (f"{C}.vary", {"filters": [[1, 2], [1]]}, f"{C}.filters: expected one number for each"),
     (f"{C}.log_variance", [-7], f"{C}.log_variance: expected one number for each"),
@@ -214,13 +181,9 @@ REFUSED_ELSEWHERE = [
     (f"{C}.splits", list(range(50_000)), f"{C}: expected at most 100000 runs"),
     ("data.source", "digits", "data: source and target share images of 'digits'"),
     ("data.source", SHARED, "data: source and target share images"),
-    (
-        "data.source",
-        {"dataset": "glyphs", "classes": [0, 10]},
-        "data.source.classes: expected classes of 'glyphs', 0 to 9; found 10",
-    ),
-    ("data.source", {"dataset": "glyphs", "train": [5, 5]}, "data.source.train: ..."),
-    ("data.source", {"dataset": "glyphs", "test": [0, 10]}, "data.source.test: ..."),
+    ("data.source", GLYPHS | {"classes": [0, 10]}, "data.source.classes: ...0 to 9; found 10"),
+    ("data.source", GLYPHS | {"train": [5, 5]}, "data.source.train: ..."),
+    ("data.source", GLYPHS | {"test": [0, 10]}, "data.source.test: ..."),
     ("kernels.layers.conv1", REMOVED, "kernels.layers: expected conv1 as well"),
     (
         "kernels.layers.conv2",
@@ -234,11 +197,7 @@ REFUSED_ELSEWHERE = [
     ("priors.dwp.released", {"conv1": "vae7x7"}, "priors.dwp.layers: ...'conv1'"),
     (PRETRAINED, {"conv1": "cats-7x7"}, f"{PRETRAINED}.conv1: ...'cats-7x7'"),
     (PRETRAINED, {"conv1": "mnist-7x7"}, f"{PRETRAINED}.conv1: ...of kind vae over 7 x 7"),
-    (
-        "convergence.classifier.steps",
-        4,
-        "convergence.classifier.evaluate_every: expected at most steps (4), found 5",
-    ),
+    (f"{CLASSIFIER}.steps", 4, f"{CLASSIFIER}.evaluate_every: expected at most steps (4), found 5"),
 ]
 
 
@@ -276,9 +235,3 @@ def test_a_file_that_is_no_config(tmp_path, text, line):
     if text is not None:
         path.write_text(text)
     assert refusal(read_config, path).startswith(f"{path}: {line}")
-
-
-def test_settings_are_passed_on_as_text():
-    settings = RunSettings(network="mnist", filters=[1, 2], learning_rate=0.5, epochs=10_000)
-    assert settings.text() == '{"filters": [1, 2], "learning_rate": 0.5, "network": "mnist"}'
-    assert RunSettings.model_validate_json(settings.text()) == settings

@@ -19,10 +19,9 @@ from dwp.nn.networks.mnist import MnistNet
 from dwp.nn.predict import predict
 from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.priors import KINDS, Estimation, prior_class
-from dwp.seeds import generator, standard_normal
-from dwp.study.settings import SourceTraining
+from dwp.seeds import generator
 from dwp.training.classification import train_classifiers
-from dwp.training.source import l2_penalty, nets_together
+from dwp.training.source import l2_penalty
 
 RUNS = 3
 SIZES = {"conv1": 7, "conv2": 5}
@@ -57,8 +56,8 @@ def make_stack(nets):
     return stack(nets).to(memory_format=torch.channels_last)
 
 
-def sources(runs=RUNS):
-    return [generator("noise", run) for run in range(runs)]
+def sources():
+    return [generator("noise", run) for run in range(RUNS)]
 
 
 def channels_last(images):
@@ -71,51 +70,18 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=atol)
 
 
-# Noise
-
-
-@pytest.mark.parametrize("shape", [(6, 5), (3, 7), (3, 2, 17, 4), (9, 1, 5, 5), (3000, 2)])
-def test_every_run_has_the_noise_it_has_alone(shape):
-    together, alone = sources(), sources()
-    for _ in range(2):  # and its generator is left in the same state
-        found = standard_normal(shape, together, torch.empty(0))
-        block = (shape[0] // RUNS, *shape[1:])
-        for noise, source in zip(found.chunk(RUNS), alone, strict=True):
-            assert torch.equal(noise, standard_normal(block, source, torch.empty(0)))
-    assert found.is_contiguous()
-
-
 # The net
 
 
+@pytest.mark.parametrize("samples", [0, 3])
 @pytest.mark.parametrize("posterior", [None, "additive", "multiplicative", "codes"])
-def test_samples_are_those_of_the_nets(posterior):
+def test_predictions_are_those_of_the_nets(posterior, samples):
     nets = make_nets(posterior, priors=posterior and make_priors("vae"))
-    images = channels_last(randn(5, RUNS, 28, 28))
-
-    def passes(net, source, inputs):
-        with prediction(net, sampling=False):
-            found = [net(inputs)]
-        with prediction(net, generator=source) as draws:
-            for sample in range(2):
-                draws.begin(sample)
-                found.append(net(inputs))
-        return found
-
-    found = passes(make_stack(nets), sources(), images)
-    for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
-        for one, all_runs in zip(passes(net, source, images[:, run, None]), found, strict=True):
-            close(all_runs.chunk(RUNS, 1)[run], one)
-    assert torch.equal(found[1], found[2]) is (posterior is None)
-
-
-def test_predictions_are_those_of_the_nets():
-    nets, images = make_nets("additive"), randn(7, 1, 28, 28).sigmoid()
-    stacked, options = make_stack(nets), {"samples": 3, "batch_size": 4}
-    found = predict(stacked, images, generator=sources(), runs=RUNS, **options)
-    assert found.shape == (3, 7, RUNS * 10)
+    images, options = randn(7, 1, 28, 28).sigmoid(), {"samples": samples, "batch_size": 4}
+    found = predict(make_stack(nets), images, generator=sources(), runs=RUNS, **options)
     for net, source, probabilities in zip(nets, sources(), found.chunk(RUNS, 2), strict=True):
         close(probabilities, predict(net, images, generator=source, **options))
+    assert torch.equal(found[0], found[-1]) is (posterior is None or samples == 0)
 
 
 def test_members_of_ensembles_stand_in_place_of_samples():
@@ -222,9 +188,8 @@ def test_bayesian_nets_that_mix_channels_draw_what_they_draw_alone():
         net.conv.generator = net.noise.generator = sources()[run]
         close(found[run], net(images))
         close(together[run], kl(net))
-        close(
-            predicted.chunk(RUNS, 2)[run], predict(net, images, generator=sources()[run], **options)
-        )
+        alone = predict(net, images, generator=sources()[run], **options)
+        close(predicted.chunk(RUNS, 2)[run], alone)
 
 
 def test_torchs_dropout_is_for_the_first_net_what_it_is_alone():
@@ -279,10 +244,10 @@ def test_kl_and_its_gradient_are_those_of_the_nets(kind, estimation, count, monk
     nets = make_nets(priors["conv1"].posterior_kind, priors=priors)
     stacked = make_stack(nets)
     options = {"reduction": "layer", "kernels_per_step": count, "estimation": estimation}
-    found = kl(stacked, sources(), **options)
+    found = kl(stacked, range(RUNS), **options)
     sum(value.sum() for value in found.values()).backward()
-    for run, (net, source) in enumerate(zip(nets, sources(), strict=True)):
-        expected = kl(net, source, **options)
+    for run, net in enumerate(nets):
+        expected = kl(net, run, **options)  # a seed each
         sum(expected.values()).backward()
         assert expected["conv1"].shape == ()
         for name, value in expected.items():
@@ -329,13 +294,3 @@ def test_training_together_is_training_alone(kind, count):
     first, second, third = (net.conv1.weight for net, _ in together)
     assert (first - second).abs().max() > 0.01
     assert (first - third).abs().max() > 0.01
-
-
-def test_how_many_source_nets_go_together():
-    def count(first, second, device="cuda:0"):
-        return nets_together(SourceTraining(network="mnist", filters=[first, second]), device)
-
-    assert count(256, 512) == count(1024, 1024) == 1
-    assert count(64, 64) == 16
-    assert count(24, 64) > 16
-    assert count(24, 64, "cpu") == 1
