@@ -137,6 +137,8 @@ def test_a_part_of_the_kernels(kernels):
     assert same_state(part, fit(kernels[order[:60]])[0])
     assert not same_state(part, fit(kernels[:60])[0])
     assert not same_state(part, fit(kernels, {**SHORT, "kernels": 60, "seed": 1})[0])
+    larger = kernels.flatten(1).norm(dim=1).argsort()[450:].sort().values
+    assert same_state(fit(kernels, {**SHORT, "quantile": 0.75})[0], fit(kernels[larger])[0])
 
 
 # Reconstructed kernels

@@ -99,7 +99,8 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
         steps = study.domains[domain].bound_steps
         return Work(1, steps, step, study.importance_samples(domain, w.prior), sample)
     if rule == "prior" and (training := settings.training):  # else in closed form, or taken
-        kernels = min(kernel_counts(study, domain, w.layer)[0], training.kernels or math.inf)
+        kernels = math.ceil((1 - training.quantile) * kernel_counts(study, domain, w.layer)[0])
+        kernels = min(kernels, training.kernels or math.inf)
         steps = training.epochs * math.ceil(kernels / training.batch_size)
         return Work(1, steps, 3 * min(kernels, training.batch_size) * _density(settings))
     if rule == "shift":

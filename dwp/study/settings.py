@@ -302,6 +302,9 @@ class FitTraining(Settings):
     seed: Seed = 0
     """Of weights, batches and noise."""
 
+    quantile: ShareOrNone = 0.0
+    """Leave out this fraction of the kernels, the smallest by norm."""
+
     kernels: Count | None = None
     """Fit only this many, drawn at random."""
 

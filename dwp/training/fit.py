@@ -95,6 +95,7 @@ def fit_prior(
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
+        quantile=0,
         kernels=None,
         precision="float32",
     )

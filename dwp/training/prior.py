@@ -10,7 +10,7 @@ from torch import Tensor
 from dwp.devices import products
 from dwp.errors import UserError
 from dwp.isolated import isolated, seed_globally
-from dwp.kernels import check_kernels
+from dwp.kernels import check_kernels, norms, pruning_threshold
 from dwp.priors import KernelPrior, prior_class
 from dwp.seeds import generator as make_generator
 from dwp.training.loop import Records, by_epochs, optimise
@@ -64,6 +64,9 @@ def fit_prior(
         from dwp.study.settings import FitTraining, validated  # pydantic: the core has none
 
         training = validated(FitTraining, training or {})
+    if training.quantile:
+        own = norms(kernels)
+        kernels = kernels[own >= pruning_threshold(own, training.quantile)]
     seed, count = training.seed, training.kernels or len(kernels)
     if count > len(kernels):
         raise UserError(
