@@ -122,8 +122,7 @@ def score(
     """
     import torch
 
-    from dwp.evaluation.modes import follow_bound
-    from dwp.evaluation.scores import score
+    from dwp.evaluation.scores import follow_bound, score
     from dwp.priors import load_prior
     from dwp.release import load_kernel_array
     from dwp.seeds import generator

@@ -21,9 +21,8 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import to_unit
 from dwp.errors import UserError
-from dwp.evaluation.classifier import evaluate_classifier
+from dwp.evaluation.classifier import evaluate_classifier, evaluate_run
 from dwp.evaluation.metrics import PROBABILITY_FLOOR
-from dwp.evaluation.run import evaluate_run
 from dwp.nn.bayesian import bayesian_layers, kl, prediction
 from dwp.nn.dropout import Dropout
 from dwp.nn.predict import predict

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dwp import cli
 from dwp.__main__ import main
-from dwp.evaluation.modes import SAMPLES
+from dwp.evaluation.scores import SAMPLES
 from dwp.priors import load_prior, prior_class
 from dwp.priors.pretrained import pretrained
 from dwp.seeds import generator

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.evaluation.modes import count_different, follow_bound
+from dwp.evaluation.scores import count_different, follow_bound
 from dwp.priors import prior_class
 from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
@@ -45,5 +45,5 @@ def test_different_kernels():
 def test_refusals():
     with pytest.raises(UserError, match="no density to follow"):
         follow_bound(prior_class("log-uniform")(3))
-    with pytest.raises(UserError, match="expected at least 1"):
-        follow_bound(StandardNormal(3), steps=0)
+    with pytest.raises(UserError, match="of at least 1, found 0"):
+        follow_bound(StandardNormal(3), n=0)

@@ -63,14 +63,11 @@ def ood_auroc(in_probs: Tensor, out_probs: Tensor) -> float:
         entropy (ties count half). 1 = always more uncertain, 0.5 = no information.
 
     Raises:
-        ValueError: shapes do not fit or rows are no probabilities.
+        RuntimeError: the classes differ.
+        ValueError: rows are no probabilities.
     """
-    if in_probs.shape[1:] != out_probs.shape[1:]:
-        raise ValueError(
-            f"expected the same classes, found shapes {tuple(in_probs.shape)} and "
-            f"{tuple(out_probs.shape)}"
-        )
-    inside, outside = (torch.special.entr(_checked(p)).sum(1) for p in (in_probs, out_probs))
+    entropies = torch.special.entr(_checked(torch.cat([in_probs, out_probs]))).sum(1)
+    inside, outside = entropies.split([len(in_probs), len(out_probs)])
     inside = inside.sort().values
     below, not_above = (torch.searchsorted(inside, outside, right=r) for r in (False, True))
     return (below + not_above).double().mean().item() / (2 * len(inside))
