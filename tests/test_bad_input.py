@@ -14,12 +14,10 @@ import torch
 from helpers import script
 
 from dwp.data.tensors import ImageTensors
-from dwp.errors import UserError
 from dwp.files import TEMPORARY, save_tensors
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
-from dwp.training.loop import optimise
 
 
 @pytest.fixture(scope="module")
@@ -204,18 +202,3 @@ def test_bad_input_is_refused_in_one_line(
     assert before.items() <= after.items()
     made = {path.name for path in after.keys() - before.keys()}
     assert not [name for name in made if name == "harm" or name.startswith(TEMPORARY)]
-
-
-@pytest.mark.parametrize("spoilt", [{}, {"model/weight": torch.zeros(7, 7)}], ids=["no", "other"])
-def test_a_checkpoint_that_does_not_fit_its_run_is_refused(tmp_path, spoilt):
-    path, model = tmp_path / "checkpoint", torch.nn.Linear(2, 1)
-    identity = {"run": {"run": 1}, "torch": torch.__version__, "device": "cpu"}
-    settings = {"identity": identity, "done": 1, "records": "[[]]"}
-    save_tensors(path, spoilt, kind="checkpoint", settings=settings)
-
-    def objective(batch):
-        return model(torch.ones(len(batch), 2)).sum(1), {}
-
-    options = {"n": 4, "batch_size": 2, "steps": 2, "learning_rate": 0.1, "seeds": [("a",)]}
-    with pytest.raises(UserError, match="expected a checkpoint of this very run"):
-        optimise(model, objective, checkpoint=path, identity={"run": 1}, **options)

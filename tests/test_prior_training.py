@@ -91,8 +91,8 @@ def test_every_kind_is_fitted_and_becomes_a_file(tmp_path, kernels, kind):
 @pytest.mark.parametrize(
     ("kind", "size", "given", "settings", "message"),
     [
-        ("vae", 5, False, {}, "prior kind 'vae' is fitted to kernels, found none"),
-        ("empirical", 5, False, {}, "prior kind 'empirical' is fitted to kernels, found none"),
+        ("vae", 5, False, {}, "kernels: expected floating-point numbers, found object"),
+        ("empirical", 5, False, {}, "kernels: expected floating-point numbers, found object"),
         ("vae", 7, True, {}, "over 7 x 7 kernels, found 5 x 5"),
         ("empirical", 7, True, {}, "over 7 x 7 kernels, found 5 x 5"),
         ("horseshoe", 5, False, {}, "prior kind: expected one of vae, .*; found 'horseshoe'"),

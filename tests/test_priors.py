@@ -303,12 +303,6 @@ def test_samples_depend_on_the_generator_alone(kind):
                 draw(n, source)
 
 
-def test_a_generator_of_another_device_is_refused():
-    prior = make_prior("gaussian-full", 2).to("meta")
-    with pytest.raises(UserError, match="generator: expected one on meta, found one on cpu"):
-        prior.sample(3, generator(0))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_in_double_precision_by_default(kind, tmp_path):
     before = make_prior(kind, 3)

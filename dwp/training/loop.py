@@ -252,22 +252,16 @@ def _resume(path, identity, label, model, optimiser, noise) -> tuple[int, list[R
     def below(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    try:
-        model.load_state_dict(below("model/"))
-        groups = optimiser.param_groups
-        for number, parameter in enumerate(p for group in groups for p in group["params"]):
-            device = parameter.device if optimiser.defaults["capturable"] else "cpu"
-            optimiser.state[parameter] = {
-                name: value.to(device)
-                if name == "step"  # the others in the parameter's layout, as if it had gone on
-                else torch.empty_like(parameter).copy_(value)
-                for name, value in below(f"adam/{number}/").items()
-            }
-        for number, source in enumerate(noise):
-            source.set_state(tensors[f"noise/{number}"])
-    except (KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: expected a checkpoint of this very run, found another ({reason}); delete it"
-        ) from None
+    model.load_state_dict(below("model/"))
+    groups = optimiser.param_groups
+    for number, parameter in enumerate(p for group in groups for p in group["params"]):
+        device = parameter.device if optimiser.defaults["capturable"] else "cpu"
+        optimiser.state[parameter] = {
+            name: value.to(device)
+            if name == "step"  # the others in the parameter's layout, as if it had gone on
+            else torch.empty_like(parameter).copy_(value)
+            for name, value in below(f"adam/{number}/").items()
+        }
+    for number, source in enumerate(noise):
+        source.set_state(tensors[f"noise/{number}"])
     return settings["done"], json.loads(settings["records"])

@@ -55,8 +55,6 @@ def fit_prior(
     kind_class = prior_class(kind)
     if not kind_class.needs_kernels:
         return kind_class(kernel_size), []
-    if kernels is None:
-        raise UserError(f"prior kind '{kind}' is fitted to kernels, found none")
     kernels = check_kernels(kernels, kernel_size)
     if not kind_class.trained:
         return kind_class.fit(kernels, **arguments), []
