@@ -90,9 +90,8 @@ def fewshot(
     if paper is not None:
         paper = paper.rename(columns={"num_examples": "n", "accuracy": "value"})
         paper = paper if metric.endswith("accuracy") else None
-    return _draw(
-        style.rows_of(summary, [metric]), "prior", "n", "interval", [*vary, "init"], paper
-    )[0]
+    rows = style.rows_of(summary, [metric])
+    return _draw(rows, "prior", "n", "interval", [*vary, "init"], paper)[0]
 
 
 @style.styled

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from dwp.errors import UserError, not_allowed
 from dwp.files import load_tensors
@@ -54,11 +53,3 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     if any(tensor.isnan().any() for tensor in tensors.values()):
         raise UserError(f"{path}: expected numbers, found NaN; make it again")
     return prior.requires_grad_(False)
-
-
-def load_vae(path: str | os.PathLike) -> Any:
-    """Return a prior that must be a `dwp.priors.vae.KernelVAE`, read as by `load_prior`."""
-    prior = load_prior(path)  # the class is not named: other kinds do not depend on its code
-    if prior.kind != "vae":
-        raise UserError(f"{path}: expected a prior of kind 'vae', found '{prior.kind}'")
-    return prior
