@@ -4,7 +4,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -72,13 +72,7 @@ def priors(name: str | None) -> None:
 @click.option("--learning-rate", default=1e-3, help="Of Adam, falls linearly to 0: vae, flow.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu")
 @_SEED
-def fit(
-    kernels: Path,
-    output: Path | None,
-    device: Literal["auto", "cpu", "cuda"],
-    seed: int,
-    **options: Any,
-) -> None:
+def fit(kernels: Path, output: Path | None, device: Any, seed: int, **options: Any) -> None:
     """Fit a prior to kernels and write it.
 
     Without widths and epochs it takes those of dwp.fit_prior, which suit the kernels' size. Drop
@@ -107,15 +101,7 @@ def fit(
 @click.option("--most", type=_COUNT, default=1000, help="Of more kernels so many, at random.")
 @click.option("--bound-steps", default=0, help="For which samples follow the prior's bound.")
 @_SEED
-def score(
-    prior: str,
-    kernels: Path,
-    samples: int,
-    importance_samples: int,
-    most: int,
-    bound_steps: int,
-    seed: int,
-) -> None:
+def score(prior: str, kernels: Path, most: int, bound_steps: int, seed: int, **draws: int) -> None:
     """Print how well a prior describes kernels.
 
     As JSON, in nats a kernel: the ELBO, its terms and log p.
@@ -132,18 +118,10 @@ def score(
         print(f"{kernels}: scores {most} of {len(found)} kernels (--most)", file=sys.stderr)
         order = torch.randperm(len(found), generator=generator("score", "kernels", seed))
         found = found[order[:most]]
-    scores = score(
-        loaded,
-        found,
-        generator=seed,
-        samples=samples,
-        importance_samples=importance_samples,
-        progress=_progress,
-    )
+    options: Any = {"generator": seed, "progress": _progress}
+    scores = score(loaded, found, **draws, **options)
     if bound_steps:
-        scores["bound"] = follow_bound(
-            loaded, steps=bound_steps, generator=seed, progress=_progress
-        )
+        scores["bound"] = follow_bound(loaded, steps=bound_steps, **options)
     print(json.dumps(scores, indent=2))
 
 

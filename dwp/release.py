@@ -54,7 +54,9 @@ def load_released_vae(folder: str | os.PathLike) -> KernelPrior:
     with reading(path, "a state dict of the authors' release"):
         state = torch.load(path, map_location="cpu", weights_only=True)
     try:
-        tensors = {_rename(name): value for name, value in state.items()}
+        tensors = dict(state)
+        for pattern, replacement in _NAMES:
+            tensors = {re.sub(pattern, replacement, name): v for name, v in tensors.items()}
         hidden = tensors["encoder.0.weight"].shape[0]  # (hidden, 1, 3, 3)
         latent = tensors["latent_mean.weight"].shape[0]  # (latent, width, 1, 1)
         size = 5 if "encoder.6.weight" in tensors else 7
@@ -66,12 +68,6 @@ def load_released_vae(folder: str | os.PathLike) -> KernelPrior:
             f"{path}: not a 5 x 5 or 7 x 7 VAE of the authors' release; found {names}"
         ) from None
     return vae.requires_grad_(False)
-
-
-def _rename(name: str) -> str:
-    for pattern, replacement in _NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def load_released_kernels(folder: str | os.PathLike) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count
 from dwp.recompute import repeatable
 
 Source = torch.Generator | int | Sequence[torch.Generator | int] | None
@@ -66,8 +66,7 @@ def check_draws(n: int, source: object, device: torch.device | str = "cpu") -> t
     Raises:
         UserError: `n` is no whole number above 0, or `source` no generator and no seed.
     """
-    if not isinstance(n, Integral) or n < 1:
-        raise UserError(f"n: expected a whole number of at least 1, found {n}")
+    check_count("n", n)
     source = seeded(source, device)
     if not isinstance(source, torch.Generator):
         raise _no_generator(source)

@@ -152,7 +152,7 @@ CASES = [
     # tables
     (says("runs.csv", b"value", b"worth"), SUMMARISE, "runs.csv: expected columns value, fou"),
     (says("paper.csv", b"accuracy", b"acc"), SUMMARISE, "paper.csv: expected columns accuracy"),
-    (says("runs.csv", b"0.5", b"half"), SUMMARISE, "runs.csv: value: expected numbers, found half"),
+    (says("runs.csv", b"0.5", b"half"), SUMMARISE, "runs.csv: expected CSV; found could not conv"),
     (holds("runs.csv", b"a,b\n\xff\xfe,1\n"), SUMMARISE, "expected CSV"),
     (directory, SUMMARISE, "runs.csv: expected a file; found Is a directory"),
     (whole, SUMMARISE.replace("dwp", "flow"), "no run has the prior 'flow'"),

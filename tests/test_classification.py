@@ -102,8 +102,8 @@ def test_objective_by_hand():
 @pytest.mark.parametrize(
     ("targets", "n", "line"),
     [
-        ([0, 1], 0, "n: expected the size of the training set, at least 1; found 0"),
-        ([0, 1], 10.0, "n: expected the size of the training set, .* found 10.0"),
+        ([0, 1], 0, "n: expected a whole number of at least 1, found 0"),
+        ([0, 1], 10.0, "n: expected a whole number .* found 10.0"),
         (
             [0],
             10,

@@ -194,7 +194,7 @@ ERRORS = [
     ("score {}/normal.safetensors {}/flat.npy", "found (3, 49)"),
     ("score {}/vae7x7 {}/small.npy", "7 x 7 kernels, found 5 x 5"),
     ("score {}/empirical.safetensors {}/kernels.npy", "has no tractable density"),
-    ("score {}/vae7x7 {}/kernels.npy --samples 0", "expected at least 1"),
+    ("score {}/vae7x7 {}/kernels.npy --samples 0", "of at least 1"),
     ("score {}/vae7x7 {}/kernels.npy --samples few", "'--samples': 'few' is not a valid integer"),
     ("sample {}/vae7x7 0 {}/made.npy", "n: expected a whole number of at least 1, found 0"),
     ("sample {}/vae7x7 many {}/made.npy", "'N': 'many' is not a valid integer; see "),

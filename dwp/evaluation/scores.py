@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count
 from dwp.kernels import check_kernels, norms
 from dwp.priors.base import KernelPrior
 from dwp.priors.vae import KernelVAE
@@ -66,8 +66,8 @@ def score(
         UserError: the prior has no density, or the kernels are of another size.
     """
     checked = check_kernels(kernels, prior.kernel_size).to(prior.dtype)
-    if samples < 1 or importance_samples < 1:
-        raise UserError("samples and importance samples: expected at least 1")
+    check_count("samples", samples)
+    check_count("importance_samples", importance_samples)
     draws = _draws_from("score", generator)
     if isinstance(prior, KernelVAE):
         estimator, size = "importance-weighted", max(1, _CODES // importance_samples)

@@ -1,6 +1,5 @@
 """Predictions of a net by samples of its weights."""
 
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.devices import Precision, products
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count
 from dwp.fast import faster
 from dwp.nn.prediction import prediction
 from dwp.seeds import Source
@@ -56,9 +55,8 @@ def predict(
     device = next(net.parameters(), images).device
     if batch_size is None:
         batch_size = 50 if device.type == "cpu" else 1000
-    for name, count, least in (("samples", samples, 0), ("batch_size", batch_size, 1)):
-        if not isinstance(count, Integral) or count < least:
-            raise UserError(f"{name}: expected a whole number of at least {least}, found {count!r}")
+    check_count("samples", samples, least=0)
+    check_count("batch_size", batch_size)
     nets, parts = runs * members, []
     with (
         faster(),

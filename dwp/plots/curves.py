@@ -68,10 +68,7 @@ def curves(
 
 @style.styled
 def fewshot(
-    summary: pd.DataFrame,
-    metric: str,
-    paper: pd.DataFrame | None = None,
-    vary: Sequence[str] = (),
+    summary: pd.DataFrame, metric: str, paper: pd.DataFrame | None = None, vary: Sequence[str] = ()
 ) -> Figure:
     """Draw a metric against n: a line per prior, a panel per initialisation and variant.
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from dwp.errors import UserError, not_allowed
+from dwp.errors import UserError, check_one_of
 from dwp.files import load_tensors
 from dwp.priors.base import KernelPrior
 from dwp.priors.kinds import KINDS
@@ -17,8 +17,7 @@ def prior_class(kind: str) -> type[KernelPrior]:
     Raises:
         UserError: nobody registered the kind.
     """
-    if kind not in KINDS:
-        raise UserError(f"prior kind: {not_allowed(kind, KINDS)}")
+    check_one_of("prior kind", kind, KINDS)
     return class_at(KINDS[kind].location)
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dwp.errors import UserError, not_allowed
+from dwp.errors import UserError, check_one_of
 from dwp.kernels import check_kernels
 from dwp.priors import KINDS, Hyperparameter, KernelPrior, prior_class
 from dwp.seeds import check_draws
@@ -73,9 +73,8 @@ def fit_prior(
     known = KINDS[kind].hyperparameters
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     facts = _TRAINING | known
+    check_one_of(kind, hyperparameters, known or ["none"])
     for name, value in (given | hyperparameters).items():
-        if name not in facts:
-            raise UserError(f"{kind}: {not_allowed(name, known or ['none'])}")
         whole, above = facts[name].type is int, " above 0" if facts[name].positive else ""
         right = isinstance(value, Integral if whole else Real) and (value > 0 or not above)
         if not (right or value is None is facts[name].default):
