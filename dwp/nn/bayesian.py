@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dwp.devices import Precision, products
 from dwp.errors import UserError, check_count, check_one_of
 from dwp.nn.matching import Priors, match_priors
-from dwp.nn.prediction import Draws, draws_of, prediction, running, source_of
+from dwp.nn.predict import Draws, draws_of, prediction, running, source_of
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels, Gaussians, MultiplicativeKernels

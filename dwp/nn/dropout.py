@@ -5,7 +5,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from dwp.nn.prediction import source_of
+from dwp.nn.predict import source_of
 from dwp.seeds import Source, standard_normal
 
 
