@@ -208,11 +208,6 @@ def optimise(
     return records
 
 
-def has_diverged(records: Sequence[Mapping[str, float]]) -> bool:
-    """Return whether a run of a tolerant training has diverged, by its records."""
-    return any(math.isnan(value) for value in records[-1].values())
-
-
 def one_by_one(
     train: Callable[..., list[Any]], runs: Sequence[Any], options: Mapping[str, Any]
 ) -> list[Any]:
