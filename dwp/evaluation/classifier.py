@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.devices import Precision, products
+from dwp.devices import Precision
 from dwp.evaluation.metrics import classification_metrics, ood_auroc
 from dwp.fast import visible
 from dwp.isolated import isolated
@@ -54,18 +54,17 @@ def evaluate_run(
     net.to(device, memory_format=torch.channels_last)
     images, _ = few_shot_subset(target.train_targets, n, run[0], settings.validation)
     seeds = member_seeds(run, settings.members)
-    with products("float32", device):
-        metrics = evaluate_classifier(
-            net,
-            train=(to_unit(target.train_images[images]), target.train_targets[images]),
-            test=(to_unit(target.test_images), target.test_targets),
-            out_of_domain=to_unit(source.test_images),
-            samples=settings.samples if priors else 0,
-            generator=[make_generator("evaluation", *own, device=device) for own in seeds],
-            members=settings.members,
-            precision=settings.test_precision,
-            estimation=estimation_of(settings),
-        )
+    metrics = evaluate_classifier(
+        net,
+        train=(to_unit(target.train_images[images]), target.train_targets[images]),
+        test=(to_unit(target.test_images), target.test_targets),
+        out_of_domain=to_unit(source.test_images),
+        samples=settings.samples if priors else 0,
+        generator=[make_generator("evaluation", *own, device=device) for own in seeds],
+        members=settings.members,
+        precision=settings.test_precision,
+        estimation=estimation_of(settings),
+    )
     diverged = any(tensor.isnan().any() for tensor in state.values())
     return dict.fromkeys(metrics) if diverged else dict(metrics)
 
