@@ -7,13 +7,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dwp.devices import Precision, products
+from dwp.devices import Precision, Switch, products
 from dwp.errors import UserError, check_count
 from dwp.fast import faster
 from dwp.seeds import Source, seeded
@@ -22,7 +23,7 @@ _predictions: ContextVar[tuple["Draws", ...]] = ContextVar("predictions", defaul
 _run: ContextVar[int | None] = ContextVar("run", default=None)
 _lock = threading.Lock()
 _running = 0
-_modes: dict[nn.Module, list] = {}  # of each module before, and the number of blocks it is in
+_mode = Switch(attrgetter("training"), lambda module, mode: setattr(module, "training", mode))
 
 
 class Draws:
@@ -153,19 +154,10 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     After it every module is in the mode it was in before, its own; where blocks overlap, as those
     of several threads, after the last of them.
     """
-    modules = list(net.modules())
-    with _lock:
-        for module in modules:
-            _modes.setdefault(module, [module.training, 0])[1] += 1
-    try:
-        net.eval()
+    with contextlib.ExitStack() as modes:
+        for module in net.modules():
+            modes.enter_context(_mode(False, module))
         yield
-    finally:
-        with _lock:
-            for module in modules:
-                _modes[module][1] -= 1
-                if not _modes[module][1]:
-                    module.training = _modes.pop(module)[0]
 
 
 @contextlib.contextmanager
