@@ -154,7 +154,7 @@ CASES = [
     (says("paper.csv", b"accuracy", b"acc"), SUMMARISE, "paper.csv: expected columns accuracy"),
     (says("runs.csv", b"0.5", b"half"), SUMMARISE, "runs.csv: expected CSV; found could not conv"),
     (holds("runs.csv", b"a,b\n\xff\xfe,1\n"), SUMMARISE, "expected CSV"),
-    (directory, SUMMARISE, "runs.csv: expected a file; found Is a directory"),
+    (directory, SUMMARISE, "runs.csv: expected CSV; found Is a directory"),
     (whole, SUMMARISE.replace("dwp", "flow"), "no run has the prior 'flow'"),
     (whole, PLOT, "runs.csv: expected columns mean"),
     (whole, STEPS, "paper.csv: expected columns experiment, init"),

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from dwp.errors import UserError, check_one_of
+from dwp.errors import UserError, check_one_of, reading
 from dwp.files import load_tensors
 from dwp.priors.base import KernelPrior
 from dwp.priors.kinds import KINDS
@@ -39,16 +39,10 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     if named:
         path = pretrained_file(str(path))
     tensors, settings = load_tensors(path, kind="prior")
-    kind = settings["kind"]
-    try:
-        prior = prior_class(kind)(**settings["arguments"])
+    remedy = "make it again, or install the missing package"
+    with reading(path, f"a prior of kind '{settings['kind']}'", remedy):
+        prior = prior_class(settings["kind"])(**settings["arguments"])
         prior.load_state_dict(tensors)
-    except (ImportError, RuntimeError, TypeError, UserError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: cannot be read as a prior of kind '{kind}' ({reason}); make it again, or "
-            "install the missing package"
-        ) from None
     if any(tensor.isnan().any() for tensor in tensors.values()):
         raise UserError(f"{path}: expected numbers, found NaN; make it again")
     return prior.requires_grad_(False)
