@@ -352,7 +352,7 @@ def test_file_round_trip(tmp_path, kind):
     [
         ("horseshoe", {}, f"prior kind: expected one of {', '.join(KINDS)}; found 'horseshoe'"),
         ("gaussian-full", {"kernel_size": 3}, "expected a prior of kind 'gaussian-full'"),
-        ("vae", {"kernel_size": 5, "width": 3}, "'vae' .*argument 'width'.*; make it again"),
+        ("vae", {"kernel_size": 5, "width": 3}, "'vae'.*argument 'width'.*; make it again"),
         ("vae", {"kernel_size": 4, "hidden": 2, "latent": 2}, "size 3, 5, 7, 16; found 4"),
         ("student-t", {"kernel_size": 1}, "expected numbers, found NaN; make it again"),
     ],

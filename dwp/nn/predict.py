@@ -157,6 +157,7 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     with contextlib.ExitStack() as modes:
         for module in net.modules():
             modes.enter_context(_mode(False, module))
+        net.eval()  # nets may do more there, or refuse
         yield
 
 
