@@ -202,7 +202,7 @@ ERRORS = [
     (f"sample {{}}/vae7x7 3 {{}}/{'m' * 300}.npy", "File name too long"),
     ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
     ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
-    ("convert {}/kernels.npy {}/made.safetensors", "vae_params.torch: expected a state dict"),
+    ("convert {}/kernels.npy {}/made.safetensors", "vae_params.torch: expected a 5 x 5"),
     ("plan {}/config.yaml --gpus 0", "'--gpus': 0 is not in the range x>=1; see "),
     ("plan {}/none.yaml", "none.yaml"),
     ("fit {}/none.npy", "none.npy: no such file"),
