@@ -163,14 +163,14 @@ def test_a_folder_in_the_working_folder_and_a_name(tmp_path, monkeypatch):
             lambda: dwp.fit_prior(some_kernels(3), "student-t", hidden=3),
             "student-t: .* one of none",
         ),
-        (lambda: dwp.fit_prior(some_kernels(3), epochs=0), "epochs: expected a whole number above"),
+        (lambda: dwp.fit_prior(some_kernels(3), epochs=0), "epochs: .* number of at least 1"),
         (
             lambda: dwp.fit_prior(some_kernels(3), hidden=0.5),
-            "hidden: expected a whole number above",
+            "hidden: expected a whole number of at least 1",
         ),
         (lambda: dwp.fit_prior(some_kernels(3), learning_rate=0), "learning_rate: expected a numb"),
         (lambda: dwp.fit_prior(some_kernels(3), generator="a"), "generator: expected a torch.Gen"),
-        (lambda: dwp.fit_prior(some_kernels(4)), "kernel size 3, 5, 7, 16; found 4"),
+        (lambda: dwp.fit_prior(some_kernels(4)), "expected one of 3, 5, 7, 16; found '4'"),
         (lambda: dwp.fit_prior("mnist"), "kernels: expected floating-point numbers"),
     ],
 )

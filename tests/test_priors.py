@@ -223,7 +223,7 @@ def test_mixture_refuses_too_few_kernels_and_equal_ones():
 
 
 def test_flow_refuses_what_it_cannot_be_and_takes_almost_degenerate_kernels():
-    with pytest.raises(UserError, match="kernel size of at least 2"):
+    with pytest.raises(UserError, match="flow: expected a whole number of at least 2"):
         prior_class("flow")(1, transforms=2, hidden=4)
     prior, kernels = prior_class("flow")(5, transforms=2, hidden=4), degenerate("equal weights")
     with pytest.raises(UserError, match="not all zero"):
@@ -353,7 +353,7 @@ def test_file_round_trip(tmp_path, kind):
         ("horseshoe", {}, f"prior kind: expected one of {', '.join(KINDS)}; found 'horseshoe'"),
         ("gaussian-full", {"kernel_size": 3}, "expected a prior of kind 'gaussian-full'"),
         ("vae", {"kernel_size": 5, "width": 3}, "'vae'.*argument 'width'.*; make it again"),
-        ("vae", {"kernel_size": 4, "hidden": 2, "latent": 2}, "size 3, 5, 7, 16; found 4"),
+        ("vae", {"kernel_size": 4, "hidden": 2, "latent": 2}, "one of 3, 5, 7, 16; found '4'"),
         ("student-t", {"kernel_size": 1}, "expected numbers, found NaN; make it again"),
     ],
 )
