@@ -4,13 +4,16 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from tqdm import tqdm
 
+import dwp
 from dwp.errors import UserError
+from dwp.files import atomic
 from dwp.priors.kinds import KINDS
+from dwp.priors.pretrained import pretrained, pretrained_file
 
 _AT_ONCE = 10_000  # kernels drawn between two reports of progress
 _PATH = click.Path(path_type=Path)
@@ -42,8 +45,6 @@ def commands() -> None:
 @click.argument("name", required=False, help="Of the prior whose card is printed.")
 def priors(name: str | None) -> None:
     """List the pretrained priors, or print the model card of one."""
-    from dwp.priors.pretrained import pretrained, pretrained_file
-
     cards = pretrained()
     if name:
         pretrained_file(name)  # raises if there is none
@@ -72,13 +73,7 @@ def priors(name: str | None) -> None:
 @click.option("--learning-rate", default=1e-3, help="Of Adam, falls linearly to 0: vae, flow.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu")
 @_SEED
-def fit(
-    kernels: Path,
-    output: Path | None,
-    device: Literal["auto", "cpu", "cuda"],
-    seed: int,
-    **options: Any,
-) -> None:
+def fit(kernels: Path, output: Path | None, device: Any, seed: int, **options: Any) -> None:
     """Fit a prior to kernels and write it.
 
     Without widths and epochs it takes those of dwp.fit_prior, which suit the kernels' size. Drop
@@ -88,14 +83,13 @@ def fit(
 
     from dwp.devices import choose_device
     from dwp.release import load_kernel_array
-    from dwp.training.fit import fit_prior
 
     output = output or kernels.with_suffix(".safetensors")
     _check_suffix(output, ".safetensors")
     torch.set_num_threads(1)  # the same prior for any number of cores
     given = {name: value for name, value in options.items() if value is not None}
     found = load_kernel_array(kernels)
-    fit_prior(found, generator=seed, device=choose_device(device), **given).save(output)
+    dwp.fit_prior(found, generator=seed, device=choose_device(device), **given).save(output)
     print(f"{output}: {given['kind']} of {len(found)} kernels")
 
 
@@ -107,44 +101,25 @@ def fit(
 @click.option("--most", type=_COUNT, default=1000, help="Of more kernels so many, at random.")
 @click.option("--bound-steps", default=0, help="For which samples follow the prior's bound.")
 @_SEED
-def score(
-    prior: str,
-    kernels: Path,
-    samples: int,
-    importance_samples: int,
-    most: int,
-    bound_steps: int,
-    seed: int,
-) -> None:
+def score(prior: str, kernels: Path, most: int, bound_steps: int, seed: int, **draws: int) -> None:
     """Print how well a prior describes kernels.
 
     As JSON, in nats a kernel: the ELBO, its terms and log p.
     """
     import torch
 
-    from dwp.evaluation.modes import follow_bound
-    from dwp.evaluation.scores import score
-    from dwp.priors import load_prior
+    from dwp.evaluation.scores import follow_bound
     from dwp.release import load_kernel_array
-    from dwp.seeds import generator
 
-    loaded, found = load_prior(prior), load_kernel_array(kernels)
+    loaded, found = dwp.load_prior(prior), load_kernel_array(kernels)
     if len(found) > most:
         print(f"{kernels}: scores {most} of {len(found)} kernels (--most)", file=sys.stderr)
-        order = torch.randperm(len(found), generator=generator("score", "kernels", seed))
+        order = torch.randperm(len(found), generator=dwp.generator("score", "kernels", seed))
         found = found[order[:most]]
-    scores = score(
-        loaded,
-        found,
-        generator=seed,
-        samples=samples,
-        importance_samples=importance_samples,
-        progress=_progress,
-    )
+    options: Any = {"generator": seed, "progress": _progress}
+    scores = dwp.score(loaded, found, **draws, **options)
     if bound_steps:
-        scores["bound"] = follow_bound(
-            loaded, steps=bound_steps, generator=seed, progress=_progress
-        )
+        scores["bound"] = follow_bound(loaded, steps=bound_steps, **options)
     print(json.dumps(scores, indent=2))
 
 
@@ -157,12 +132,8 @@ def sample(prior: str, n: int, output: Path, seed: int) -> None:
     """Draw kernels from a prior into a .npy file."""
     import numpy as np
 
-    from dwp.files import atomic
-    from dwp.priors import load_prior
-    from dwp.seeds import generator
-
     _check_suffix(output, ".npy")
-    loaded, draws = load_prior(prior), generator("sample", seed)
+    loaded, draws = dwp.load_prior(prior), dwp.generator("sample", seed)
     parts = [min(_AT_ONCE, n - first) for first in range(0, max(n, 1), _AT_ONCE)]
     kernels = [loaded.sample(part, draws).numpy() for part in _progress(parts, desc="kernels")]
     with atomic(output) as path:

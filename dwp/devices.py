@@ -77,35 +77,38 @@ def _take(uuid: str) -> bool:
 
 
 class Switch:
-    """A setting of the process that blocks change for their time, also those of several threads.
+    """A setting that blocks change for their time, also those of several threads.
 
     It has the value of the latest block; after the last it is as it was before the first.
 
     Args:
-        get: returns the setting.
-        change: changes it.
+        get: returns the setting, of the process or of an object.
+        change: changes it; takes the object, if any, and the value.
     """
 
-    def __init__(self, get: Callable[[], Any], change: Callable[[Any], None]) -> None:
+    def __init__(self, get: Callable[..., Any], change: Callable[..., None]) -> None:
         self._get, self._change = get, change
-        self._values: dict[object, Any] = {}  # by the block, in order
+        self._values: dict[tuple, dict[object, Any]] = {}  # of an object by the block, in order
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def __call__(self, value: Any) -> Iterator[None]:
-        """Within the block, let the setting have a value."""
+    def __call__(self, value: Any, *of: Any) -> Iterator[None]:
+        """Within the block, let the setting have a value; `of`: the object, if it is of one."""
         block = object()
         with self._lock:
-            if not self._values:
-                self._before = self._get()
-            self._values[block] = value
-            self._change(value)
+            if of not in self._values:
+                self._values[of] = {"before": self._get(*of)}
+            self._values[of][block] = value
+            self._change(*of, value)
         try:
             yield
         finally:
             with self._lock:
-                del self._values[block]
-                self._change([self._before, *self._values.values()][-1])
+                del self._values[of][block]
+                *others, latest = self._values[of].values()
+                self._change(*of, latest)
+                if not others:
+                    del self._values[of]
 
 
 def _tfloat32() -> tuple[bool | str, bool]:

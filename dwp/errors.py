@@ -8,6 +8,7 @@ import reprlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
 from typing import Any
 
 
@@ -38,6 +39,28 @@ def not_allowed(found: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(found, allowed, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"expected one of {', '.join(allowed)}; found '{found}'{hint}"
+
+
+def check_one_of(setting: str, found: str | Iterable[str], allowed: Iterable[str]) -> None:
+    """Check that a name, or each of several, is allowed.
+
+    Raises:
+        UserError: one is not; it has the allowed names.
+    """
+    allowed = list(allowed)
+    for name in [found] if isinstance(found, str) else found:
+        if name not in allowed:
+            raise UserError(f"{setting}: {not_allowed(str(name), allowed)}")
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Check that a number is whole, and large enough.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(value, Integral) or value < least:
+        raise UserError(f"{name}: expected a whole number of at least {least}, found {value!r}")
 
 
 _MEMORY = re.compile("can't allocate memory|out of memory|size calculation overflowed", re.I)

@@ -85,8 +85,7 @@ def _write_checked(path: str | os.PathLike, text: str) -> None:
 
 def _read_checked(path: str | os.PathLike) -> bytes:
     """Return the content of a file; raise `UserError` if it is not that of its checksum."""
-    with reading(path, "a file"):
-        content = Path(path).read_bytes()
+    content = Path(path).read_bytes()
     with contextlib.suppress(FileNotFoundError):
         if checksum_file(path).read_bytes()[:64] != _sha256(content).encode():
             raise UserError(f"{path}: damaged, not what {checksum_file(path)} says; {_REMEDY}")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dwp.errors import UserError
+from dwp.errors import UserError, reading
 from dwp.files import load_tensors
 from dwp.seeds import generator
 
@@ -53,11 +53,8 @@ def load_kernels(
         UserError: the file is missing or unreadable, or holds no kernels, or kernels of another
             size than `kernel_size`.
     """
-    kernels = load_tensors(path, kind="kernels")[0][part]
-    try:
-        return check_kernels(kernels, kernel_size)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    with reading(path, "kernels"):
+        return check_kernels(load_tensors(path, kind="kernels")[0][part], kernel_size)
 
 
 def collect(weights: Iterable[Tensor]) -> Tensor:

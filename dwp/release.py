@@ -51,27 +51,16 @@ def load_released_vae(folder: str | os.PathLike) -> KernelPrior:
         UserError: the file is missing, unreadable, or not a VAE of the release.
     """
     path = Path(folder) / "vae_params.torch"
-    with reading(path, "a state dict of the authors' release"):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        tensors = {_rename(name): value for name, value in state.items()}
+    with reading(path, "a 5 x 5 or 7 x 7 VAE of the authors' release"):
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        for pattern, replacement in _NAMES:
+            tensors = {re.sub(pattern, replacement, name): v for name, v in tensors.items()}
         hidden = tensors["encoder.0.weight"].shape[0]  # (hidden, 1, 3, 3)
         latent = tensors["latent_mean.weight"].shape[0]  # (latent, width, 1, 1)
         size = 5 if "encoder.6.weight" in tensors else 7
         vae = prior_class("vae")(size, hidden=hidden, latent=latent)
         vae.load_state_dict(tensors)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-        names = list(state)[:3] if isinstance(state, dict) else type(state).__name__
-        raise UserError(
-            f"{path}: not a 5 x 5 or 7 x 7 VAE of the authors' release; found {names}"
-        ) from None
     return vae.requires_grad_(False)
-
-
-def _rename(name: str) -> str:
-    for pattern, replacement in _NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def load_released_kernels(folder: str | os.PathLike) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count
 from dwp.recompute import repeatable
 
 Source = torch.Generator | int | Sequence[torch.Generator | int] | None
@@ -55,29 +55,21 @@ def seeded(source: Any, device: torch.device | str = "cpu") -> Any:
     return source
 
 
-def check_draws(
-    n: int, source: object, device: torch.device | str | None = None
-) -> torch.Generator:
+def check_draws(n: int, source: object, device: torch.device | str = "cpu") -> torch.Generator:
     """Return the generator to draw some numbers from.
 
     Args:
         n: how many are to be drawn.
         source: a `torch.Generator` or a seed.
-        device: where the numbers are wanted; None: where the generator is.
+        device: where the generator of a seed is to be.
 
     Raises:
-        UserError: `n` is no whole number above 0, or `source` no generator there and no seed.
+        UserError: `n` is no whole number above 0, or `source` no generator and no seed.
     """
-    if not isinstance(n, Integral) or n < 1:
-        raise UserError(f"n: expected a whole number of at least 1, found {n}")
-    source = seeded(source, device or "cpu")
+    check_count("n", n)
+    source = seeded(source, device)
     if not isinstance(source, torch.Generator):
         raise _no_generator(source)
-    if device is not None and source.device.type != torch.device(device).type:
-        raise UserError(
-            f"generator: expected one on {device}, found one on {source.device}; make it by "
-            f"dwp.generator(0, device='{device}')"
-        )
     return source
 
 

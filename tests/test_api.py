@@ -198,11 +198,11 @@ REFUSED = [
     (lambda: fit(3, "gaussian"), "found 'gaussian'; did you mean gauss"),
     (lambda: fit(3, hiden=3), "vae: .*; did you mean hidden?"),
     (lambda: fit(3, "student-t", hidden=3), "student-t: .* one of none"),
-    (lambda: fit(3, epochs=0), "epochs: expected a whole number above"),
-    (lambda: fit(3, hidden=0.5), "hidden: expected a whole number above"),
+    (lambda: fit(3, epochs=0), "epochs: .* number of at least 1"),
+    (lambda: fit(3, hidden=0.5), "hidden: expected a whole number of at least 1"),
     (lambda: fit(3, learning_rate=0), "learning_rate: expected a numb"),
     (lambda: fit(3, generator="a"), "generator: expected a torch.Gen"),
-    (lambda: fit(4), "kernel size 3, 5, 7, 16; found 4"),
+    (lambda: fit(4), "expected one of 3, 5, 7, 16; found '4'"),
     (lambda: dwp.fit_prior("mnist"), "kernels: expected floating-point numbers"),
 ]
 

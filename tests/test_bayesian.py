@@ -17,8 +17,7 @@ from dwp.nn.bayesian import BayesianConv2d, bayesian_layers, bayesianize, kl
 from dwp.nn.dropout import Dropout
 from dwp.nn.init import from_prior_
 from dwp.nn.networks.mnist import MnistNet
-from dwp.nn.predict import predict
-from dwp.nn.prediction import evaluating, prediction
+from dwp.nn.predict import evaluating, predict, prediction
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator

@@ -21,9 +21,8 @@ from dwp.data.distort import distort
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import to_unit
 from dwp.errors import UserError
-from dwp.evaluation.classifier import evaluate_classifier
+from dwp.evaluation.classifier import evaluate_classifier, evaluate_run
 from dwp.evaluation.metrics import PROBABILITY_FLOOR
-from dwp.evaluation.run import evaluate_run
 from dwp.nn.bayesian import bayesian_layers, kl, prediction
 from dwp.nn.dropout import Dropout
 from dwp.nn.predict import predict
@@ -103,8 +102,8 @@ def test_objective_by_hand():
 @pytest.mark.parametrize(
     ("targets", "n", "line"),
     [
-        ([0, 1], 0, "n: expected the size of the training set, at least 1; found 0"),
-        ([0, 1], 10.0, "n: expected the size of the training set, .* found 10.0"),
+        ([0, 1], 0, "n: expected a whole number of at least 1, found 0"),
+        ([0, 1], 10.0, "n: expected a whole number .* found 10.0"),
         (
             [0],
             10,
@@ -560,9 +559,6 @@ def test_dropout_keeps_the_mean_and_drops_its_rate():
     layer.generator = generator("dropout")
     assert torch.equal(layer(inputs), found)
     assert layer.eval()(inputs) is inputs
-    for rate in (0, 1, -0.1):
-        with pytest.raises(UserError, match="dropout: expected a rate"):
-            Dropout(rate)
 
 
 def test_a_penalty_makes_kernels_more_likely(stripes):

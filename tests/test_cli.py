@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dwp import cli
 from dwp.__main__ import main
-from dwp.evaluation.modes import SAMPLES
+from dwp.evaluation.scores import SAMPLES
 from dwp.priors import load_prior, prior_class
 from dwp.priors.pretrained import pretrained
 from dwp.seeds import generator
@@ -178,7 +178,7 @@ ERRORS = [
     ("score {}/normal.safetensors {}/flat.npy", "found (3, 49)"),
     ("score {}/vae7x7 {}/small.npy", "7 x 7 kernels, found 5 x 5"),
     ("score {}/empirical.safetensors {}/kernels.npy", "has no tractable density"),
-    ("score {}/vae7x7 {}/kernels.npy --samples 0", "expected at least 1"),
+    ("score {}/vae7x7 {}/kernels.npy --samples 0", "of at least 1"),
     ("score {}/vae7x7 {}/kernels.npy --samples few", "'--samples': 'few' is not a valid integer"),
     ("sample {}/vae7x7 0 {}/made.npy", "n: expected a whole number of at least 1, found 0"),
     ("sample {}/vae7x7 many {}/made.npy", "'N': 'many' is not a valid integer; see "),
@@ -186,7 +186,7 @@ ERRORS = [
     (f"sample {{}}/vae7x7 3 {{}}/{'m' * 300}.npy", "File name too long"),
     ("sample {}/log-uniform.safetensors 3 {}/made.npy", "improper"),
     ("convert {}/vae7x7 {}/made.npy", "ends in .safetensors"),
-    ("convert {}/kernels.npy {}/made.safetensors", "vae_params.torch: expected a state dict"),
+    ("convert {}/kernels.npy {}/made.safetensors", "vae_params.torch: expected a 5 x 5"),
     ("plan {}/config.yaml --gpus 0", "'--gpus': 0 is not in the range x>=1; see "),
     ("plan {}/none.yaml", "none.yaml"),
     ("fit {}/none.npy", "none.npy: no such file"),

@@ -377,9 +377,9 @@ def test_nets_without_a_kl_and_unknown_options_are_refused(net):
     for refused, options, line in (
         (bare, {}, "'conv1': expected a prior, found none"),
         (MnistNet([2, 3]), {}, "expected Bayesian layers, found none"),
-        (net, {"reduction": "mean"}, "expected sum, layer or kernel; found 'mean'"),
+        (net, {"reduction": "mean"}, "expected one of sum, layer, kernel; found 'mean'"),
         (net, {"reduction": "kernel", "kernels_per_step": 2}, "kernels_per_step"),
-        (net, {"kernels_per_step": 0}, "kernels_per_step: expected at least 1"),
+        (net, {"kernels_per_step": 0}, "kernels_per_step: expected a whole number"),
     ):
         with pytest.raises(UserError, match=line):
             kl(refused, **options)
@@ -390,7 +390,7 @@ def test_what_does_not_fit_is_refused(small_vae):
     for kind in ("standard-normal", "log-uniform"):
         with pytest.raises(UserError, match="the prior is over 3 x 3 kernels, found 5 x 5"):
             kl_divergence(posterior, make(kind))
-    with pytest.raises(UserError, match="estimator: expected exact or monte-carlo, found 'mc'"):
+    with pytest.raises(UserError, match="estimator: expected one of exact, monte-carlo; found"):
         Estimation(estimator="mc")
     for options in ({"bound": "iwae"}, {"latent_samples": 0}):
         for refused in (Estimation, partial(small_vae.loss, torch.zeros(2, 5, 5), generator(0))):

@@ -367,18 +367,6 @@ def test_the_axis_leaves_out_a_start_far_below():
     assert 0 < panel.get_ylim()[0] < 0.7
 
 
-def test_figures_refuse_to_mix_up():
-    both = pd.concat([summary(), summary().assign(domain="cifar10")])
-    with pytest.raises(UserError, match="domain"):
-        fewshot(both, "ensemble_accuracy")
-    for column in ("n", "init"):
-        both = pd.concat([rotated(), rotated().assign(**{column: 0})])
-        with pytest.raises(UserError, match=f"'{column}'"):
-            curves(both, METRICS, "angle", "prior", over="split")
-    with pytest.raises(UserError, match="'no_metric'"):
-        curves(rotated(), [*METRICS, "no_metric"], "angle", "prior", over="split")
-
-
 def test_kl_curves_are_in_order_of_the_deviation_in_both_panels(drawn):
     assert legend(drawn["kl"]) == ["DWP", "log-uniform", "Student t"]
     assert titles(drawn["kl"]) == ["real kernels", "noise of the same mean square"]

@@ -72,7 +72,7 @@ def test_every_epoch_is_recorded_of_what_is_trained(kernels, kind):
 @pytest.mark.parametrize(
     ("kind", "size", "given", "settings", "message"),
     [
-        ("vae", 5, False, {}, "prior kind 'vae' is fitted to kernels, found none"),
+        ("vae", 5, False, {}, "kernels: expected floating-point numbers, found object"),
         ("empirical", 7, True, {}, "over 7 x 7 kernels, found 5 x 5"),
         ("vae", 5, True, {"batch_size": 0}, "batch_size: expected .*found 0"),
         ("vae", 5, True, {"kernels": 601}, r"training\.kernels: expected at most 600, found 601"),

@@ -17,7 +17,7 @@ from dwp.devices import products
 from dwp.errors import UserError
 from dwp.files import save_tensors
 from dwp.kernels import check_kernels
-from dwp.priors import KINDS, load_prior, load_vae, prior_class
+from dwp.priors import KINDS, load_prior, prior_class
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator
 
@@ -217,7 +217,7 @@ def test_mixture_refuses_too_few_kernels_and_equal_ones():
 
 
 def test_flow_refuses_what_it_cannot_be_and_takes_almost_degenerate_kernels():
-    with pytest.raises(UserError, match="kernel size of at least 2"):
+    with pytest.raises(UserError, match="flow: expected a whole number of at least 2"):
         prior_class("flow")(1, transforms=2, hidden=4)
     prior, kernels = prior_class("flow")(5, transforms=2, hidden=4), degenerate("equal weights")
     with pytest.raises(UserError, match="not all zero"):
@@ -290,12 +290,6 @@ def test_samples_need_a_number_and_a_generator(kind):
                 draw(n, source)
 
 
-def test_a_generator_of_another_device_is_refused():
-    prior = make_prior("gaussian-full", 2).to("meta")
-    with pytest.raises(UserError, match="generator: expected one on meta, found one on cpu"):
-        prior.sample(3, generator(0))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_in_double_precision_by_default(kind, tmp_path):
     before = make_prior(kind, 3)
@@ -338,19 +332,15 @@ def test_file_round_trip(tmp_path, kind):
         assert torch.equal(prior.log_prob(kernels), loaded.log_prob(kernels))
     if kind == "vae":
         assert torch.equal(prior.loss(kernels, generator(1)), loaded.loss(kernels, generator(1)))
-        assert load_vae(paths[0]).arguments == prior.arguments
-    else:
-        with pytest.raises(UserError, match=f"expected a prior of kind 'vae', found '{kind}'"):
-            load_vae(paths[0])
 
 
 @pytest.mark.parametrize(
     ("kind", "arguments", "line"),
     [
         ("horseshoe", {}, f"prior kind: expected one of {', '.join(KINDS)}; found 'horseshoe'"),
-        ("gaussian-full", {"kernel_size": 3}, "cannot be read as a prior of kind 'gaussian-full'"),
-        ("vae", {"kernel_size": 5, "width": 3}, "'vae' .*argument 'width'.*; make it again"),
-        ("vae", {"kernel_size": 4, "hidden": 2, "latent": 2}, "size 3, 5, 7, 16; found 4"),
+        ("gaussian-full", {"kernel_size": 3}, "expected a prior of kind 'gaussian-full'"),
+        ("vae", {"kernel_size": 5, "width": 3}, "'vae'.*argument 'width'.*; make it again"),
+        ("vae", {"kernel_size": 4, "hidden": 2, "latent": 2}, "one of 3, 5, 7, 16; found '4'"),
         ("student-t", {"kernel_size": 1}, "expected numbers, found NaN; make it again"),
     ],
 )
@@ -425,7 +415,7 @@ def test_vae_of_fixed_variance(tmp_path):
     assert (variance == 0.01).all()
     assert not any("kernel_variance" in name for name in vae.state_dict())
     vae.save(tmp_path / "prior.safetensors")
-    loaded, kernels = load_vae(tmp_path / "prior.safetensors"), correlated_kernels(6, 5)[0]
+    loaded, kernels = load_prior(tmp_path / "prior.safetensors"), correlated_kernels(6, 5)[0]
     assert loaded.variance == 0.01
     assert torch.equal(vae.loss(kernels, generator(0)), loaded.loss(kernels, generator(0)))
     # One code a kernel, written out.

@@ -147,7 +147,7 @@ def test_a_damaged_release_is_refused(tmp_path, state, legacy):
     for content in [*(whole[:length] for length in lengths), *others]:
         path.write_bytes(content)
         line = refusal(load_released_vae, tmp_path)
-        assert line.startswith(f"{path}: expected a state dict of the authors' release; ")
+        assert line.startswith(f"{path}: expected a 5 x 5 or 7 x 7 VAE of the authors' release; ")
 
 
 class Harmful:
@@ -162,7 +162,7 @@ class Harmful:
 
 def test_release_runs_no_code(tmp_path):
     write(tmp_path, {"encoder.features.0.weight": Harmful(tmp_path / "made")})
-    assert "expected a state dict" in refusal(load_released_vae, tmp_path)
+    assert "expected a 5 x 5" in refusal(load_released_vae, tmp_path)
     assert not (tmp_path / "made").exists()
 
 
@@ -180,7 +180,7 @@ def test_release_runs_no_code(tmp_path):
 def test_foreign_release(tmp_path, state, change):
     write(tmp_path, change(state))
     line = refusal(load_released_vae, tmp_path)
-    assert "vae_params.torch: not a 5 x 5 or 7 x 7 VAE" in line
+    assert "vae_params.torch: expected a 5 x 5 or 7 x 7 VAE" in line
 
 
 def test_release_folder(monkeypatch):

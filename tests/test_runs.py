@@ -5,7 +5,7 @@ import torch
 from helpers import CLASSIFICATION, run_program, same_state, script, some_kernels, striped_images
 
 from dwp.errors import OUT_OF_TIME, UserError
-from dwp.evaluation.run import evaluate_run
+from dwp.evaluation.classifier import evaluate_run
 from dwp.evaluation.tables import at_the_end
 from dwp.files import load_tensors, read_csv, save_tensors
 from dwp.priors import prior_class

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.evaluation.modes import count_different, follow_bound
-from dwp.evaluation.scores import nearest, score
+from dwp.evaluation.scores import count_different, follow_bound, nearest, score
 from dwp.evaluation.study import DEVIATIONS, kl_by_width, latent_grid, reconstruct
 from dwp.priors import GaussianKernels, kl_divergence, prior_class
 from dwp.priors.normal import StandardNormal
@@ -276,14 +275,13 @@ def test_a_latent_grid_is_of_decoded_codes(latent, code):
         (lambda vae: score(vae, random_kernels(4, 3)), "5 x 5 kernels, found 3"),
         (lambda _: score(EMPIRICAL, random_kernels(4, 5)), "'empirical' has no tractable density"),
         (lambda _: score(IMPROPER, random_kernels(4, 5)), "'log-uniform' has no tractable density"),
-        (lambda vae: score(vae, random_kernels(4, 5), samples=0), "expected at least 1"),
-        (lambda vae: score(vae, random_kernels(4, 5), importance_samples=0), "expected at least 1"),
+        (lambda vae: score(vae, random_kernels(4, 5), samples=0), "of at least 1"),
+        (lambda vae: score(vae, random_kernels(4, 5), importance_samples=0), "of at least 1"),
         (lambda vae: score(vae, torch.full((4, 5, 5), math.nan)), "expected finite values"),
         (lambda _: nearest(IMPROPER, *random_kernels(2, 5)[:, None]), "improper"),
         (lambda _: kl_by_width({"n": StandardNormal(7)}, random_kernels(4, 5)), "7 x 7 kernels"),
         (lambda vae: reconstruct(vae, torch.zeros(3, 7, 7)), "5 x 5"),
         (lambda _: follow_bound(IMPROPER), "no density to follow"),
-        (lambda vae: follow_bound(vae, steps=0), "expected at least 1"),
     ],
 )
 def test_what_is_refused(vae, call, line):

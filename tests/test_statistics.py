@@ -176,7 +176,7 @@ def test_parts_of_a_difference_by_hand():
     assert (effects(crossed(noise=0.01), FULL, REFERENCE)["interval"] > 0).all()
     table = crossed()
     table = table[(table["prior"] != "dwp") | (table["init"] != "xavier")]
-    with pytest.raises(UserError, match="'dwp' and the init 'xavier'"):
+    with pytest.raises(KeyError, match="'dwp', 'xavier'"):
         effects(table, FULL, REFERENCE)
 
 

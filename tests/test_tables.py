@@ -314,7 +314,10 @@ def test_a_concatenation_does_not_depend_on_the_batches(tmp_path):
         (None, "no such file"),
         ("", "expected CSV"),
         ("prior,metric\ndwp,nll\n", "expected columns step, value, found prior, metric; add"),
-        ("prior,step,metric,value\ndwp,1,nll,many\n", "value: expected numbers, found many"),
+        (
+            "prior,step,metric,value\ndwp,1,nll,many\n",
+            "expected CSV; found could not convert",
+        ),
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path, content, match):

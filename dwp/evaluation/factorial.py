@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from dwp.errors import UserError
 from dwp.evaluation.statistics import paired_tests, summarise, unit_means, with_holm
 
 METRICS = ("ensemble_accuracy", "ensemble_nll", "ensemble_ece")
@@ -66,14 +65,12 @@ def effects(
         A row per combination of `by` and `effect`: the columns of `summarise`, over splits.
 
     Raises:
-        UserError: one of the four cells has no runs.
+        KeyError: one of the four cells has no runs.
     """
     means = unit_means(runs, [*by, "prior", "init"])
     cells = means.pivot(index=[*by, "split"], columns=["prior", "init"], values="value")
 
     def cell(prior: str, init: str) -> pd.Series:
-        if (prior, init) not in cells:
-            raise UserError(f"no run has the prior '{prior}' and the init '{init}'")
         return cells[prior, init].rename("value")
 
     both, neither = cell(**full), cell(**reference)

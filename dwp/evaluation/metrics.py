@@ -29,12 +29,9 @@ def classification_metrics(probabilities: Tensor, targets: Tensor) -> dict[str, 
         ValueError: shapes do not fit, or rows are no probabilities (NaN from a diverged network
             included).
     """
-    p = _checked(probabilities)
-    if targets.shape != p.shape[:1]:
-        raise ValueError(f"targets: expected shape {(len(p),)}, found {tuple(targets.shape)}")
-    targets = targets.to(p.device, torch.long)
-    if targets.min() < 0 or targets.max() >= p.shape[1]:
-        raise ValueError(f"targets: expected class indices from 0 to {p.shape[1] - 1}")
+    p, targets = _checked(probabilities), targets.to(probabilities.device, torch.long)
+    if targets.shape != p.shape[:1] or targets.min() < 0 or targets.max() >= p.shape[1]:
+        raise ValueError(f"targets: expected {len(p)} class indices from 0 to {p.shape[1] - 1}")
     of_target = p.gather(1, targets[:, None]).squeeze(1)  # (n,)
     confidence, predicted = p.max(1)
     right = (predicted == targets).double()
@@ -63,14 +60,11 @@ def ood_auroc(in_probs: Tensor, out_probs: Tensor) -> float:
         entropy (ties count half). 1 = always more uncertain, 0.5 = no information.
 
     Raises:
-        ValueError: shapes do not fit or rows are no probabilities.
+        RuntimeError: the classes differ.
+        ValueError: rows are no probabilities.
     """
-    if in_probs.shape[1:] != out_probs.shape[1:]:
-        raise ValueError(
-            f"expected the same classes, found shapes {tuple(in_probs.shape)} and "
-            f"{tuple(out_probs.shape)}"
-        )
-    inside, outside = (torch.special.entr(_checked(p)).sum(1) for p in (in_probs, out_probs))
+    entropies = torch.special.entr(_checked(torch.cat([in_probs, out_probs]))).sum(1)
+    inside, outside = entropies.split([len(in_probs), len(out_probs)])
     inside = inside.sort().values
     below, not_above = (torch.searchsorted(inside, outside, right=r) for r in (False, True))
     return (below + not_above).double().mean().item() / (2 * len(inside))
@@ -78,11 +72,9 @@ def ood_auroc(in_probs: Tensor, out_probs: Tensor) -> float:
 
 def _checked(probabilities: Tensor) -> Tensor:
     """Return probabilities (n, classes) as float64 in [0, 1]."""
-    if probabilities.ndim != 2 or len(probabilities) == 0 or probabilities.shape[1] < 2:
-        raise ValueError(
-            f"probabilities: expected shape (n, classes), found {tuple(probabilities.shape)}"
-        )
-    p = probabilities.detach().double()
-    if not ((p >= -1e-3).all() and ((p.sum(1) - 1).abs() <= 1e-3).all()):
-        raise ValueError("probabilities: expected rows >= 0 that sum to 1 (logits or NaN?)")
+    p, shape = probabilities.detach().double(), tuple(probabilities.shape)
+    sized = len(shape) == 2 and shape[0] > 0 and shape[1] > 1
+    if not (sized and (p >= -1e-3).all() and ((p.sum(1) - 1).abs() <= 1e-3).all()):
+        expected = "(n, classes), rows >= 0 that sum to 1 (logits or NaN?)"
+        raise ValueError(f"probabilities: expected {expected}; found shape {shape}")
     return p.clamp(0, 1)  # a mean of float32 softmaxes may exceed 1 by rounding

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.data.tensors import ImageTensors, to_unit
-from dwp.devices import products
 from dwp.evaluation.metrics import classification_metrics
 from dwp.isolated import isolated
 from dwp.nn.predict import predict
@@ -62,16 +61,14 @@ def metrics_by_angle(
     every = -(-len(target.test_images) // MOST)
     images, truth = to_unit(target.test_images[::every]), target.test_targets[::every]
     for angle in angles:
-        with products("float32", device):
-            drawn = predict(
-                net,
-                rotate(images, angle),
-                samples=settings.samples if priors else 0,
-                generator=[generator("shift", *own, device=device) for own in seeds],
-                members=settings.members,
-                precision=settings.test_precision,
-            )
-        probabilities = drawn.mean(0)
+        probabilities = predict(
+            net,
+            rotate(images, angle),
+            samples=settings.samples if priors else 0,
+            generator=[generator("shift", *own, device=device) for own in seeds],
+            members=settings.members,
+            precision=settings.test_precision,
+        ).mean(0)
         metrics = classification_metrics(probabilities, truth)
         metrics["entropy"] = float(torch.special.entr(probabilities).sum(1).mean())
         found.append({name: metrics[name] for name in METRICS})

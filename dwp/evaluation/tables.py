@@ -41,16 +41,13 @@ def read_table(
     Raises:
         UserError: the file is missing, is not CSV, or lacks a column.
     """
-    text = dict.fromkeys([*_NAMES, *texts], str)  # a prior may be named "null" or "1"
-    table = read_csv(path, dtype=text, keep_default_na=False, na_values=["", "nan", "NaN"])
+    types = dict.fromkeys([*_NAMES, *texts], str)  # a prior may be named "null" or "1"
+    types |= dict.fromkeys(numbers, float)
+    table = read_csv(path, dtype=types, keep_default_na=False, na_values=["", "nan", "NaN"])
     missing = [name for name in dict.fromkeys([*columns, *numbers]) if name not in table]
     if missing:
         found = ", ".join(table)
         raise UserError(f"{path}: expected columns {', '.join(missing)}, found {found}; add them")
-    for name in numbers:
-        wrong = table[name][pd.to_numeric(table[name], errors="coerce").isna()].dropna()
-        if len(wrong):
-            raise UserError(f"{path}: {name}: expected numbers, found {wrong.iloc[0]}; correct it")
     return table
 
 

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.devices import has_matrix_units
-from dwp.fast.tiles import by_tiles, least_share
-from dwp.fast.windows import windows
+from dwp.fast.tiles import by_tiles, least_share, windows
 
 _FEW = 8  # channels; the matrix units take multiples of so many numbers
 _SHARE = 0.5  # of the products; small ones are slower than one large convolution

@@ -6,6 +6,7 @@ are 6 x 6, say. Comments call the size of a tile p and that of its outputs s.
 """
 
 import functools
+import itertools
 import math
 
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwp.fast.toom_cook import matrices
-from dwp.fast.windows import windows
 
 _SIZES = 7, 8  # of a tile
 _AT_ONCE = 128  # tiles, whose values stay in the cache
@@ -82,3 +82,32 @@ def least_share(weight: tuple[int, ...], height: int, width: int) -> tuple[float
 @functools.cache
 def _matrices(size: int, taps: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
     return tuple(matrix.to(dtype) for matrix in matrices(size, taps))
+
+
+def windows(maps: Tensor, rows: int, columns: int, step: int = 1) -> Tensor:
+    """Return windows (n, down, across, ..., rows, columns) of maps (n, h, w, ...), `step` apart."""
+    return _Windows.apply(maps, (rows, columns, step))
+
+
+def _views(maps: Tensor, rows: int, columns: int, step: int) -> Tensor:
+    return maps.unfold(1, rows, step).unfold(2, columns, step)
+
+
+class _Windows(torch.autograd.Function):
+    """The gradient is added up by windows, or by their pixels, whichever are fewer."""
+
+    @staticmethod
+    def forward(ctx, maps: Tensor, sizes: tuple[int, int, int]) -> Tensor:
+        ctx.shape, ctx.sizes = maps.shape, sizes
+        return _views(maps, *sizes)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        result = gradient.new_zeros(ctx.shape)
+        views, (down, across), pixels = _views(result, *ctx.sizes), gradient.shape[1:3], ctx.sizes
+        by_windows = down * across < pixels[0] * pixels[1]
+        count = (down, across) if by_windows else pixels[:2]
+        for y, x in itertools.product(*map(range, count)):
+            part = (slice(None), y, x) if by_windows else (..., y, x)
+            views[part] += gradient[part]
+        return result, None

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dwp.devices import Precision, products
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count, check_one_of
 from dwp.nn.matching import Priors, match_priors
-from dwp.nn.prediction import Draws, draws_of, prediction, running, source_of
+from dwp.nn.predict import Draws, draws_of, prediction, running, source_of
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import DEFAULT, Estimation, kl_divergence
 from dwp.priors.posteriors import GaussianCodes, GaussianKernels, Gaussians, MultiplicativeKernels
@@ -256,9 +255,8 @@ def _posterior_kind(
         size = cast(KernelPrior, prior).kernel_size
         if kernel_size != (size, size):
             raise UserError(f"prior: expected kernels of {kernel_size}, found {size} x {size}")
-    elif posterior not in get_args(PosteriorKind):
-        known = ", ".join(get_args(PosteriorKind))
-        raise UserError(f"posterior: expected one of {known}; found '{posterior}'")
+    else:
+        check_one_of("posterior", posterior, get_args(PosteriorKind))
     return posterior
 
 
@@ -382,13 +380,11 @@ def kl(
     layers = bayesian_layers(net)
     if not layers:
         raise UserError("net: expected Bayesian layers, found none; see dwp.bayesianize")
-    if reduction not in ("sum", "layer", "kernel"):
-        raise UserError(f"reduction: expected sum, layer or kernel; found '{reduction}'")
-    if reduction == "kernel" and kernels_per_step is not None:
-        raise UserError("kernels_per_step: expected none with reduction 'kernel'")
-    wanted = 1 if kernels_per_step is None else kernels_per_step
-    if not isinstance(wanted, Integral) or wanted < 1:
-        raise UserError(f"kernels_per_step: expected at least 1 or none, found {kernels_per_step}")
+    check_one_of("reduction", reduction, ("sum", "layer", "kernel"))
+    if kernels_per_step is not None:
+        check_count("kernels_per_step", kernels_per_step)
+        if reduction == "kernel":
+            raise UserError("kernels_per_step: expected none with reduction 'kernel'")
     found: dict[str, Tensor] = {}
     generator = seeded(generator, next(iter(layers.values())).weight.device)
     for name, layer in layers.items():

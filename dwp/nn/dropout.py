@@ -5,8 +5,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from dwp.errors import UserError
-from dwp.nn.prediction import source_of
+from dwp.nn.predict import source_of
 from dwp.seeds import Source, standard_normal
 
 
@@ -23,13 +22,11 @@ class Dropout(nn.Module):
         runs: of how many runs the inputs are, one run's after another's (see `dwp.nn.stack`).
 
     Raises:
-        UserError: a rate out of bounds.
+        statistics.StatisticsError: a rate out of bounds.
     """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        if not 0 < rate < 1:
-            raise UserError(f"dropout: expected a rate above 0 and below 1, found {rate}")
         self.rate, self.runs = rate, 1
         self.generator: Source = None
         # a normal number is below it with probability `rate`

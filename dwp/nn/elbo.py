@@ -1,11 +1,9 @@
 """The loss that a Bayesian net is trained with."""
 
-from numbers import Integral
-
 from torch import Tensor
 from torch.nn import functional as F
 
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -41,8 +39,7 @@ def negative_elbo(
     if targets.shape != logits.shape[:-1] or not targets.dim():
         shapes = f"{tuple(logits.shape)} and {tuple(targets.shape)}"
         raise UserError(f"targets: expected logits (batch, classes) and (batch,), found {shapes}")
-    if not isinstance(n, Integral) or n < 1:
-        raise UserError(f"n: expected the size of the training set, at least 1; found {n}")
+    check_count("n", n)
     if logits.shape[-1] == 1:
         logits = F.pad(logits, (1, 0))
     return n * cross_entropy(logits, targets) + temperature * kl

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.nn.parameter import is_lazy
 
-from dwp.errors import UserError, not_allowed
+from dwp.errors import UserError, check_one_of
 from dwp.priors.base import KernelPrior
 from dwp.priors.load import load_prior
 from dwp.priors.pretrained import pretrained_family
@@ -43,12 +43,11 @@ def match_priors(
         raise UserError("prior: expected one, or one by layer or by kernel size; found none")
     if layers is None:
         layers = by_key if all(isinstance(key, str) for key in by_key) else convolutions
-    matched = {}
+    layers, matched = list(layers), {}
+    check_one_of("layer", layers, sorted(convolutions))
     for name in layers:
-        problem, layer = "", convolutions.get(name)
-        if layer is None:
-            raise UserError(f"layer: {not_allowed(str(name), sorted(convolutions))}")
-        elif "weight" not in layer._parameters:
+        problem, layer = "", convolutions[name]
+        if "weight" not in layer._parameters:
             problem = "a weight of its own, found one computed from others; remove that first"
         elif is_lazy(layer.weight):
             problem = "a weight, found none yet (lazy); pass a batch through the net first"

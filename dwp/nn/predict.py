@@ -1,17 +1,196 @@
-"""Predictions of a net by samples of its weights."""
+"""Predictions of a net by samples of its weights, and what its layers share meanwhile.
 
-from numbers import Integral
+What they share is kept by the thread, not by the net.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dwp.devices import Precision, products
-from dwp.errors import UserError
+from dwp.devices import Precision, Switch, products
+from dwp.errors import UserError, check_count
 from dwp.fast import faster
-from dwp.nn.prediction import prediction
-from dwp.seeds import Source
+from dwp.seeds import Source, seeded
+
+_predictions: ContextVar[tuple["Draws", ...]] = ContextVar("predictions", default=())
+_run: ContextVar[int | None] = ContextVar("run", default=None)
+_lock = threading.Lock()
+_running = 0
+_mode = Switch(attrgetter("training"), lambda module, mode: setattr(module, "training", mode))
+
+
+class Draws:
+    """What a net draws in one prediction; see `prediction`.
+
+    Attributes:
+        sampling: whether to draw, or to use the means.
+        generator: where draws come from.
+        modules: those of the net.
+        sample: the number of the weight sample that the pass belongs to, if one was begun.
+    """
+
+    def __init__(self, sampling: bool, generator: Source, net: nn.Module | None = None) -> None:
+        self.sampling, self.generator = sampling, generator
+        self.modules = set() if net is None else set(net.modules())
+        self.sample: int | None = None
+        self._calls: dict[nn.Module, int] = {}
+        self._noise: dict[Hashable, Tensor] = {}
+        self._images: Tensor | None = None
+        self._kept: dict[Hashable, Any] = {}
+        self._moments: dict[Hashable, Any] = {}
+
+    def begin(self, sample: int) -> None:
+        """Begin a pass of the net that belongs to a weight sample."""
+        self.sample = sample
+        self._calls.clear()
+
+    def call(self, layer: nn.Module) -> Hashable:
+        """Count a call of a layer in the pass; return what identifies it."""
+        self._calls[layer] = self._calls.get(layer, 0) + 1
+        return layer, self._calls[layer]
+
+    def noise(self, call: Hashable, draw: Callable[[int], Tensor], n: int) -> Tensor:
+        """Return the noise (n, ...) of a call in the sample: the same in every pass.
+
+        Args:
+            call: as of `call`, and the shape of the noise of an image.
+            draw: draws noise for so many images.
+            n: images.
+        """
+        if self.sample is None:  # no pass was begun: each has its own
+            return draw(n)
+        key = call, self.sample
+        if key not in self._noise:
+            self._noise[key] = draw(n)
+        elif len(self._noise[key]) < n:
+            self._noise[key] = torch.cat([self._noise[key], draw(n - len(self._noise[key]))])
+        return self._noise[key][:n]
+
+    def see(self, images: Tensor) -> None:
+        """Take images that nobody but the net can change: from here on, layers may keep results.
+
+        Weights must not change from here on either.
+        """
+        self._images, self._moments = images, {}
+
+    def kept(self, key: Hashable, make: Callable[[], Any], inputs: Tensor | None = None) -> Any:
+        """Return what `make` returned before, if it may be kept, else what it returns now.
+
+        Args:
+            key: of what is kept.
+            make: makes it.
+            inputs: what it is made of, if not of weights alone; it is kept if these are the images
+                or a view of them.
+        """
+        images, kept = self._images, self._kept
+        if images is None or not (inputs is None or inputs is images or inputs._base is images):
+            return make()
+        if inputs is not None:
+            kept = self._moments
+            key = key, inputs.storage_offset(), inputs.shape, inputs.stride()
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
+
+
+def running() -> bool:
+    """Return whether any thread is in a block of this module: then ask `draws_of` and `source_of`.
+
+    Compiled code can do so (these two would break it in parts).
+    """
+    return _running > 0
+
+
+def draws_of(layer: Any) -> Draws:
+    """Return this thread's innermost prediction with a layer, or what the layer draws by itself."""
+    found = (draws for draws in reversed(_predictions.get()) if layer in draws.modules)
+    return next(found, None) or Draws(layer.sampling, layer.generator)
+
+
+def source_of(layer: Any, generator: Source) -> tuple[Source, int]:
+    """Return where a layer of a stack draws from for now, and for how many runs.
+
+    Args:
+        layer: has the number of its `runs`.
+        generator: of all runs.
+    """
+    run = _run.get() if running() else None
+    if run is None:
+        return generator, layer.runs
+    return generator[run] if isinstance(generator, Sequence) else generator, 1
+
+
+@contextlib.contextmanager
+def _marked(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    global _running
+    with _lock:
+        _running += 1
+    before = variable.get()
+    variable.set(value)
+    try:
+        yield
+    finally:
+        variable.set(before)
+        with _lock:
+            _running -= 1
+
+
+def one_run(run: int) -> contextlib.AbstractContextManager[None]:
+    """Within the block, let the layers of a stack draw what one of its runs draws."""
+    return _marked(_run, run)
+
+
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Within the block, batch norm uses its running statistics and dropout does nothing.
+
+    After it every module is in the mode it was in before, its own; where blocks overlap, as those
+    of several threads, after the last of them.
+    """
+    with contextlib.ExitStack() as modes:
+        for module in net.modules():
+            modes.enter_context(_mode(False, module))
+        net.eval()  # nets may do more there, or refuse
+        yield
+
+
+@contextlib.contextmanager
+def prediction(
+    net: nn.Module, *, sampling: bool = True, generator: Source = None
+) -> Iterator[Draws]:
+    """Within the block, let the net's Bayesian layers draw from `generator`, or use their means.
+
+    A seed stands for one generator for the whole block.
+
+    Every layer is in evaluation mode there: batch norm uses its running statistics, dropout does
+    nothing. The noise of a sample is drawn once: passes that belong to the same sample (each to be
+    begun by `Draws.begin`) share it, the first image of one with the first of another. For every
+    image the outputs of the samples are independent draws from their distribution, as ever; what is
+    shared makes images of different passes depend on each other, as they do under weights drawn
+    once. A pass that was not begun has noise of its own.
+
+    All of this holds for the thread that runs the block. Other threads, and copies of the net, may
+    predict at the same time, each in a block of its own.
+
+    Raises:
+        UserError: the net is a `torch.nn.DataParallel` over several devices, whose threads are
+            outside the block.
+    """
+    if any(isinstance(m, nn.DataParallel) and len(m.device_ids) > 1 for m in net.modules()):
+        raise UserError(
+            "net: found a torch.nn.DataParallel over several devices; predict with its `module`"
+        )
+    device = next((each.device for each in net.parameters()), "cpu")
+    draws = Draws(sampling, seeded(generator, device), net)
+    with evaluating(net), _marked(_predictions, (*_predictions.get(), draws)):
+        yield draws
 
 
 @torch.no_grad()
@@ -56,9 +235,8 @@ def predict(
     device = next(net.parameters(), images).device
     if batch_size is None:
         batch_size = 50 if device.type == "cpu" else 1000
-    for name, count, least in (("samples", samples, 0), ("batch_size", batch_size, 1)):
-        if not isinstance(count, Integral) or count < least:
-            raise UserError(f"{name}: expected a whole number of at least {least}, found {count!r}")
+    check_count("samples", samples, least=0)
+    check_count("batch_size", batch_size)
     nets, parts = runs * members, []
     with (
         faster(),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dwp.errors import UserError
-from dwp.nn.prediction import one_run
+from dwp.nn.predict import one_run
 from dwp.seeds import derive_seed, generator as make_generator
 
 _lock = threading.Lock()  # `functional_call` exchanges parameters in the net itself

@@ -45,7 +45,8 @@ def curves(
     Where curves begin far below, the axis begins above that.
 
     Args:
-        runs: a tidy table of runs: the columns `by`, `over`, `panels`, `metric`, `value` and `x`.
+        runs: a tidy table of runs: the columns `by`, `over`, `panels`, `metric`, `value` and `x`;
+            of whatever else differs between runs, such as the domain or n, one value.
         metrics: which rows to draw.
         x: "step", "scale" (of the number of filters; a logarithmic axis), or any other number.
         by: "prior" or "init": the column that has a line for each value.
@@ -53,13 +54,8 @@ def curves(
         panels: settings, "init".
         paper: the authors' numbers, columns `by`, `value` and `x`, drawn dashed and lighter for
             the lines that occur in `runs`.
-
-    Raises:
-        UserError: a metric has no rows, or one line would mix several domains, priors, inits or n.
     """
-    own = [name for name in ("domain", "prior", "init", "n") if name not in (by, x, *panels)]
-    rows = style.rows_of(runs, metrics, alone=own)
-    table = summarise(rows, ["metric", *panels, by, x], over)
+    table = summarise(style.rows_of(runs, metrics), ["metric", *panels, by, x], over)
     figure, drawn = _draw(table, by, x, "std", panels, paper)
     if x == "step":
         for axes, part in drawn:
@@ -72,10 +68,7 @@ def curves(
 
 @style.styled
 def fewshot(
-    summary: pd.DataFrame,
-    metric: str,
-    paper: pd.DataFrame | None = None,
-    vary: Sequence[str] = (),
+    summary: pd.DataFrame, metric: str, paper: pd.DataFrame | None = None, vary: Sequence[str] = ()
 ) -> Figure:
     """Draw a metric against n: a line per prior, a panel per initialisation and variant.
 
@@ -90,14 +83,11 @@ def fewshot(
             dashed in every panel that they hold for, as far as prior and n occur in `summary`;
             only where `metric` is an accuracy.
         vary: settings; each combination of them has its own panels.
-
-    Raises:
-        UserError: no row has the metric, or several domains.
     """
-    rows = style.rows_of(summary, [metric], alone=["domain"])
     if paper is not None:
         paper = paper.rename(columns={"num_examples": "n", "accuracy": "value"})
         paper = paper if metric.endswith("accuracy") else None
+    rows = style.rows_of(summary, [metric])
     return _draw(rows, "prior", "n", "interval", [*vary, "init"], paper)[0]
 
 

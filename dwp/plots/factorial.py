@@ -27,11 +27,8 @@ def factorial_figure(table: pd.DataFrame, vary: Sequence[str] = ()) -> Figure:
     Args:
         table: from `dwp.evaluation.factorial.factorial`, of one domain.
         vary: settings; each combination of them has its own row of panels.
-
-    Raises:
-        UserError: several domains, or a metric without rows.
     """
-    rows = style.rows_of(table, METRICS, alone=["domain"])
+    rows = style.rows_of(table, METRICS)
     priors, inits = style.in_order(rows["prior"]), style.in_order(rows["init"])
     counts = sorted(set(rows["n"]))
     depth = dict(zip(counts, np.linspace(_LIGHTEST, 1, len(counts) + 1)[1:], strict=True))

@@ -105,20 +105,9 @@ def setting_label(name: str, value: str) -> str:
     return f"{name.replace('_', ' ')} {value}"
 
 
-def rows_of(frame: pd.DataFrame, metrics: Sequence[str], alone: Iterable[str]) -> pd.DataFrame:
-    """Return the rows of metrics, with the column `metric` as categories in this order.
-
-    Raises:
-        UserError: a metric has none, or a column of `alone` has several values, which one figure
-            would mix up.
-    """
+def rows_of(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of metrics, with the column `metric` as categories in this order."""
     rows = frame[frame["metric"].isin(metrics)]
-    for metric in metrics:
-        if metric not in set(rows["metric"]):
-            raise UserError(f"no rows with the metric '{metric}'")
-    for column in alone:
-        if column in rows and rows[column].nunique() > 1:
-            raise UserError(f"several values of '{column}' in one figure: keep one")
     return rows.astype({"metric": pd.CategoricalDtype(list(metrics))})
 
 

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
         kl_nature as kl_nature,
         register_kl as register_kl,
     )
-    from dwp.priors.load import (
-        load_prior as load_prior,
-        load_vae as load_vae,
-        prior_class as prior_class,
-    )
+    from dwp.priors.load import load_prior as load_prior, prior_class as prior_class
     from dwp.priors.posteriors import (
         GaussianKernels as GaussianKernels,
         MultiplicativeKernels as MultiplicativeKernels,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count
 from dwp.priors.gaussian import LocationScalePrior
 
 _LEAST_SPREAD = 1e-6  # of a direction, relative to the mean square of a weight
@@ -39,8 +39,7 @@ class Flow(LocationScalePrior):
         from zuko.transforms import MonotonicAffineTransform
 
         super().__init__(kernel_size, transforms=transforms, hidden=hidden)
-        if kernel_size < 2:
-            raise UserError(f"a flow prior has a kernel size of at least 2; found {kernel_size}")
+        check_count("kernel size of a flow", kernel_size, least=2)
         self.flow: Any = RealNVP(
             kernel_size**2,
             transforms=transforms,

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from dwp.errors import UserError
+from dwp.errors import UserError, check_count, check_one_of
 from dwp.priors.base import KernelPrior
 from dwp.priors.posteriors import GaussianKernels
 from dwp.seeds import Source, seeded
@@ -46,11 +46,8 @@ class Estimation:
 
     def __post_init__(self) -> None:
         for name, values in {"estimator": Estimator, "bound": Bound}.items():
-            known, found = get_args(values), getattr(self, name)
-            if found not in known:
-                raise UserError(f"{name}: expected {' or '.join(known)}, found '{found}'")
-        if self.latent_samples < 1:
-            raise UserError(f"latent_samples: expected at least 1, found {self.latent_samples}")
+            check_one_of(name, getattr(self, name), get_args(values))
+        check_count("latent_samples", self.latent_samples)
 
 
 DEFAULT = Estimation()

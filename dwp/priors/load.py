@@ -2,9 +2,8 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
-from dwp.errors import UserError, not_allowed
+from dwp.errors import UserError, check_one_of, reading
 from dwp.files import load_tensors
 from dwp.priors.base import KernelPrior
 from dwp.priors.kinds import KINDS
@@ -18,8 +17,7 @@ def prior_class(kind: str) -> type[KernelPrior]:
     Raises:
         UserError: nobody registered the kind.
     """
-    if kind not in KINDS:
-        raise UserError(f"prior kind: {not_allowed(kind, KINDS)}")
+    check_one_of("prior kind", kind, KINDS)
     return class_at(KINDS[kind].location)
 
 
@@ -41,24 +39,10 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     if named:
         path = pretrained_file(str(path))
     tensors, settings = load_tensors(path, kind="prior")
-    kind = settings["kind"]
-    try:
-        prior = prior_class(kind)(**settings["arguments"])
+    remedy = "make it again, or install the missing package"
+    with reading(path, f"a prior of kind '{settings['kind']}'", remedy):
+        prior = prior_class(settings["kind"])(**settings["arguments"])
         prior.load_state_dict(tensors)
-    except (ImportError, RuntimeError, TypeError, UserError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: cannot be read as a prior of kind '{kind}' ({reason}); make it again, or "
-            "install the missing package"
-        ) from None
     if any(tensor.isnan().any() for tensor in tensors.values()):
         raise UserError(f"{path}: expected numbers, found NaN; make it again")
     return prior.requires_grad_(False)
-
-
-def load_vae(path: str | os.PathLike) -> Any:
-    """Return a prior that must be a `dwp.priors.vae.KernelVAE`, read as by `load_prior`."""
-    prior = load_prior(path)  # the class is not named: other kinds do not depend on its code
-    if prior.kind != "vae":
-        raise UserError(f"{path}: expected a prior of kind 'vae', found '{prior.kind}'")
-    return prior

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from dwp.errors import UserError, not_allowed
+from dwp.errors import check_one_of
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
 
@@ -27,11 +27,9 @@ def pretrained_file(name: str) -> Path:
     Raises:
         UserError: there is none of that name.
     """
-    if not (file := FOLDER / f"{name}.safetensors").is_file():
-        names = sorted(each.stem for each in FOLDER.glob("*.safetensors"))
-        others = "a file", "a folder of the authors' release"
-        raise UserError(f"prior: {not_allowed(name, [*names, *others])}")
-    return file
+    names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
+    check_one_of("prior", name, [*names, "a file", "a folder of the authors' release"])
+    return FOLDER / f"{name}.safetensors"
 
 
 def pretrained_family(name: str) -> dict[int, str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dwp.errors import UserError
+from dwp.errors import check_one_of
 from dwp.fast import door, faster, frozen
 from dwp.priors.base import KernelPrior
 from dwp.priors.kl import Bound, Estimation, register_kl
@@ -45,9 +45,7 @@ class KernelVAE(KernelPrior):
     ) -> None:
         fixed = {} if variance is None else {"variance": variance}
         super().__init__(kernel_size, hidden=hidden, latent=latent, **fixed)
-        if kernel_size not in _ENCODERS:
-            sizes = ", ".join(map(str, _ENCODERS))
-            raise UserError(f"a vae prior has kernel size {sizes}; found {kernel_size}")
+        check_one_of("kernel size of a vae", str(kernel_size), map(str, _ENCODERS))
         self.latent, self.variance = latent, variance
         self.encoder = _ENCODERS[kernel_size](hidden, 2 * hidden)
         self.latent_mean = nn.Conv2d(2 * hidden, latent, 1)

@@ -27,7 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from dwp.data import registered
 from dwp.data.choice import check_ranges, share_images
-from dwp.errors import UserError, not_allowed, reading, refusal
+from dwp.errors import UserError, check_one_of, not_allowed, reading, refusal
 from dwp.priors.kinds import KINDS, REQUIRED
 from dwp.priors.pretrained import pretrained, pretrained_kind
 from dwp.registry import NETWORKS, class_facts
@@ -40,17 +40,6 @@ XAVIER = "xavier"
 
 IMAGE_VAE = "dwp.nn.image_vae:ImageVAE"
 """The class of the net of a convergence experiment of kind `image-vae`."""
-
-
-def check_one_of(setting: str, found: str | Iterable[str], allowed: Iterable[str]) -> None:
-    """Check that a name, or each of several, is allowed.
-
-    Raises:
-        UserError: one is not; it has the allowed names.
-    """
-    allowed = list(allowed)
-    for name in [found] if isinstance(found, str) else found:
-        _check(name in allowed, f"{setting}: {not_allowed(name, allowed)}")
 
 
 def _check(holds: bool, message: str) -> None:

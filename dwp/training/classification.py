@@ -1,6 +1,7 @@
 """Training a net on few examples under a prior over its kernels."""
 
 import functools
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.priors import Estimation, KernelPrior
 from dwp.seeds import Source, generator
 from dwp.study.settings import RunSettings, validated
-from dwp.training.loop import Records, by_epochs, has_diverged, one_by_one, optimise
+from dwp.training.loop import Records, by_epochs, one_by_one, optimise
 from dwp.training.source import l2_penalty, logits_of_runs
 
 Priors = Mapping[str, KernelPrior] | None
@@ -196,20 +197,19 @@ def train_classifiers(
         if shift or warp:
             seen = distort(seen.flatten(0, 1), noise, shift=shift, warp=warp).view_as(seen)
         logits = logits_of_runs(stacked, seen[..., :height, :width])
-        if priors is None:
-            data = cross_entropy(logits, classes)
-            loss = data + settings.l2 * l2_penalty(stacked, len(nets))
-            scalars = {"train_nll": data.detach()}
-            if penalty is not None:
-                minus_log = prior_penalty(stacked, penalty, noise, precision, len(nets))
-                loss, scalars["penalty"] = loss + minus_log / n, minus_log.detach()
-            return loss, scalars
-        terms = kl(stacked, noise, reduction="layer", **how)
-        total, temperature = sum(terms.values()), settings.kl_temperature
-        loss = negative_elbo(logits, classes, total, n, temperature=temperature)
-        scalars = {f"kl_{name}": value.detach() for name, value in terms.items()}
-        data = cross_entropy(logits.detach(), classes)
-        return loss, {"loss": loss.detach(), "train_nll": data, **scalars}
+        data = cross_entropy(logits, classes)
+        scalars = {"train_nll": data.detach()}
+        if priors is not None:
+            terms = kl(stacked, noise, reduction="layer", **how)
+            total, temperature = sum(terms.values()), settings.kl_temperature
+            loss = negative_elbo(logits, classes, total, n, temperature=temperature)
+            scalars |= {f"kl_{name}": value.detach() for name, value in terms.items()}
+            return loss, {"loss": loss.detach(), **scalars}
+        loss = data + settings.l2 * l2_penalty(stacked, len(nets))
+        if penalty is not None:
+            minus_log = prior_penalty(stacked, penalty, noise, precision, len(nets))
+            loss, scalars["penalty"] = loss + minus_log / n, minus_log.detach()
+        return loss, scalars
 
     def evaluate(step: int) -> list[dict[str, float]]:
         draws = [generator("classification", "validation", *s, step, device=device) for s in seeds]
@@ -247,7 +247,7 @@ def train_classifiers(
     results = []
     for run, first in zip(runs, range(0, len(nets), members), strict=True):
         ensemble, own = stack(nets[first : first + members]), records[first : first + members]
-        diverged = list(filter(has_diverged, own))
+        diverged = [each for each in own if any(map(math.isnan, each[-1].values()))]
         if diverged:
             print(f"split {run[0]}, seed {run[1]}: diverged; lower learning_rate", file=sys.stderr)
             for parameter in ensemble.parameters():

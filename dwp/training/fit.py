@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dwp.errors import UserError, not_allowed
+from dwp.errors import UserError, check_count, check_one_of
 from dwp.kernels import check_kernels
 from dwp.priors import KINDS, Hyperparameter, KernelPrior, prior_class
 from dwp.seeds import check_draws
@@ -72,15 +72,15 @@ def fit_prior(
     prior_class(kind)  # or it is refused
     known = KINDS[kind].hyperparameters
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    facts = _TRAINING | known
+    check_one_of(kind, hyperparameters, known or ["none"])
     for name, value in (given | hyperparameters).items():
-        if name not in facts:
-            raise UserError(f"{kind}: {not_allowed(name, known or ['none'])}")
-        whole, above = facts[name].type is int, " above 0" if facts[name].positive else ""
-        right = isinstance(value, Integral if whole else Real) and (value > 0 or not above)
-        if not (right or value is None is facts[name].default):
-            expected = f"a whole number{above}" if whole else f"a number{above}"
-            raise UserError(f"{name}: expected {expected}, found {value}")
+        fact = (_TRAINING | known)[name]
+        if value is None is fact.default:
+            continue
+        if fact.type is int:
+            check_count(name, value, least=int(fact.positive))
+        elif not (isinstance(value, Real) and value > 0):
+            raise UserError(f"{name}: expected a number above 0, found {value}")
     if isinstance(generator, Integral):
         seed = int(generator)
     else:

@@ -208,11 +208,6 @@ def optimise(
     return records
 
 
-def has_diverged(records: Sequence[Mapping[str, float]]) -> bool:
-    """Return whether a run of a tolerant training has diverged, by its records."""
-    return any(math.isnan(value) for value in records[-1].values())
-
-
 def one_by_one(
     train: Callable[..., list[Any]], runs: Sequence[Any], options: Mapping[str, Any]
 ) -> list[Any]:
@@ -252,22 +247,16 @@ def _resume(path, identity, label, model, optimiser, noise) -> tuple[int, list[R
     def below(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    try:
-        model.load_state_dict(below("model/"))
-        groups = optimiser.param_groups
-        for number, parameter in enumerate(p for group in groups for p in group["params"]):
-            device = parameter.device if optimiser.defaults["capturable"] else "cpu"
-            optimiser.state[parameter] = {
-                name: value.to(device)
-                if name == "step"  # the others in the parameter's layout, as if it had gone on
-                else torch.empty_like(parameter).copy_(value)
-                for name, value in below(f"adam/{number}/").items()
-            }
-        for number, source in enumerate(noise):
-            source.set_state(tensors[f"noise/{number}"])
-    except (KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: expected a checkpoint of this very run, found another ({reason}); delete it"
-        ) from None
+    model.load_state_dict(below("model/"))
+    groups = optimiser.param_groups
+    for number, parameter in enumerate(p for group in groups for p in group["params"]):
+        device = parameter.device if optimiser.defaults["capturable"] else "cpu"
+        optimiser.state[parameter] = {
+            name: value.to(device)
+            if name == "step"  # the others in the parameter's layout, as if it had gone on
+            else torch.empty_like(parameter).copy_(value)
+            for name, value in below(f"adam/{number}/").items()
+        }
+    for number, source in enumerate(noise):
+        source.set_state(tensors[f"noise/{number}"])
     return settings["done"], json.loads(settings["records"])

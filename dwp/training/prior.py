@@ -1,8 +1,7 @@
 """Fitting priors to kernels, as studies do."""
 
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +14,6 @@ from dwp.priors import KernelPrior, prior_class
 from dwp.seeds import generator as make_generator
 from dwp.training.loop import Records, by_epochs, optimise
 
-if TYPE_CHECKING:
-    from dwp.study.settings import FitTraining
-
 
 @isolated()
 def fit_prior(
@@ -25,7 +21,7 @@ def fit_prior(
     kernel_size: int,
     kernels: Tensor | None,
     arguments: Mapping[str, Any],
-    training: "FitTraining | SimpleNamespace | Mapping[str, Any] | None",
+    training: Any,
     *,
     device: str = "cpu",
     **options: Any,
@@ -37,8 +33,8 @@ def fit_prior(
         kernel_size: k.
         kernels: (n, k, k) or (n, 1, k, k); None for kinds that fit nothing.
         arguments: the kind's hyperparameters.
-        training: how to train a kind that is trained by gradient steps, `FitTraining` or what has
-            its attributes; None: the defaults.
+        training: how to train a kind that is trained by gradient steps, as
+            `dwp.study.settings.FitTraining` or a mapping; None: the defaults.
         device: where to train.
         **options: how to keep and resume the training, and how to show it: `checkpoint`,
             `checkpoint_seconds`, `deadline`, `identity`, `label` and `progress` of
@@ -55,8 +51,6 @@ def fit_prior(
     kind_class = prior_class(kind)
     if not kind_class.needs_kernels:
         return kind_class(kernel_size), []
-    if kernels is None:
-        raise UserError(f"prior kind '{kind}' is fitted to kernels, found none")
     kernels = check_kernels(kernels, kernel_size)
     if not kind_class.trained:
         return kind_class.fit(kernels, **arguments), []

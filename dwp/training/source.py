@@ -13,7 +13,7 @@ from dwp.fast import graphs, visible
 from dwp.isolated import isolated, seed_globally
 from dwp.nn.elbo import cross_entropy
 from dwp.nn.networks import build_network, initialise_xavier
-from dwp.nn.prediction import evaluating
+from dwp.nn.predict import evaluating
 from dwp.nn.stack import OneAfterAnother, stack, unstack
 from dwp.seeds import generator
 from dwp.study.settings import SourceTraining, validated

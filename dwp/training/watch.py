@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dwp.errors import UserError
-
 try:
     from tqdm import tqdm
 except ImportError:  # which the core does not need; then nothing is shown
@@ -47,7 +45,7 @@ class Watched:
         shown: whether to show progress, which needs the package tqdm.
 
     Raises:
-        UserError: event files are wanted and the package tensorboard is not there.
+        ModuleNotFoundError: event files are wanted and the package tensorboard is not there.
     """
 
     def __init__(
@@ -70,13 +68,8 @@ class Watched:
         self._steps = steps
         self._writers = {}  # by the number of the run
         if folder := os.environ.get(EVENTS):
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise UserError(
-                    f"{EVENTS}: event files need the package tensorboard, which is not installed; "
-                    "run pip install tensorboard, or unset it"
-                ) from None
+            from torch.utils.tensorboard import SummaryWriter
+
             names = list(names or [""])
             different = dict.fromkeys(names)
             for name in different:

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from dwp.data.choice import describe
+from dwp.errors import check_one_of
 from dwp.files import read_json, write_text
 from dwp.priors import load_prior
 from dwp.priors.card import model_card
 from dwp.priors.pretrained import FOLDER
 from dwp.study.program import program
-from dwp.study.settings import Settings, check_one_of, read_config
+from dwp.study.settings import Settings, read_config
 from dwp.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,7 @@ from dwp.devices import choose_device
 from dwp.errors import deadline_after
 from dwp.files import digest, write_csv
 from dwp.kernels import load_kernels
-from dwp.priors import load_prior, load_vae
+from dwp.priors import load_prior
 from dwp.release import load_released_vae, release_folder
 from dwp.study.program import program
 from dwp.study.settings import PriorFit
@@ -57,7 +57,7 @@ def main(
         made, records = fit_prior(
             settings.kind,
             settings.kernel_size,
-            load_vae(vaes[0]).reconstruct(train) if vaes else train,
+            load_prior(vaes[0]).reconstruct(train) if vaes else train,
             settings.hyperparameters,
             settings.training,
             device=choose_device(device),

@@ -14,7 +14,7 @@ from dwp.evaluation.study import latent_grid, reconstruct
 from dwp.kernels import load_kernels
 from dwp.plots.kernels import latent_space, latent_traversal, reconstruction_pairs
 from dwp.plots.style import save
-from dwp.priors import load_vae
+from dwp.priors import load_prior
 from dwp.study.program import program
 
 # standard deviations of p(z)
@@ -30,7 +30,7 @@ def main(
     latent: list[Path] | None = None,
     reconstructions: list[Path] | None = None,
 ) -> None:
-    vae = load_vae(prior)
+    vae = load_prior(prior)
     (real,) = [load_kernels(path, "test", vae.kernel_size) for path in kernels or []] or [None]
     if latent:
         codes = None if real is None else vae.encode(real)[0]

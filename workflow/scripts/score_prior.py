@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from dwp.evaluation.modes import follow_bound
-from dwp.evaluation.scores import nearest, score
+from dwp.evaluation.scores import follow_bound, nearest, score
 from dwp.files import write_json
 from dwp.kernels import load_kernels
 from dwp.priors import load_prior

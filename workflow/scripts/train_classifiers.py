@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dwp.data.tensors import ImageTensors
-from dwp.evaluation.run import evaluate_run
+from dwp.evaluation.classifier import evaluate_run
 from dwp.nn.networks import network_class
 from dwp.study.program import program
 from dwp.study.runs import Batch, load_priors

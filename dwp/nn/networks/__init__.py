@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from dwp.errors import UserError
 from dwp.registry import NETWORKS, find_class
 
 _NEEDED = "image_shape", "kernel_sizes", "features"
@@ -37,13 +36,9 @@ def build_network(name: str, **arguments) -> nn.Module:
     """Build a network by name (see `network_class`).
 
     Raises:
-        UserError: the name is unknown, or `filters` has another length.
+        UserError: the name is unknown.
     """
-    network, filters = network_class(name), arguments["filters"]
-    if len(filters) != len(network.kernel_sizes):
-        layers = ", ".join(network.kernel_sizes)
-        raise UserError(f"filters: expected one number for each of {layers}; found {filters}")
-    return network(**arguments)
+    return network_class(name)(**arguments)
 
 
 def initialise_xavier(net: nn.Module, generator: torch.Generator) -> None:
