@@ -13,6 +13,9 @@ from dwp.errors import UserError, reading
 from dwp.files import load_tensors
 from dwp.seeds import generator
 
+SAME = 0.1
+"""Kernels count as the same within this share of their median norm."""
+
 
 def check_kernels(kernels: ArrayLike | Tensor, kernel_size: int | None = None) -> Tensor:
     """Return kernels as a tensor (n, k, k) of torch's default type.
@@ -75,6 +78,30 @@ def mean_share(kernels: Tensor) -> float:
     """
     k = kernels.shape[-1]
     return float((kernels.sum((1, 2)) / (k * norms(kernels))).square().mean())
+
+
+def count_different(kernels: Tensor, distance: float) -> int:
+    """Return how many kernels (n, k, k) remain if each takes away those nearer than a distance.
+
+    The first takes away all kernels near it, then the first of the rest, and so on.
+    """
+    left, count = kernels.flatten(1), 0
+    while len(left):
+        first, left = left[0], left[1:]
+        left = left[(left - first).norm(dim=1) >= distance]
+        count += 1
+    return count
+
+
+def variety(kernels: Tensor, most: int = 200) -> float:
+    """Return the share of kernels (n, k, k) that differ by more than a tenth of the median norm.
+
+    Args:
+        kernels: of a layer.
+        most: compare only this many, evenly spaced.
+    """
+    some = kernels[:: -(-len(kernels) // most)]
+    return count_different(some, SAME * float(norms(some).median())) / len(some)
 
 
 def pruning_threshold(kernel_norms: Tensor, quantile: float) -> float:

@@ -113,7 +113,7 @@ SUMMARISE = (
 )
 PLOT = (
     f"plot_steps --summary @/runs.csv --history @/runs.csv --comparison {COMPARISON} --n 10"
-    " --accuracy @/made.png --nll @/made2.png"
+    " --accuracy @/made.png --nll @/made2.png --variety @/made3.png"
 )
 STEPS = (
     "summarise_convergence --runs @/runs.csv --paper @/paper.csv --dataset x --kind image-vae"

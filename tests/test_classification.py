@@ -280,7 +280,8 @@ def test_records(stripes, runs, kind):
     assert [record["step"] for record in records] == [6, 12]
     terms = {"train_nll"} if kind is None else {"loss", "train_nll", "kl_conv1", "kl_conv2"}
     for record in records:
-        assert set(record) == {"step", "validation_accuracy", "validation_nll"} | terms
+        measured = {"validation_accuracy", "validation_nll", "variety_conv1", "variety_conv2"}
+        assert set(record) == {"step"} | measured | terms
         right = record["validation_accuracy"] * 12  # images
         assert right == pytest.approx(round(right), abs=1e-5)
         if kind is not None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dwp.errors import UserError
-from dwp.evaluation.scores import count_different, follow_bound, nearest, score
+from dwp.evaluation.scores import follow_bound, nearest, score
 from dwp.evaluation.study import DEVIATIONS, kl_by_width, latent_grid, reconstruct
+from dwp.kernels import count_different, variety
 from dwp.priors import GaussianKernels, kl_divergence, prior_class
 from dwp.priors.normal import StandardNormal
 from dwp.priors.vae import KernelVAE
@@ -184,6 +185,8 @@ def test_different_kernels():
     kernels = torch.tensor([0.0, 0.05, 1.0, 1.04, 3.0]).view(-1, 1, 1)
     assert count_different(kernels, 0.1) == 3
     assert count_different(kernels, 0.01) == 5
+    assert variety(torch.tensor([2.0, 1.95, 1.0, -1.0]).view(-1, 1, 1)) == 3 / 4
+    assert variety(torch.arange(401.0).view(-1, 1, 1)) == 20 / 134
 
 
 # The KL against the posterior's width, reconstructions, latent grids

@@ -94,13 +94,15 @@ def made(tmp_path_factory):
             numbers += [(*row, None, *number) for number in found.items()]
             numbers += [(*row, 2, "validation_nll", 9.0), (*row, 2, "validation_accuracy", 0.5)]
             numbers += [(*row, 4, "validation_nll", validation + more)]
+            numbers += [(*row, step, "variety_conv1", 0.9) for step in (2, 4)]
         columns = "domain prior init variant n split seed step metric value"
         batches.append(write(f"{folder}/{prior}{name}.csv", columns, numbers))
     comparison = {"comparison": {**COMPARISON, "variants": variants}}
     figures = {metric: folder / f"fewshot_{metric}.png" for metric in ("accuracy", "nll")}
     output = folder / "runs.csv"
     found = run("summarise_runs", runs=batches, **comparison, output=output, **figures)
-    figures = {metric: folder / f"steps_{metric}.png" for metric in ("accuracy", "nll")}
+    names = ("accuracy", "nll", "variety")
+    figures = {metric: folder / f"steps_{metric}.png" for metric in names}
     tables = {name: folder / f"runs_{name}.csv" for name in ("summary", "history")}
     found |= run("plot_steps", **tables, **comparison, n=50, **figures)
     tables = {name: folder / f"{name}.csv" for name in ("cells", "parts")}

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dwp.errors import UserError, check_count
-from dwp.kernels import check_kernels, norms
+from dwp.kernels import SAME, check_kernels, count_different, norms
 from dwp.priors.base import KernelPrior
 from dwp.priors.vae import KernelVAE
 from dwp.seeds import generator as make_generator
@@ -17,9 +17,6 @@ from dwp.seeds import generator as make_generator
 _PART = 100  # kernels whose distances to all others are held at once
 _CODES = 50_000  # decoded between two reports of progress
 _DRAWS = 10  # of z, of a VAE's bound whose rise is measured
-
-SAME = 0.1
-"""Kernels count as the same within this share of the samples' median norm."""
 
 SAMPLES = 200
 """How many samples are moved, unless asked for others."""
@@ -160,7 +157,7 @@ def follow_bound(
 
     Returns:
         `gained`, the mean rise of the log density or bound in nats per kernel; `different_before`
-        and `different_after`, numbers of different kernels (see `count_different`); `norm_before`
+        and `different_after`, numbers of different kernels (see `dwp.kernels`); `norm_before`
         and `norm_after`, median Euclidean norms.
 
     Raises:
@@ -192,19 +189,6 @@ def follow_bound(
         "norm_before": float(norms(start).median()),
         "norm_after": float(norms(end).median()),
     }
-
-
-def count_different(kernels: Tensor, distance: float) -> int:
-    """Return how many kernels (n, k, k) remain if each takes away those nearer than a distance.
-
-    The first takes away all kernels near it, then the first of the rest, and so on.
-    """
-    left, count = kernels.flatten(1), 0
-    while len(left):
-        first, left = left[0], left[1:]
-        left = left[(left - first).norm(dim=1) >= distance]
-        count += 1
-    return count
 
 
 def _draws_from(what: str, source: torch.Generator | int) -> torch.Generator:

@@ -16,6 +16,7 @@ from dwp.data.tensors import ImageTensors, to_unit
 from dwp.devices import Precision, products
 from dwp.fast import visible
 from dwp.isolated import isolated, seed_globally
+from dwp.kernels import variety
 from dwp.nn.bayesian import BayesianConv2d, bayesianize, kl
 from dwp.nn.dropout import Dropout
 from dwp.nn.elbo import cross_entropy, negative_elbo
@@ -151,7 +152,8 @@ def train_classifiers(
     Returns:
         For each run the net, and the records, one every `evaluate_every` epochs: the terms of the
         loss (`penalty` in nats of all kernels; a KL is that at temperature 1), and
-        `validation_accuracy` and `validation_nll` (mean nats) of the ensemble of weight samples.
+        `validation_accuracy` and `validation_nll` (mean nats) of the ensemble of weight samples,
+        and the `variety_<layer>` of each layer's kernels or codes (see `dwp.kernels.variety`).
         The members of an ensemble differ in their initial weights, batches and noise; the first is
         what the run would be alone. The net is their stack (see `dwp.nn.stack`), and the terms
         of the loss are those of the first.
@@ -188,6 +190,7 @@ def train_classifiers(
         if isinstance(layer, (BayesianConv2d, Dropout)):
             layer.generator = noise
     numbers = torch.arange(len(nets), device=device)[:, None]
+    layers = network_class(settings.network).kernel_sizes
     shift, warp, precision = settings.shift, settings.warp, settings.precision
     how = {"kernels_per_step": settings.kernels_per_step, "precision": precision}
     how["estimation"] = estimation_of(settings)
@@ -226,7 +229,11 @@ def train_classifiers(
         for one in predictions.mean(0).chunk(len(runs), 1):
             values = {"validation_accuracy": float((one.argmax(1) == truth).float().mean())}
             values["validation_nll"] = float(F.nll_loss(one.clamp_min(_FLOOR).log(), truth))
-            found += members * [values]
+            found += [dict(values) for _ in range(members)]
+        for state, values in zip(unstack(stacked, len(nets)), found, strict=True):
+            for name in layers:
+                kernels = state.get(f"{name}.codes", state[f"{name}.weight"])
+                values[f"variety_{name}"] = variety(kernels.flatten(0, 1))
         return found
 
     with products("float32" if precision == "float32" else "tfloat32", device):

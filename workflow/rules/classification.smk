@@ -90,6 +90,7 @@ rule steps_figures:
     output:
         accuracy=figure("steps_accuracy_n{n}", "steps", CLASSIFICATION, "Accuracy by steps"),
         nll=figure("steps_nll_n{n}", "steps", CLASSIFICATION, "NLL by steps"),
+        variety=figure("steps_variety_n{n}", "variety", CLASSIFICATION, "Variety of kernels"),
     log:
         f"{LOG}/figures/steps_n{{n}}.log",
     params:
@@ -98,7 +99,8 @@ rule steps_figures:
     shell:
         '"$DWP_RUN" plot_steps --summary {input.summary} --history {input.history}'
         " --comparison {params.comparison:q} --n {wildcards.n}"
-        " --accuracy {output.accuracy} --nll {output.nll} 2>&1 | tee {log}"
+        " --accuracy {output.accuracy} --nll {output.nll} --variety {output.variety}"
+        " 2>&1 | tee {log}"
 
 
 rule shift:

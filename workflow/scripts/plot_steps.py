@@ -27,6 +27,7 @@ def main(
     n: int,
     accuracy: list[Path],
     nll: list[Path],
+    variety: list[Path],
 ) -> None:
     summarised = read_runs(summary, comparison.listed, ["mean"])
     if comparison.tune:
@@ -35,8 +36,10 @@ def main(
     runs = read_runs(history, comparison.listed)
     runs = runs[runs["n"] == n].merge(summarised[run].drop_duplicates())
     shown = {"by": "prior", "over": "split", "panels": [*comparison.vary, "init"]}
-    for metric, paths in (("accuracy", accuracy), ("nll", nll)):
-        save(curves(runs, [f"validation_{metric}"], "step", **shown), paths)
+    layers = sorted({name for name in runs["metric"] if name.startswith("variety_")})
+    figures = {"validation_accuracy": accuracy, "validation_nll": nll}
+    for names, paths in [*(([k], v) for k, v in figures.items()), (layers, variety)]:
+        save(curves(runs, names, "step", **shown), paths)
 
 
 if __name__ == "__main__":
