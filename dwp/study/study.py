@@ -395,9 +395,8 @@ class Study:
         section = self.domains[domain].classification
         sizes = section.train_sizes
         files = ["tables/classification_summary.csv", "fewshot_accuracy", "fewshot_nll"]
-        files += [
-            f"steps_{metric}_n{n}" for metric in ("accuracy", "nll", "variety") for n in sizes
-        ]
+        by_steps = itertools.product(("accuracy", "nll", "variety"), sizes)
+        files += [f"steps_{metric}_n{n}" for metric, n in by_steps]
         files += ["tables/shift.csv", "shift"] * bool(section.rotations)
         return files + ["tables/factorial.csv", "factorial"] * bool(self.crossed(domain))
 
