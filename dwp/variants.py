@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from dwp.study.settings import Classification, NetSettings
+from dwp.study.settings import Classification, NetSettings, validated
 
 BAYESIAN_SETTINGS = (
     "kernels_per_step",
@@ -63,14 +63,16 @@ def variant_name(
     return name
 
 
-def variants(section: Classification, ignored: Collection[str] = ()) -> dict[str, NetSettings]:
+def variants(
+    section: Classification | Mapping[str, Any], ignored: Collection[str] = ()
+) -> dict[str, NetSettings]:
     """Return the settings of the runs of every variant, by its name.
 
     Args:
         section: `classification`.
         ignored: as for `variant_name`; these settings have their defaults.
     """
-    found = {}
+    section, found = validated(Classification, section), {}
     for combination in combinations(section):
         settings = {k: v for k, v in {**section.own, **combination}.items() if k not in ignored}
         found[variant_name(section, combination, ignored)] = NetSettings(**settings)

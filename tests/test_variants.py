@@ -33,6 +33,7 @@ def test_a_variant_has_its_own_values_and_none_of_the_others():
     # another value, or the other list, changes nothing for the runs that were there
     more = variants(section(tune={**vary, "learning_rate": [0.1, 0.5, RATE]}))
     assert {name: more[name] for name in found} == found
+    assert variants({**SECTION, "vary": vary, "tune": tune}) == found  # of a mapping the same
 
 
 def test_names_have_all_kinds_of_values():
