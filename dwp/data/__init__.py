@@ -42,8 +42,7 @@ DATASETS: dict[str, Registered] = {
     "digits": Registered("dwp.data.digits:Digits", (1, 28, 28), 10),
     "cifar10": Registered("dwp.data.cifar:CIFAR10", (3, 32, 32), 10),
     "cifar100": Registered("dwp.data.cifar:CIFAR100", (3, 32, 32), 100),
-    "cifar10-jpeg": Registered("dwp.data.npz:CIFAR10JPEG", (3, 32, 32), 10),
-    "four-shapes": Registered("dwp.data.npz:FourShapes", (1, 16, 16), 4),
+    "four-shapes": Registered("dwp.data.shapes:FourShapes", (1, 16, 16), 4),
 }
 
 

@@ -38,17 +38,20 @@ class CIFAR10(StoredDataset):
     labels: ClassVar[int] = 1  # bytes of a row; the last is the class
 
     def _load(self, source: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+        files = self.files[:-1] if train else self.files[-1:]
         if source.is_dir():
-            contents = {file: path_of(source, file).read_bytes() for file in self.files}
+            contents = {file: path_of(source, file).read_bytes() for file in files}
         else:
             contents = {Path(name).name: content for name, content in members(source)}
-        rows, length = [], self.labels + 3072
-        for file in self.files[:-1] if train else self.files[-1:]:
-            content, known = contents.get(file, b""), f"{self.folders[0]}/{file}"
-            if len(content) % length or not content:
-                message = f"expected rows of {length} bytes in {file}, found {len(content)} bytes"
-                raise UserError(f"{source}: {message}; get it again")
-            check_content(self.root / known, known, content)
+        rows, length, classes = [], self.labels + 3072, len(self.classes)
+        for file in files:
+            path, content = source / file, contents.get(file, b"")
+            highest = max(content[self.labels - 1 :: length], default=0)
+            if not content or len(content) % length or highest >= classes:
+                expected = f"rows of {length} bytes, byte {self.labels} a class below {classes}"
+                found = f"{len(content)} bytes, classes up to {highest}"
+                raise UserError(f"{path}: expected {expected}, found {found}; get it again")
+            check_content(path, f"{self.folders[0]}/{file}", content)
             rows.append(np.frombuffer(content, np.uint8).reshape(-1, length))
         images = np.concatenate(rows)
         return images[:, self.labels :].reshape(-1, 3, 32, 32), images[:, self.labels - 1]

@@ -113,12 +113,12 @@ def _array(values: Any) -> np.ndarray:
 
 def _images(data: np.ndarray, channels: int, height: int, width: int) -> np.ndarray:
     """Return images as uint8 (n, height, width) or (n, height, width, channels)."""
-    found = data.shape[1:]
+    found, first, last = data.shape[1:], (channels, height, width), (height, width, channels)
     grey = [(height, width), (height * width,)] if channels == 1 else []
-    if found == (channels, height, width) != (height, width, channels):
-        data = np.moveaxis(data, 1, 3)
-    elif found not in [(height, width, channels), *grey] or data.size == 0:
+    if found not in [first, last, *grey] or data.size == 0:
         raise ValueError(f"data of {_by(data.shape)}")
+    if found == first != last:
+        data = np.moveaxis(data, 1, 3)
     kind = data.dtype.kind
     if kind not in "buif":
         raise ValueError(f"data of type {data.dtype}")

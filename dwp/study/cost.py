@@ -36,7 +36,7 @@ STEP = 1e8  # operations that a training step is worth, but for those on its ima
 START, SMALL, OVERHEAD = 2.5, 0.5, 0.3
 
 _IMAGES = {"digits": (1297, 500), "four-shapes": (13_000, 1970), "glyphs": (4000, 1000)}
-_IMAGES |= dict.fromkeys(("cifar10", "cifar10-jpeg", "cifar100"), (50_000, 10_000))
+_IMAGES |= dict.fromkeys(("cifar10", "cifar100"), (50_000, 10_000))
 _MOST_KERNELS = 100_000  # of a layer, as long as its kernels are not there
 _READ = ("domain", "prior", "layer", "variant", "n", "experiment", "scale")  # wildcards
 _FOLDERS = "data source kernels priors classification features convergence tables figures"
