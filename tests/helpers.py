@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -138,6 +140,15 @@ def run_program(name: str | Callable, **options: Any) -> None:
             values = [json.dumps(value)]
         line += [f"--{option.replace('_', '-')}", *map(str, values)]
     (script(name).main if isinstance(name, str) else name)(line)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    """Wait until a process that runs has come so far."""
+    end = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, "it has ended"
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
 
 
 def save_as_released(vae: KernelVAE, folder: Path) -> None:

@@ -161,6 +161,8 @@ CASES = [
     (says("paper.csv", b"accuracy", b"acc"), SUMMARISE, "paper.csv: expected columns accuracy"),
     (says("runs.csv", b"0.5", b"half"), SUMMARISE, "runs.csv: value: expected numbers, found half"),
     (holds("runs.csv", b"a,b\n\xff\xfe,1\n"), SUMMARISE, "expected CSV"),
+    (holds("runs.csv", b""), SUMMARISE, "runs.csv: expected CSV"),
+    (whole, SUMMARISE.replace("@/runs", "@/none"), "none.csv: no such file"),
     (directory, SUMMARISE, "runs.csv: expected a file; found Is a directory"),
     (whole, SUMMARISE.replace("dwp", "flow"), "no run has the prior 'flow'"),
     (whole, PLOT, "runs.csv: expected columns mean"),

@@ -9,8 +9,6 @@ import itertools
 import os
 import re
 import runpy
-import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -580,16 +578,6 @@ def test_data_folder(monkeypatch):
     assert data_folder(None) == Path("from/environment")
     monkeypatch.delenv("DWP_DATA")
     assert data_folder(None) == Path("data")
-
-
-def test_the_registry_and_choices_need_no_torch():
-    code = (
-        "import sys\nfrom dwp.data.choice import share_images\n"
-        "from dwp.study.settings import DataChoice\n"
-        "share_images(*(DataChoice(dataset=name) for name in ('mnist', 'digits')))\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 SIZES = {

@@ -1,27 +1,23 @@
 """The programs that make tables and figures, on made-up runs of a small study."""
 
 import itertools
-import json
 import math
 import re
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import ROOT, run_program
 
-from dwp.errors import UserError
 from dwp.evaluation.tables import concatenate, read_table, write_readable
 from dwp.files import read_csv, save_tensors, write_json
 from dwp.plots import style
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 
-ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "workflow" / "scripts"
 COMPARISON = {
     "domain": "mnist",
@@ -45,16 +41,10 @@ PLAIN = {"0.1": (1.0, 4.0), "0.01": (2.0, 6.0)}  # a net that the varied setting
 
 def run(name, **options):
     """Run a program in this process; return the figures that it saves, by their first file."""
-    command, figures = [name], {}
-    for key, value in options.items():
-        texts = [json.dumps(value)] if isinstance(value, dict) else value
-        texts = texts if isinstance(texts, list) else [texts]
-        command += [f"--{key.replace('_', '-')}", *map(str, texts)]
-    save = lambda figure, paths: figures.update({paths[0].stem: figure})  # noqa: E731
+    figures = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", command)
-        patch.setattr(style, "save", save)
-        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+        patch.setattr(style, "save", lambda figure, paths: figures.update({paths[0].stem: figure}))
+        run_program(name, **options)
     return figures
 
 
@@ -310,23 +300,6 @@ def test_a_concatenation_does_not_depend_on_the_batches(tmp_path):
     pd.testing.assert_frame_equal(concatenate(parts), whole)
 
 
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        (None, "no such file"),
-        ("", "expected CSV"),
-        ("prior,metric\ndwp,nll\n", "expected columns value, found prior, metric; add"),
-        ("prior,metric,value\ndwp,nll,many\n", "value: expected numbers, found many"),
-    ],
-)
-def test_a_bad_table_is_one_line(tmp_path, content, match):
-    path = tmp_path / "runs.csv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(UserError, match=match):
-        concatenate([path])
-
-
 def test_names_are_text_whatever_they_look_like(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("domain,prior,init,n,metric,value\n1,null,,50,2,nan\n")
@@ -356,11 +329,13 @@ def test_readable_tables(tmp_path):
     assert "http" not in page
 
 
-def test_tables_and_figures_start_without_torch():
+def test_tables_figures_and_settings_need_no_torch():
     programs = [*SCRIPTS.glob("tabulate_*.py"), *SCRIPTS.glob("summarise_*.py")]
     programs = [*map(str, programs), str(SCRIPTS / "plot_steps.py")]
     code = f"""
 import runpy, sys
+from dwp.study.settings import load_settings, read_config
+load_settings(read_config({str(ROOT / "config" / "demo.yaml")!r}))
 for program in {programs}:
     try:
         runpy.run_path(program, run_name="__main__")
