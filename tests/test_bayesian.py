@@ -31,7 +31,6 @@ CONVOLUTIONS = {
     "dilation without bias": {"dilation": 2, "bias": False},
     "circular": {"padding": 1, "padding_mode": "circular"},
 }
-LAYOUTS = torch.contiguous_format, torch.channels_last
 
 
 def randn(*shape, seed=0):
@@ -125,19 +124,6 @@ def test_draws_come_from_the_layers_generator():
     layer.generator = None  # the global one
     layer(images)
     assert not torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("posterior", POSTERIORS)
-@pytest.mark.parametrize("channels", [(1, 8), (3, 32), (3, 1)])
-@pytest.mark.parametrize("size", [1, 3])
-def test_maps_have_the_layout_that_a_plain_convolution_gives(posterior, channels, size):
-    for layout in LAYOUTS:
-        plain = nn.Conv2d(*channels, size).to(memory_format=layout)
-        layer = BayesianConv2d(*channels, size, posterior=posterior).to(memory_format=layout)
-        for images in (randn(4, channels[0], 8, 8).to(memory_format=other) for other in LAYOUTS):
-            strides = plain(images).stride(), layer(images).stride()
-            real = [n for n, length in enumerate(plain(images).shape) if length > 1]
-            assert [strides[0][n] for n in real] == [strides[1][n] for n in real]
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
@@ -371,26 +357,6 @@ def test_priors_go_with_the_net_to_another_type():
 
 
 # Prediction
-
-
-def test_a_prediction_writes_nothing_on_the_layers():
-    net = bayesian_net()
-    net.conv1.generator, net.conv2.sampling = generator("own"), False
-
-    def layers():
-        return [dict(vars(layer), training=True) for layer in bayesian_layers(net).values()]
-
-    before = layers()
-    block = prediction(net, generator=generator(1))
-    with block as draws:
-        draws.begin(0)
-        net(IMAGES)
-        assert layers() == before
-        assert not net.training
-        twin = copy.deepcopy(net)
-    assert layers() == before
-    assert net.training
-    assert not torch.equal(twin(IMAGES), twin(IMAGES))
 
 
 def test_predictions_of_threads_and_of_other_nets_do_not_meet():

@@ -6,7 +6,6 @@ import html
 import json
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -15,10 +14,11 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+import determinism
 import pytest
 import torch
 import yaml
-from helpers import ROOT, tiny_config, wait_for
+from helpers import ROOT, snakemake, tiny_config, wait_for
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
@@ -78,19 +78,9 @@ class Project:
         return self.config["domains"]["demo"]
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        """Start Snakemake in a process group of its own, with further variables."""
-        # the copy's own dwp must win over an installed one
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), **environment}
-        command = [sys.executable, "-m", "snakemake", "--configfile", "config/tiny.yaml"]
-        return subprocess.Popen(
-            [*command, *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        """Start Snakemake, with further variables."""
+        config = "--configfile", "config/tiny.yaml"
+        return snakemake(*config, *arguments, cwd=self.folder, **environment)
 
     def snakemake(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Run Snakemake; return its exit status and all that it printed."""
@@ -338,7 +328,7 @@ def of(section: str, **settings) -> dict:
 
 
 C = "classification"
-ALL_BUT_DATA = {"source_nets", "kernels", "prior", *AFTER_PRIORS}
+ALL_BUT_DATA = {"source_nets", "source_table", "kernels", "prior", *AFTER_PRIORS}
 # What changes: settings, or a file of code, the old and the new text; and what runs again, how
 # often where it is a number.
 CHANGES = {
@@ -503,15 +493,14 @@ def test_damaged_results_are_named_where_they_are_used_and_made_again_when_delet
 
 
 def test_other_jobs_threads_and_order_give_the_same_bytes(finished, tmp_path):
-    check = runpy.run_path(str(ROOT / "tests" / "determinism.py"))
-    config = check["with_runs_per_job"](tiny(), 1)
+    config = determinism.with_runs_per_job(tiny(), 1)
     names = "figures/latent_dwp_conv1.pdf", "figures/latent_dwp_conv1.png"
     runs = CELL.format("standard-normal").removeprefix(f"{RESULTS}/")
     names += tuple(f"{runs}/.runs/split{split}-seed0.safetensors" for split in (0, 1))
     threads = "--cores", "2", "--set-threads", "prior=2"
-    check["snakemake"](tmp_path, config, *threads, "--", BATCH.format(1))
+    determinism.run(tmp_path, config, *threads, "--", BATCH.format(1))
     latent = f"{RESULTS}/{names[0]}"
-    check["snakemake"](tmp_path, config, *threads, "--", latent, BATCH.format(0))
+    determinism.run(tmp_path, config, *threads, "--", latent, BATCH.format(0))
     for name in names:
         made, expected = (folder / RESULTS / name for folder in (tmp_path, finished.folder))
         assert made.read_bytes() == expected.read_bytes()
@@ -541,9 +530,8 @@ def test_locks_of_another_workflow_stay(finished, tmp_path):
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text("another.txt")
     config = finished.folder / "config" / "tiny.yaml"
-    command = [sys.executable, "-m", "snakemake", "-s", finished.folder / "Snakefile"]
-    command += ["--configfile", config, "--cores", "1", "data"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    file = finished.folder / "Snakefile"
+    snakemake("-s", file, "--configfile", config, "--cores", 1, "data", cwd=tmp_path).communicate()
     assert (locks / "0.output.lock").read_text() == "another.txt"
 
 
@@ -560,11 +548,11 @@ module dwp:
 use rule * from dwp as dwp_*
 """
     )
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", f"{RESULTS}/data/checked.json"]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / RESULTS / "data/checked.json").is_file()
+    made = f"{RESULTS}/data/checked.json"
+    process = snakemake("--cores", 2, made, cwd=tmp_path, PYTHONPATH=str(folder))
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert (tmp_path / made).is_file()
 
 
 # Files of the user's, and other studies
