@@ -284,12 +284,7 @@ def lazy(kind=nn.LazyConv2d):
         (Everything, {"stem": normal(3)}, {}, "'stem': .* 7 x 7 kernels, found only over 3 x 3"),
         (Everything, {"stem": normal(7)}, {"layers": ["once"]}, "'once': .* its 3 x 3 kernels"),
         (Everything, {}, {}, "prior: expected one, .* found none"),
-        (
-            make_net,
-            None,
-            {"layers": ["pool"]},
-            "layer: expected one of conv1, conv2; found 'pool'",
-        ),
+        (make_net, None, {"layers": ["pool"]}, "expected one of conv1, conv2; found 'pool'"),
         (make_net, None, {"layers": [""]}, "layer: expected one of conv1, conv2; found ''"),
         (make_net, None, {"posterior": "other"}, "one of additive, multiplicative; found 'other'"),
         (Everything, PRIORS, {"posterior": "codes"}, "of kind vae; found 'standard-normal'"),

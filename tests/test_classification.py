@@ -105,11 +105,7 @@ def test_objective_by_hand():
     [
         ([0, 1], 0, "n: expected the size of the training set, at least 1; found 0"),
         ([0, 1], 10.0, "n: expected the size of the training set, .* found 10.0"),
-        (
-            [0],
-            10,
-            r"targets: expected logits \(batch, classes\) and \(batch,\), found \(2, 2\) and",
-        ),
+        ([0], 10, r"targets: expected logits \(batch, classes\) .*, found \(2, 2\) and"),
         ([[0.5, 0.5], [0, 1]], 10, "targets: expected logits"),
     ],
 )
@@ -210,12 +206,10 @@ def test_seed_split_and_size(begin, stripes):
         train(stripes, None, n=79)
 
 
-@pytest.mark.parametrize("widths", [{"shift": 1.5}, {"warp": 0.1}])
-def test_training_sees_distorted_images(begin, stripes, widths):
-    images, found = examples(stripes)[0], begin(None, **widths).images
+def test_training_sees_distorted_images(begin, stripes):
+    images, found = examples(stripes)[0], begin(None, shift=1.5, warp=0.1).images
     noise = generator("classification", "noise", 0, 0)
-    expected = distort(images, noise, **{"shift": 0.0, "warp": 0.0, **widths})
-    torch.testing.assert_close(found, expected[SEEN])
+    torch.testing.assert_close(found, distort(images, noise, shift=1.5, warp=0.1)[SEEN])
     assert not torch.allclose(found, images[SEEN], atol=0.01)
 
 
@@ -308,16 +302,6 @@ def test_priors_make_different_nets_and_stay_as_they_are(stripes, runs):
 def test_settings_that_change_a_run(stripes, runs, kind, settings, same):
     found, expected = train(stripes, kind, **settings)[0], runs[kind][0]
     assert torch.equal(found.conv1.weight, expected.conv1.weight) is same
-
-
-@pytest.mark.parametrize("kind", [None, "log-uniform", "gaussian-diagonal"])
-def test_nets_learn(stripes, kind):
-    settings = {"filters": [4, 6], "epochs": 30, "evaluate_every": 30, "log_variance": -10.0}
-    net, records = train(stripes, kind, init="gaussian-full", n=15, **settings)
-    images = to_unit(stripes.test_images)
-    right = predict(net, images, samples=0)[0].argmax(1) == stripes.test_targets
-    assert right.float().mean() > 0.8  # of three classes, from five images each
-    assert records[-1]["validation_accuracy"] > 0.7
 
 
 def test_layers_may_have_different_priors_or_none(stripes):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import refusal, run_program
+from helpers import ROOT, refusal, run_program
 from PIL import Image
 
 from dwp.data import DATASETS, check_different, data_folder, files, load_dataset, registered
@@ -27,7 +27,6 @@ from dwp.data.notmnist import LETTERS, NotMNIST, NotMNISTLarge, read_archive
 from dwp.data.tensors import ImageTensors
 
 REAL = os.environ.get("DWP_DATA")
-ROOT = Path(__file__).parents[1]
 
 
 def needs(path: str) -> pytest.MarkDecorator:
@@ -119,9 +118,6 @@ BAD_IDX = {
     "of floats": (b"\0\0\x0d\1\0\0\0\1" + bytes(4), "expected an idx file of unsigned bytes"),
     "a byte less": (idx_bytes(GOOD[FILES[0]])[:-1], "cannot reshape"),
     "cut gzip": (gzip.compress(idx_bytes(GOOD[FILES[0]]))[:-9], "ended before"),
-    "large": (idx_bytes(np.zeros((40, 32, 32), np.uint8)), "images of 1 x 28 x 28, .* found"),
-    "few images": (idx_bytes(GOOD[FILES[0]][:39]), "found 39 images and 40 targets"),
-    "no images": (idx_bytes(GOOD[FILES[0]][:0]), "found data of 0 x 28 x 28"),
     "labels": (idx_bytes(GOOD[FILES[1]] + np.uint8(1)), "from 0 to 9 .* targets from 1 to 10"),
 }
 
@@ -427,8 +423,6 @@ def test_npz_files(tmp_path):
 SMALL = encoded(np.zeros((16, 32, 3), np.uint8), "JPEG")
 BAD_NPZ = {
     "no labels": ({"labels": None}, "labels is not a file in the archive"),
-    "no images": ({"offsets": np.zeros(1, np.uint32)}, "found data of 0"),
-    "class 10": ({"labels": np.full(12, 10)}, "from 0 to 9 .* from 10 to 10"),
     "objects": ({"labels": np.array([{}])}, "allow_pickle=False"),
     "size": (arrays_of([SMALL]), "images of 3 x 32 x 32, .* found data of 1 x 16 x 32 x 3"),
     "cut": (arrays_of([JPEGS[0], JPEGS[0][:400]]), "expected JPEG images"),

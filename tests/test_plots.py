@@ -47,10 +47,10 @@ def cells(*inits):
     return pd.concat([summary(inits).assign(metric=metric) for metric in METRICS])
 
 
-def history(splits=(0, 1)):
+def history():
     rows = [
         (prior, init, 50, split, 0, step, "validation_nll", 2.0 / (1 + step) + 0.1 * split)
-        for prior, init, split, step in product(PRIORS[:2], INITS, splits, STEPS)
+        for prior, init, split, step in product(PRIORS[:2], INITS, (0, 1), STEPS)
     ]
     runs = table("prior init n split seed step metric value", rows)
     return curves(runs, ["validation_nll"], "step", "prior", over="split", panels=["init"])

@@ -85,6 +85,11 @@ def same_predictions(*nets):
         torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
+def alike(first, second):
+    same_draws(first, second)
+    same_predictions(first, second)
+
+
 def gradients(value, net):
     trained = [p for p in net.parameters() if p.requires_grad]
     return torch.autograd.grad(value, trained)
@@ -144,8 +149,7 @@ def traced_by_fx(kind):
     net = make(kind)
     graph = torch.fx.symbolic_trace(net)
     assert {node.target for node in graph.graph.nodes if node.op == "call_module"} >= {"0", "3"}
-    same_draws(graph, net)
-    same_predictions(graph, net)
+    alike(graph, net)
 
 
 def functional(kind):
@@ -206,18 +210,16 @@ def distributed(kind):
     try:
         net = make(kind)
         wrapped = nn.parallel.DistributedDataParallel(net)
-        same_draws(wrapped, net)
+        alike(wrapped, net)
         loss(wrapped).backward()
         assert all(p.grad is not None for p in net.parameters() if p.requires_grad)
-        same_predictions(wrapped, net)
     finally:
         torch.distributed.destroy_process_group()
 
 
 def data_parallel(kind):
     net = make(kind)
-    same_draws(nn.DataParallel(net), net)
-    same_predictions(nn.DataParallel(net), net)
+    alike(nn.DataParallel(net), net)
 
 
 def data_parallel_devices(kind):

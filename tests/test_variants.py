@@ -1,15 +1,13 @@
 """Variants of a run: their names and their settings."""
 
-from pathlib import Path
-
 import pytest
 import yaml
+from helpers import ROOT
 
 from dwp.study.settings import Classification, PriorSettings
 from dwp.study.study import Study
 from dwp.variants import combinations, variant_name, variants
 
-ROOT = Path(__file__).parent.parent
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
 SECTION = DEMO["domains"]["demo"]["classification"]
 RATE, EPOCHS = SECTION["learning_rate"], SECTION["epochs"]

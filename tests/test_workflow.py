@@ -126,23 +126,8 @@ def finished(tmp_path_factory) -> Project:
 
 
 @pytest.fixture
-def project(finished) -> Project:
-    """The finished project; sources and config are put back after the test."""
-    kept = {
-        path: path.read_bytes()
-        for pattern in ("dwp/**/*.py", "workflow/**/*", "config/*")
-        for path in finished.folder.glob(pattern)
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    yield finished
-    for path, content in kept.items():
-        path.write_bytes(content)
-    finished.config = tiny()
-
-
-@pytest.fixture
 def copy(finished, tmp_path) -> Project:
-    """A copy of the finished project, to run further."""
+    """A copy of the finished project, to edit and to run further."""
     return finished.copy(tmp_path / "project")
 
 
@@ -315,11 +300,11 @@ def test_a_copy_and_a_touch_run_nothing(finished, tmp_path):
     assert copied.due() == {}
 
 
-def test_a_comment_and_a_docstring_run_nothing(project):
+def test_a_comment_and_a_docstring_run_nothing(copy):
     for path in ("dwp/priors/vae.py", "dwp/training/source.py", "workflow/scripts/train_source.py"):
-        project.edit(path, '"""', '"""On this page: ')
-        project.edit(path, "\n\n", "\n# why\n\n")
-    assert project.due() == {}
+        copy.edit(path, '"""', '"""On this page: ')
+        copy.edit(path, "\n\n", "\n# why\n\n")
+    assert copy.due() == {}
 
 
 def of(section: str, **settings) -> dict:
@@ -389,13 +374,13 @@ def merge(settings: dict, changes: dict) -> None:
 
 
 @pytest.mark.parametrize(("change", "expected"), CHANGES.values(), ids=CHANGES)
-def test_a_change_runs_again_only_what_uses_it(project, change, expected):
+def test_a_change_runs_again_only_what_uses_it(copy, change, expected):
     if isinstance(change, dict):
-        merge(project.config, change)
-        project.write_config()
+        merge(copy.config, change)
+        copy.write_config()
     else:
-        project.edit(*change)
-    due = project.due()
+        copy.edit(*change)
+    due = copy.due()
     assert set(due) == {*expected, *(TABLES if "classifiers" in expected else ())}
     assert {rule: n for rule, n in expected.items() if n}.items() <= due.items()
 
