@@ -47,7 +47,7 @@ check-determinism: setup
 	$(RUN) python tests/determinism.py $(WAYS)
 
 faults: setup
-	$(RUN) python tests/faults.py --kills $(KILLS) --seed $(SEED) --cores $(CORES)
+	$(RUN) KILLS=$(KILLS) SEED=$(SEED) python -m pytest -rs tests/faults.py
 
 lint: setup
 	$(RUN) ruff check .
