@@ -82,18 +82,17 @@ def another_kind(folder: Path) -> None:
     shutil.copy(folder / "normal.safetensors", folder / "vae.safetensors")
 
 
-def tensors(name: str, kind: str, **content):
-    content = {key.replace("_", "."): value for key, value in content.items()}
-    return lambda folder: save_tensors(folder / name, content, kind=kind, settings={})
+def kernels(**content):
+    path = "kernels.safetensors"
+    return lambda folder: save_tensors(folder / path, content, kind="kernels", settings={})
 
 
 # What meets it
 
-COLLECT = (
-    "collect_kernels --nets @/net --layer conv1 --kernels @/made --description @/made.json"
-    ' --settings {"quantile":0.5}'
+RELEASE = (
+    "collect_kernels --layer conv1 --kernels @/made --description @/made.json"
+    ' --settings {"released":"none"}'
 )
-RELEASE = COLLECT.replace('"quantile":0.5', '"released":"none"')
 FIT = (
     "fit_prior --kernels @/kernels.safetensors --prior @/made --history @/made.csv"
     ' --settings {"kind":"standard-normal","kernel_size":7}'
@@ -125,20 +124,14 @@ STEPS = (
 )
 PRIORS = "tabulate_priors --scores @/scores.json --domain mnist --output @/made.csv"
 
-KERNELS, IMAGES = "kernels.safetensors", "images.safetensors"
 NAN = torch.full((2, 7, 7), torch.nan)
 CASES = [
     # kernels, nets and priors
-    (tensors(KERNELS, "kernels", test=NAN), KL, "kernels: expected finite values"),
-    (tensors(KERNELS, "kernels", train=torch.ones(2, 49)), FIT, "expected shape (n, k, k)"),
-    (tensors(KERNELS, "kernels", test=torch.ones(2, 5, 5)), VAE, "7 x 7 kernels, found 5 x 5"),
+    (kernels(test=NAN), KL, "kernels: expected finite values"),
+    (kernels(train=torch.ones(2, 49)), FIT, "expected shape (n, k, k)"),
+    (kernels(test=torch.ones(2, 5, 5)), VAE, "7 x 7 kernels, found 5 x 5"),
     (another_kind, VAE, "a prior of kind 'vae', found 's"),
     (holds("normal.safetensors", HARM), KL, "normal.safetensors: expected a safetensors file"),
-    (
-        tensors("net", "source nets", **{"seed0/conv1_weight": torch.ones(1, 1, 7, 7)}),
-        COLLECT,
-        "at least 2",
-    ),
     (whole, f"{RELEASE} --release @", "none/train.npy: no such file"),
     (whole, RELEASE, "release: expected the folder of the authors' release"),
     (whole, f"{RELEASED} --release @", "none/vae_params.torch: no such file"),

@@ -277,9 +277,7 @@ def test_records(stripes, runs, kind):
     assert again[1] == records
 
 
-def test_priors_make_different_nets_and_stay_as_they_are(stripes, runs):
-    for (first, _), (second, _) in itertools.combinations(runs.values(), 2):
-        assert not torch.equal(first.conv1.weight, second.conv1.weight)
+def test_priors_stay_as_they_are(stripes):
     priors = make_priors("vae")
     train_classifiers(stripes, SETTINGS, [(0, 0)], n=N, priors=priors, init=priors)
     for name, prior in make_priors("vae").items():

@@ -65,7 +65,7 @@ def write(path, columns, values):
 def made(tmp_path_factory):
     """The tables and figures of two priors from two inits, xavier half a nat above dwp."""
     folder = tmp_path_factory.mktemp("study")
-    variants, batches = [], {"runs": [], "history": []}
+    variants, metrics, history = [], [], []
     for (kernels, rate), prior in itertools.product(DWP, ("dwp", "deterministic")):
         name = f"{kernels}-{rate}" if prior == "dwp" else rate
         listed = {"kernels_per_step": kernels, "learning_rate": rate}
@@ -74,7 +74,6 @@ def made(tmp_path_factory):
             continue  # trained once
         validation, test = DWP[kernels, rate] if prior == "dwp" else PLAIN[rate]
         slope = 1.5 if prior != "dwp" else 2 if kernels == "512" else 1
-        metrics, history = [], []
         for init, split in itertools.product(("dwp", "xavier"), range(3)):
             more = slope * split / 10 + (init == "xavier") / 2
             row = ("mnist", prior, init, name, 50, split, 0)
@@ -84,10 +83,10 @@ def made(tmp_path_factory):
             metrics += [(*row, *number) for number in numbers.items()]
             history += [(*row, 2, "validation_nll", 9.0), (*row, 2, "validation_accuracy", 0.5)]
             history += [(*row, 4, "validation_nll", validation + more)]
-        columns, path = "domain prior init variant n split seed", f"{folder}/{prior}{name}"
-        batches["runs"].append(write(f"{path}.csv", f"{columns} metric value", metrics))
-        history = write(f"{path}-history.csv", f"{columns} step metric value", history)
-        batches["history"].append(history)
+    columns = "domain prior init variant n split seed"
+    batches = {"runs": write(folder / "batch.csv", f"{columns} metric value", metrics)}
+    path = folder / "batch-history.csv"
+    batches["history"] = write(path, f"{columns} step metric value", history)
     comparison = {"comparison": {**COMPARISON, "variants": variants}}
     figures = {metric: folder / f"fewshot_{metric}.png" for metric in ("accuracy", "nll")}
     output = folder / "runs.csv"
