@@ -7,6 +7,7 @@ differ, each named in a line of its own; 2: a run failed.
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -46,12 +47,9 @@ WAYS = {
 """The arguments of the calls of Snakemake, by the name of the way."""
 
 
-def with_runs_per_job(config: Any, number: int) -> Any:
+def with_runs_per_job(config: dict[str, Any], number: int) -> dict[str, Any]:
     """Return a config with every `runs_per_job` replaced."""
-    if not isinstance(config, dict):
-        return config
-    changed = {key: with_runs_per_job(value, number) for key, value in config.items()}
-    return changed | ({"runs_per_job": number} if "runs_per_job" in changed else {})
+    return json.loads(re.sub(r'("runs_per_job": )\d+', rf"\g<1>{number}", json.dumps(config)))
 
 
 def main() -> None:

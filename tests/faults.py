@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from helpers import differences, wait_for
@@ -57,12 +58,8 @@ def kill(process: subprocess.Popen, folder: Path) -> None:
 
 def alive_in(folder: Path) -> list[int]:
     """The processes that work in a folder."""
-    found = []
-    for link in Path("/proc").glob("[0-9]*/cwd"):
-        with contextlib.suppress(OSError):
-            if Path(os.readlink(link)).is_relative_to(folder):
-                found.append(int(link.parent.name))
-    return found
+    running = psutil.process_iter(["cwd"])
+    return [p.pid for p in running if p.info["cwd"] and Path(p.info["cwd"]).is_relative_to(folder)]
 
 
 def forget(project: Project, *patterns: str) -> None:

@@ -500,8 +500,7 @@ def test_what_is_checkpointed_draws_the_same_again():
         value = run(lambda: kl(net, random, kernels_per_step=2))  # noqa: B023
         maps = run(lambda x: dropout(run(net, x).flatten(1)), images)  # noqa: B023
         found.append(torch.autograd.grad(value + maps.square().sum(), list(net.parameters())))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(*found)
     maps = net(images)
     maps.register_hook(lambda _: net(images))  # as code does that torch knows nothing of
     with pytest.raises(UserError, match=r"by torch.utils.checkpoint, or set the generator to None"):

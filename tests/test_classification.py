@@ -32,11 +32,7 @@ from dwp.priors import Estimation
 from dwp.seeds import generator
 from dwp.study.settings import RunSettings
 from dwp.training import classification, loop
-from dwp.training.classification import (
-    build_classifier,
-    prior_penalty,
-    train_classifiers,
-)
+from dwp.training.classification import build_classifier, prior_penalty, train_classifiers
 from dwp.training.source import l2_penalty
 
 SIZES = {"conv1": 7, "conv2": 5}
@@ -462,6 +458,7 @@ def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes):
     [
         {"members": 3, "init": "gaussian-full"},
         {"members": 2, "penalty": "vae"},
+        {"shift": 1.5, "warp": 0.1},
         {"network": f"{OWN}:WithDropout", "members": 2},  # draws from a global generator
         {"network": f"{OWN}:WithResponseNorm"},  # mixes channels
     ],

@@ -124,10 +124,7 @@ def jobs(folder) -> Iterator[list[SimpleNamespace]]:
 
 
 def test_jobs_run_to_their_figures(jobs, folder):
-    figures = {path.stem for path in (folder / RESULTS / "figures").glob("*.pdf")}
-    expected = {"norms_conv1", "kl_conv1", "latent_dwp_conv1", "shift"}
-    expected |= {"fewshot_accuracy", "fewshot_nll", "steps_accuracy_n10", "steps_nll_n10"}
-    assert figures == expected
+    assert all((folder / target).is_file() for target in FIGURES)
     last = {job.name: job.state for job in jobs}
     assert set(last.values()) == {"COMPLETED"}
     assert not any("data" in name for name in last)  # may need the network that nodes lack

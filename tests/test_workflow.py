@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers import ROOT, snakemake, tiny_config, wait_for
 from projects import RESULTS, Project, tiny
+from snakemake.utils import update_config
 
 from dwp.data.subsets import few_shot_subset
 from dwp.data.tensors import ImageTensors, to_unit
@@ -257,18 +258,10 @@ CHANGES = {
 }
 
 
-def merge(settings: dict, changes: dict) -> None:
-    for name, value in changes.items():
-        if isinstance(value, dict) and isinstance(settings.get(name), dict):
-            merge(settings[name], value)
-        else:
-            settings[name] = value
-
-
 @pytest.mark.parametrize(("change", "expected"), CHANGES.values(), ids=CHANGES)
 def test_a_change_runs_again_only_what_uses_it(copy, change, expected):
     if isinstance(change, dict):
-        merge(copy.config, change)
+        update_config(copy.config, change)
         copy.write_config()
     else:
         copy.edit(*change)
