@@ -72,14 +72,6 @@ class Project:
         status, output = self.snakemake("--cores", "2", *arguments)
         assert status == 0, output
 
-    def refused(self, *arguments: str) -> str:
-        """Return the one line in which Snakemake refuses to run."""
-        status, output = self.snakemake(*arguments)
-        assert status != 0
-        assert "Traceback" not in output
-        (line,) = {line for line in output.splitlines() if line.startswith("error")}
-        return line
-
     def due(self) -> Counter[str]:
         """Return the rules that would run, and how often."""
         modules = [module for name, module in sys.modules.items() if name.startswith("dwp.")]

@@ -11,31 +11,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import script
+from helpers import refusal, script, some_kernels, striped_images
+from test_loop import Interruption, run
 
-from dwp.data.tensors import ImageTensors
-from dwp.errors import UserError
-from dwp.files import TEMPORARY, save_tensors
+from dwp.files import TEMPORARY, load_tensors, save_tensors
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
-from dwp.seeds import generator
-from dwp.training.loop import optimise
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
     """A folder with one good file of each sort."""
-    folder, draw = tmp_path_factory.mktemp("good"), generator("bad input")
-    kernels = torch.randn((20, 7, 7), generator=draw)
+    folder, kernels = tmp_path_factory.mktemp("good"), some_kernels(7, 20)
     parts = {"train": kernels[5:], "test": kernels[:5], "norms": torch.ones(20)}
     header = {"cut": 0.1, "collected": 20}
     save_tensors(folder / "kernels.safetensors", parts, kind="kernels", settings=header)
     prior_class("standard-normal")(7).save(folder / "normal.safetensors")
     KernelVAE(7, hidden=2, latent=2).save(folder / "vae.safetensors")
-    images = torch.randint(0, 256, (20, 1, 28, 28), generator=draw, dtype=torch.uint8)
-    targets = torch.arange(20) % 10
-    both = ImageTensors(images, targets, images.flip(0), targets.flip(0))
-    both.save(folder / "images.safetensors", {})
+    striped_images(20, 20).save(folder / "images.safetensors", {})
     (folder / "runs.csv").write_text(
         "domain,prior,init,n,split,seed,metric,value\nmnist,dwp,dwp,10,0,0,ensemble_accuracy,0.5\n"
     )
@@ -195,16 +188,11 @@ def test_bad_input_is_refused_in_one_line(
     assert not [name for name in made if name == "harm" or name.startswith(TEMPORARY)]
 
 
-@pytest.mark.parametrize("spoilt", [{}, {"model/weight": torch.zeros(7, 7)}], ids=["no", "other"])
-def test_a_checkpoint_that_does_not_fit_its_run_is_refused(tmp_path, spoilt):
-    path, model = tmp_path / "checkpoint", torch.nn.Linear(2, 1)
-    identity = {"run": {"run": 1}, "torch": torch.__version__, "device": "cpu"}
-    settings = {"identity": identity, "done": 1, "records": "[[]]"}
-    save_tensors(path, spoilt, kind="checkpoint", settings=settings)
-
-    def objective(batch):
-        return model(torch.ones(len(batch), 2)).sum(1), {}
-
-    options = {"n": 4, "batch_size": 2, "steps": 2, "learning_rate": 0.1, "seeds": [("a",)]}
-    with pytest.raises(UserError, match="expected a checkpoint of this very run"):
-        optimise(model, objective, checkpoint=path, identity={"run": 1}, **options)
+def test_a_checkpoint_that_does_not_fit_its_run_is_refused(tmp_path):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(Interruption):
+        run(path, calls=7)
+    _, settings = load_tensors(path, kind="checkpoint")
+    other = {"model/weight": torch.zeros(7, 7)}
+    save_tensors(path, other, kind="checkpoint", settings=settings)
+    assert "expected a checkpoint of this very run" in refusal(run, path)

@@ -194,14 +194,9 @@ def test_cells_are_tested_along_their_row_and_their_column():
 
 # The authors' numbers
 
-PAPER = pd.DataFrame(
-    {
-        "dataset": ["mnist", "mnist", "mnist", "cifar10"],
-        "prior": ["dwp", "dwp", "log-uniform", "dwp"],
-        "num_examples": [50, 100, 50, 50],
-        "accuracy": [0.8, 0.9, 0.7, 0.2],
-    }
-)
+PAPER = pd.DataFrame({"dataset": ["mnist", "mnist", "mnist", "cifar10"]})
+PAPER = PAPER.assign(prior=["dwp", "dwp", "log-uniform", "dwp"], num_examples=[50, 100, 50, 50])
+PAPER["accuracy"] = [0.8, 0.9, 0.7, 0.2]
 SHAPES = pd.DataFrame({"filters": ["20", "20", "100", "100"], "init": ["dwp", "xavier"] * 2})
 SHAPES = SHAPES.assign(dataset="mnist", prior="dwp", num_examples=50, std=0.05)
 SHAPES["accuracy"] = [0.6, 0.5, 0.7, 0.6]

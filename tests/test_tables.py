@@ -100,14 +100,8 @@ def made(tmp_path_factory):
     return folder, found
 
 
-@pytest.fixture
-def study(made):
-    """The folder of the tables."""
-    return made[0]
-
-
-def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(study):
-    summary = pd.read_csv(study / "runs_summary.csv")
+def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(made):
+    summary = pd.read_csv(made[0] / "runs_summary.csv")
     nll = summary[(summary["metric"] == "ensemble_nll") & (summary["init"] == "dwp")]
     assert rows(nll, "prior kernels_per_step chosen_by learning_rate mean") == [
         near("deterministic", "none", "validation", 0.1, 4.15),
@@ -121,8 +115,8 @@ def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(study):
     ]
 
 
-def test_priors_are_tested_within_a_combination_and_settings_within_a_prior(study):
-    tests = pd.read_csv(study / "runs_tests.csv")
+def test_priors_are_tested_within_a_combination_and_settings_within_a_prior(made):
+    tests = pd.read_csv(made[0] / "runs_tests.csv")
     tests = tests[(tests["metric"] == "ensemble_nll") & (tests["init"] == "dwp")]
     tests = tests[tests["chosen_by"] == "validation"]
     assert rows(tests, "compared reference prior kernels_per_step difference") == [
@@ -134,13 +128,13 @@ def test_priors_are_tested_within_a_combination_and_settings_within_a_prior(stud
     assert (tests["p_holm"].dropna() > tests["p"].dropna()).any()
 
 
-def test_the_readable_tables_have_a_column_of_every_setting(study):
-    header, _, *lines = (study / "runs.md").read_text(encoding="utf-8").splitlines()
+def test_the_readable_tables_have_a_column_of_every_setting(made):
+    header, _, *lines = (made[0] / "runs.md").read_text(encoding="utf-8").splitlines()
     for name in ("kernels_per_step", "learning_rate", "chosen_by"):
         assert f" {name} " in header
     assert len(lines) == 16
     assert "4.150 ± 0.373" in lines[0]
-    comparison = pd.read_csv(study / "runs_paper.csv")  # the authors have the DWP, 50 examples
+    comparison = pd.read_csv(made[0] / "runs_paper.csv")  # the authors have the DWP, 50 examples
     variants = itertools.product(("dwp", "xavier"), ("none", "512"), ("validation", "test"))
     assert rows(comparison, "prior init kernels_per_step chosen_by authors") == [
         ["dwp", *variant, 0.8] for variant in variants
@@ -161,8 +155,8 @@ def test_figures_show_the_runs_that_validation_chose(made):
     assert {"fewshot_accuracy", "steps_accuracy", "factorial"} < set(drawn)
 
 
-def test_the_crossed_study_keeps_the_order_of_the_config(study):
-    cells = pd.read_csv(study / "cells.csv")
+def test_the_crossed_study_keeps_the_order_of_the_config(made):
+    cells = pd.read_csv(made[0] / "cells.csv")
     assert len(cells) == 2 * 2 * 3 * 2 * 2
     own = cells[(cells["metric"] == "ensemble_nll") & (cells["init"] == "xavier")]
     assert rows(own[own["prior"] == "dwp"], "kernels_per_step chosen_by mean") == [
@@ -171,14 +165,14 @@ def test_the_crossed_study_keeps_the_order_of_the_config(study):
         near("512", "validation", 3.7),
         near("512", "test", 3.7),
     ]
-    header, _, *lines = (study / "cells.md").read_text(encoding="utf-8").splitlines()
+    header, _, *lines = (made[0] / "cells.md").read_text(encoding="utf-8").splitlines()
     names = [name.strip() for name in header.split("|")[5:-1]]
     assert names == [
         f"{m}, {i}" for m in ("accuracy", "NLL (nats)", "ECE") for i in ("dwp", "xavier")
     ]
     # NLL: the prior differs beyond chance
     assert lines[0].split("|")[7].split()[::3] == ["2.100", "*"]
-    header, _, *lines = (study / "parts.md").read_text(encoding="utf-8").splitlines()
+    header, _, *lines = (made[0] / "parts.md").read_text(encoding="utf-8").splitlines()
     assert header.split()[-8:-1:2] == ["both", "init", "prior", "interaction"]
     assert len(lines) == 2 * 2 * 3
 

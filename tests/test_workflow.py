@@ -13,7 +13,7 @@ from pathlib import Path
 import determinism
 import pytest
 import torch
-from helpers import ROOT, snakemake, tiny_config, wait_for
+from helpers import ROOT, snakemake, wait_for
 from projects import RESULTS, Project, tiny
 from snakemake.utils import update_config
 
@@ -284,8 +284,12 @@ def test_event_files_lie_with_the_logs(copy):
 
 
 def test_a_bad_setting_is_refused_in_one_line_before_any_job(finished):
-    line = finished.refused("--dry-run", "--config", "domains={demo: {data: {source: emnist}}}")
+    bad = "domains={demo: {data: {source: emnist}}}"
+    status, output = finished.snakemake("--dry-run", "--config", bad)
+    assert status != 0
     message = "domains.demo.data.source: data set: expected one of mnist, notmnist"
+    profile, line = output.splitlines()  # Snakemake names the profile that it takes
+    assert "profiles/default" in profile
     assert line.startswith(f"error in the config: {message}")
 
 
@@ -477,11 +481,16 @@ def test_a_network_in_a_file_of_the_users(fresh):
 
 
 def test_priors_without_kernels_need_no_figures_of_them():
-    config = tiny_config({"log-uniform": {"kind": "log-uniform"}}, inits=["xavier"])
+    config = tiny()
+    domain = config["domains"]["demo"]
     for section in ("features", "convergence", "source_nets"):
-        del config["domains"]["demo"][section]
-    config["domains"]["demo"]["kernels"] = {"layers": {"conv1": {}, "conv2": {}}}
-    assert not re.search("norms|kernels", str(Study(config, root=ROOT).targets["figures"]))
+        del domain[section]
+    domain["kernels"] = {"layers": {"conv1": {}, "conv2": {}}}
+    domain["priors"] = {"log-uniform": {"kind": "log-uniform"}}
+    domain[C] |= {"priors": ["log-uniform"], "inits": ["xavier"]}
+    figures = Study(config, root=ROOT).targets["figures"]
+    assert figures
+    assert not re.search("norms|kernels", str(figures))
 
 
 def test_targets_make_one_experiment_or_one_domain(fresh):
