@@ -64,7 +64,7 @@ class Project:
     def snakemake(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Run Snakemake; return its exit status and all that it printed."""
         process = self.start(*arguments, **environment)
-        output = process.communicate(timeout=600)[0]
+        output = process.communicate(timeout=1800)[0]
         return process.returncode, output
 
     def made(self, *arguments: str) -> None:

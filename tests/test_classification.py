@@ -151,18 +151,13 @@ def same_batches(first, second):
 def test_runs_differ_in_nothing_but_the_prior(begin, init):
     reference = begin(None, init=init)
     for kind in KINDS:
-        found = begin(kind, init=init)
+        found = begin(kind, init=init, log_variance=[-5.0, -7.5])
         assert same_start(found, reference), kind
         assert same_batches(found, reference)
         assert torch.equal(found.images, reference.images)
         assert torch.equal(found.noise, reference.noise)
-        assert (found.state["conv1.log_variance"] == SETTINGS["log_variance"]).all()
-
-
-def test_the_log_variance_starts_for_each_layer_where_it_is_set(begin):
-    state = begin("vae", init=None, log_variance=[-5.0, -7.5]).state
-    assert (state["conv1.log_variance"] == -5).all()
-    assert (state["conv2.log_variance"] == -7.5).all()
+        assert (found.state["conv1.log_variance"] == -5).all()  # that of the layer
+        assert (found.state["conv2.log_variance"] == -7.5).all()
 
 
 def test_the_log_variance_has_a_rate_of_its_own(stripes):

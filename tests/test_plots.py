@@ -199,13 +199,8 @@ def test_the_users_settings_change_nothing(tmp_path):
     assert b"Matplotlib" not in b"".join(made[True].values()), "no software version in the file"
 
 
-@pytest.mark.parametrize(
-    ("rc", "backend"),
-    [
-        (b"font.size: \xff\xfe", "module://matplotlib_inline.backend_inline"),
-        (b"backend: module://no_such", "no such"),
-    ],
-)
+@pytest.mark.parametrize("rc", [b"font.size: \xff\xfe", b"backend: module://no_such"])
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such"])
 def test_matplotlib_starts_whatever_the_user_has_set(tmp_path, rc, backend):
     (tmp_path / "matplotlibrc").write_bytes(rc)
     command = [sys.executable, "-c", "import dwp.plots.style"]

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 from helpers import snakemake, tiny_config, wait_for
+from test_profiles import TRAINING
 
 UP = os.environ.get("DWP_SLURM_UP")
 pytestmark = pytest.mark.skipif(not UP, reason="DWP_SLURM_UP names no program that starts Slurm")
@@ -25,16 +26,6 @@ pytestmark = pytest.mark.skipif(not UP, reason="DWP_SLURM_UP names no program th
 RESULTS = Path("results/tiny/demo")
 CELL = "classification/{}/dwp/base/n10"
 FIGURES = [RESULTS / "figures" / f"{name}_conv1.pdf" for name in ("norms", "latent_dwp")]
-TRAINING = ("source_nets", "prior", "classifiers", "features", "convergence_nets", "shift")
-
-
-def tiny() -> dict:
-    """Return the demo's config, reduced to seconds, for GPUs if there are some."""
-    priors = dict.fromkeys(("dwp", "deterministic-l2"))
-    config = tiny_config(priors, runs_per_job=2, epochs=500, evaluate_every=500)
-    config["device"] = "auto"
-    config["domains"]["demo"]["source_nets"]["epochs"] = 20
-    return config
 
 
 def run(*command: str | os.PathLike, seconds: float = 60) -> str:
@@ -45,13 +36,21 @@ def run(*command: str | os.PathLike, seconds: float = 60) -> str:
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start Snakemake in the repository's root, results and a log going to a folder."""
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny()))
-    config = "--directory", folder, "--configfile", folder / "tiny.yaml"
+    """Start Snakemake in the repository's root, results and a log going to a folder.
+
+    The config is the demo's, reduced to seconds, for GPUs if there are some.
+    """
+    priors = dict.fromkeys(("dwp", "deterministic-l2"))
+    config = tiny_config(priors, runs_per_job=2, epochs=500, evaluate_every=500) | {
+        "device": "auto"
+    }
+    config["domains"]["demo"]["source_nets"]["epochs"] = 20
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    own = "--directory", folder, "--configfile", folder / "tiny.yaml"
     # as where nothing can be written to the user's home
     home = {"HOME": "/proc/none", "XDG_CACHE_HOME": str(folder / "cache")}
     with open(folder / "snakemake.txt", "w") as log:
-        return snakemake(*config, *arguments, stdout=log, **home)
+        return snakemake(*own, *arguments, stdout=log, **home)
 
 
 def finish(process: subprocess.Popen, folder: Path, seconds: float) -> None:

@@ -28,17 +28,6 @@ from dwp.priors.vae import KernelVAE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "tools.md"
 KINDS = ["additive", "multiplicative", "codes"]
-HEAD = """# PyTorch's tools and Bayesian nets
-
-Made and checked by `tests/test_tools.py`: what each tool does with a net that `dwp.bayesianize`
-made, for each kind of posterior. The rows say what was tried. Numbers lead to the line that a
-refusal prints.
-
-Before `dwp.bayesianize`, plain nets may be pruned (and `prune.remove`d), fused and loaded as ever.
-An optimiser that was made before it does not train the new `log_variance`. Compiled and exported
-nets draw from torch's global generator as others do; a layer whose `generator` is set breaks a
-compiled graph in parts. `torch.jit.trace` and `torch.export` keep the `sampling` of the moment.
-"""
 IMAGES = torch.rand((4, 1, 6, 6), generator=dwp.generator("tools"))
 TARGETS = torch.arange(4) % 3
 
@@ -403,7 +392,7 @@ def outcome(tool, kind):
 
 
 def document():
-    """Return docs/tools.md."""
+    """Return docs/tools.md: what it says of the table, and the table made anew."""
     lines, notes = [], {}
     for tool in TOOLS:
         cells = []
@@ -414,8 +403,9 @@ def document():
             cells.append(found)
         lines.append(f"| {tool.__doc__} | {' | '.join(cells)} |")
     refusals = [f"{number}. {text}" for text, number in notes.items()]
-    head = [HEAD, f"| tool | {' | '.join(KINDS)} |", "|---|---|---|---|"]
-    return "\n".join([*head, *lines, "", *refusals]) + "\n"
+    prose = DOCUMENT.read_text().partition("| tool |")[0]
+    head = [f"| tool | {' | '.join(KINDS)} |", "|---|---|---|---|"]
+    return prose + "\n".join([*head, *lines, "", *refusals]) + "\n"
 
 
 def test_the_table_in_the_docs_is_right():
