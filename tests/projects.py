@@ -32,10 +32,9 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        ignored = shutil.ignore_patterns("__pycache__")
         for name in ("dwp", "profiles", "workflow"):
-            shutil.copytree(
-                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         shutil.copy(ROOT / "Snakefile", folder)
         (folder / "config").mkdir()
         self.config = tiny()

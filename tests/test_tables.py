@@ -95,8 +95,8 @@ def made(tmp_path_factory):
     tables = {name: folder / f"runs_{name}.csv" for name in ("summary", "history")}
     found |= run("plot_steps", **tables, **comparison, n=50, **figures)
     tables = {name: folder / f"{name}.csv" for name in ("cells", "parts")}
-    figure = folder / "factorial.png"
-    found |= run("summarise_factorial", runs=output, **comparison, **tables, figure=figure)
+    tables["figure"] = folder / "factorial.png"
+    found |= run("summarise_factorial", runs=output, **comparison, **tables)
     return folder, found
 
 
