@@ -6,7 +6,7 @@
 # make publish CONFIG=config/demo.yaml   set up, then copy that study's tables and figures to results/published
 # make rulegraph   set up, then draw the workflow's rules (needs dot, of graphviz)
 # make package   set up, then the wheel for an index, in dist, tried outside the checkout
-# make faults   set up, then the workflow killed KILLS times, starved and damaged (all of it as root)
+# make faults   set up, then the workflow killed KILLS times, without room and read-only (all of it as root)
 # make docs   set up, then the generated tables, config/schema.json, and the documentation as a site in site/
 # make guide   set up, then what the code of docs/library.md prints and draws
 # make benchmark   set up, then the library against a plain yardstick, and its cost as the work grows
@@ -47,7 +47,7 @@ check-determinism: setup
 	$(RUN) python tests/determinism.py $(WAYS)
 
 faults: setup
-	$(RUN) python tests/faults.py --kills $(KILLS) --seed $(SEED) --cores $(CORES)
+	$(RUN) KILLS=$(KILLS) SEED=$(SEED) python -m pytest -rs tests/faults.py
 
 lint: setup
 	$(RUN) ruff check .

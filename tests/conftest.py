@@ -1,18 +1,19 @@
 """What test modules share: one thread, and a VAE small enough to integrate on a grid."""
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import save_as_released
+from helpers import ROOT, save_as_released
+from projects import Project
 from torch import Tensor
 
 from dwp.priors.vae import KernelVAE
 
 torch.set_num_threads(1)
-collect_ignore = ["faults.py"]  # a programme of its own: make faults
 
 
 @pytest.fixture
@@ -64,3 +65,24 @@ def fake_release(tmp_path) -> tuple[Path, KernelVAE]:
     folder = tmp_path / "vae7x7"
     save_as_released(vae, folder)
     return folder, vae.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """A project whose workflow has been run to its end."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.made()
+    return project
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Project:
+    """A copy of the finished project, to edit and to run further."""
+    return finished.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """A project of which nothing has been run, with the examples of the repository."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    return Project(tmp_path)

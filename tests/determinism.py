@@ -7,8 +7,7 @@ differ, each named in a line of its own; 2: a run failed.
 
 import argparse
 import json
-import os
-import subprocess
+import re
 import sys
 import tempfile
 import time
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from helpers import ROOT, differences, snakemake
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-def snakemake(folder: Path, config: dict[str, Any], *arguments: str) -> str:
+def run(folder: Path, config: dict[str, Any], *arguments: str) -> str:
     """Run the workflow in a folder of its own; return what it printed.
 
     Raises:
@@ -29,21 +27,13 @@ def snakemake(folder: Path, config: dict[str, Any], *arguments: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
     file.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(folder), "--configfile", str(file), *arguments]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,  # where a profile's folder is looked for
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        print(done.stdout, f"error: {' '.join(command)}", sep="\n", file=sys.stderr)
+    own = "--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", file
+    process = snakemake(*own, *arguments)  # a profile's folder is looked for in the repository
+    output = process.communicate()[0]
+    if process.returncode:
+        print(output, f"error: snakemake {' '.join(arguments)}", sep="\n", file=sys.stderr)
         raise SystemExit(2)
-    return done.stdout
+    return output
 
 
 TARGETS = ("prior_study", "convergence", "random_features", "classification", "all")
@@ -57,32 +47,9 @@ WAYS = {
 """The arguments of the calls of Snakemake, by the name of the way."""
 
 
-def with_runs_per_job(config: Any, number: int) -> Any:
+def with_runs_per_job(config: dict[str, Any], number: int) -> dict[str, Any]:
     """Return a config with every `runs_per_job` replaced."""
-    if not isinstance(config, dict):
-        return config
-    changed = {key: with_runs_per_job(value, number) for key, value in config.items()}
-    return changed | ({"runs_per_job": number} if "runs_per_job" in changed else {})
-
-
-def differences(first: Path, second: Path, *ignored: str) -> list[str]:
-    """Return a line for every file that is not the same in two folders, hidden ones too.
-
-    Args:
-        first: a folder.
-        second: another.
-        *ignored: patterns of names of files that do not count.
-    """
-    contents = [
-        {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file() and not any(map(path.match, ignored))
-        }
-        for folder in (first, second)
-    ]
-    names = sorted({name for name, _ in contents[0].items() ^ contents[1].items()})
-    return [f"not the same in {first} and {second}: {name}" for name in names]
+    return json.loads(re.sub(r'("runs_per_job": )\d+', rf"\g<1>{number}", json.dumps(config)))
 
 
 def main() -> None:
@@ -102,7 +69,7 @@ def main() -> None:
         start, results, other = time.monotonic(), folder / name / "results", name == OTHER_JOBS
         for arguments in calls:
             own = with_runs_per_job(config, 4) if other else config
-            snakemake(folder / name, own, *arguments)
+            run(folder / name, own, *arguments)
         # files of batches hold other runs where jobs do
         found += differences(reference, results, *["*batch[0-9]*"] * other)
         files = sum(path.is_file() for path in results.rglob("*"))

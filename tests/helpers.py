@@ -2,6 +2,10 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +139,51 @@ def run_program(name: str | Callable, **options: Any) -> None:
             values = [json.dumps(value)]
         line += [f"--{option.replace('_', '-')}", *map(str, values)]
     (script(name).main if isinstance(name, str) else name)(line)
+
+
+def snakemake(
+    *arguments: object, cwd: Path = ROOT, stdout: Any = subprocess.PIPE, **environment: str
+) -> subprocess.Popen:
+    """Start Snakemake in a process group of its own.
+
+    Args:
+        *arguments: of its command line.
+        cwd: a folder with the code that it runs, which must win over an installed one.
+        stdout: where it prints.
+        **environment: further variables.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(cwd), **environment},
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    """Wait until a process that runs has come so far."""
+    end = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, "it has ended"
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+def differences(first: Path, second: Path, *ignored: str) -> list[str]:
+    """Return a line for every file that is not the same in two folders, hidden ones too.
+
+    Args:
+        first: a folder.
+        second: another.
+        *ignored: patterns of names of files that do not count.
+    """
+    command = ["diff", "-rq", *[f"--exclude={name}" for name in ignored], first, second]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode < 2, done.stderr
+    return done.stdout.splitlines()
 
 
 def save_as_released(vae: KernelVAE, folder: Path) -> None:

@@ -31,11 +31,7 @@ from dwp.priors import Estimation
 from dwp.seeds import generator
 from dwp.study.settings import RunSettings
 from dwp.training import classification, loop
-from dwp.training.classification import (
-    build_classifier,
-    prior_penalty,
-    train_classifiers,
-)
+from dwp.training.classification import build_classifier, prior_penalty, train_classifiers
 from dwp.training.source import l2_penalty
 
 SIZES = {"conv1": 7, "conv2": 5}
@@ -104,28 +100,13 @@ def test_objective_by_hand():
     [
         ([0, 1], 0, "n: expected a whole number of at least 1, found 0"),
         ([0, 1], 10.0, "n: expected a whole number .* found 10.0"),
-        (
-            [0],
-            10,
-            r"targets: expected logits \(batch, classes\) and \(batch,\), found \(2, 2\) and",
-        ),
+        ([0], 10, r"targets: expected logits \(batch, classes\) .*, found \(2, 2\) and"),
         ([[0.5, 0.5], [0, 1]], 10, "targets: expected logits"),
     ],
 )
 def test_what_is_no_objective_is_refused(targets, n, line):
     with pytest.raises(UserError, match=line):
         dwp.negative_elbo(torch.zeros(2, 2), torch.tensor(targets), 0.0, n)
-
-
-@pytest.mark.parametrize("size", [1, 3])
-def test_objective_is_unbiased(size):
-    # Over all batches of one size, of all examples: the mean is the value of the whole set.
-    logits = torch.randn((6, 4), generator=generator("logits")).double()
-    targets = torch.tensor([0, 3, 1, 1, 2, 0])
-    whole = F.cross_entropy(logits, targets, reduction="sum").item() + 1.5
-    batches = [list(batch) for batch in itertools.combinations(range(6), size)]
-    losses = [dwp.negative_elbo(logits[b], targets[b], 1.5, 6).item() for b in batches]
-    assert sum(losses) / len(losses) == pytest.approx(whole)
 
 
 # What runs share
@@ -169,18 +150,13 @@ def same_batches(first, second):
 def test_runs_differ_in_nothing_but_the_prior(begin, init):
     reference = begin(None, init=init)
     for kind in KINDS:
-        found = begin(kind, init=init)
+        found = begin(kind, init=init, log_variance=[-5.0, -7.5])
         assert same_start(found, reference), kind
         assert same_batches(found, reference)
         assert torch.equal(found.images, reference.images)
         assert torch.equal(found.noise, reference.noise)
-        assert (found.state["conv1.log_variance"] == SETTINGS["log_variance"]).all()
-
-
-def test_the_log_variance_starts_for_each_layer_where_it_is_set(begin):
-    state = begin("vae", init=None, log_variance=[-5.0, -7.5]).state
-    assert (state["conv1.log_variance"] == -5).all()
-    assert (state["conv2.log_variance"] == -7.5).all()
+        assert (found.state["conv1.log_variance"] == -5).all()  # that of the layer
+        assert (found.state["conv2.log_variance"] == -7.5).all()
 
 
 def test_the_log_variance_has_a_rate_of_its_own(stripes):
@@ -220,12 +196,10 @@ def test_seed_split_and_size(begin, stripes):
         train(stripes, None, n=79)
 
 
-@pytest.mark.parametrize("widths", [{"shift": 1.5}, {"warp": 0.1}])
-def test_training_sees_distorted_images(begin, stripes, widths):
-    images, found = examples(stripes)[0], begin(None, **widths).images
+def test_training_sees_distorted_images(begin, stripes):
+    images, found = examples(stripes)[0], begin(None, shift=1.5, warp=0.1).images
     noise = generator("classification", "noise", 0, 0)
-    expected = distort(images, noise, **{"shift": 0.0, "warp": 0.0, **widths})
-    torch.testing.assert_close(found, expected[SEEN])
+    torch.testing.assert_close(found, distort(images, noise, shift=1.5, warp=0.1)[SEEN])
     assert not torch.allclose(found, images[SEEN], atol=0.01)
 
 
@@ -275,8 +249,8 @@ def runs(stripes):
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
-def test_records(stripes, runs, kind):
-    net, records = runs[kind]
+def test_records(runs, kind):
+    _, records = runs[kind]
     assert [record["step"] for record in records] == [6, 12]
     terms = {"train_nll"} if kind is None else {"loss", "train_nll", "kl_conv1", "kl_conv2"}
     for record in records:
@@ -288,15 +262,9 @@ def test_records(stripes, runs, kind):
             # In nats of the whole training set, but for train_nll, which is of one example.
             total = N * record["train_nll"] + record["kl_conv1"] + record["kl_conv2"]
             assert record["loss"] == pytest.approx(total, rel=1e-5)
-    torch.manual_seed(1)
-    again = train(stripes, kind)
-    assert same_state(again[0], net)
-    assert again[1] == records
 
 
-def test_priors_make_different_nets_and_stay_as_they_are(stripes, runs):
-    for (first, _), (second, _) in itertools.combinations(runs.values(), 2):
-        assert not torch.equal(first.conv1.weight, second.conv1.weight)
+def test_priors_stay_as_they_are(stripes):
     priors = make_priors("vae")
     train_classifiers(stripes, SETTINGS, [(0, 0)], n=N, priors=priors, init=priors)
     for name, prior in make_priors("vae").items():
@@ -319,16 +287,6 @@ def test_priors_make_different_nets_and_stay_as_they_are(stripes, runs):
 def test_settings_that_change_a_run(stripes, runs, kind, settings, same):
     found, expected = train(stripes, kind, **settings)[0], runs[kind][0]
     assert torch.equal(found.conv1.weight, expected.conv1.weight) is same
-
-
-@pytest.mark.parametrize("kind", [None, "log-uniform", "gaussian-diagonal"])
-def test_nets_learn(stripes, kind):
-    settings = {"filters": [4, 6], "epochs": 30, "evaluate_every": 30, "log_variance": -10.0}
-    net, records = train(stripes, kind, init="gaussian-full", n=15, **settings)
-    images = to_unit(stripes.test_images)
-    right = predict(net, images, samples=0)[0].argmax(1) == stripes.test_targets
-    assert right.float().mean() > 0.8  # of three classes, from five images each
-    assert records[-1]["validation_accuracy"] > 0.7
 
 
 def test_layers_may_have_different_priors_or_none(stripes):
@@ -491,6 +449,7 @@ def test_the_first_member_is_the_net_alone_and_the_others_are_others(stripes):
     [
         {"members": 3, "init": "gaussian-full"},
         {"members": 2, "penalty": "vae"},
+        {"shift": 1.5, "warp": 0.1},
         {"network": f"{OWN}:WithDropout", "members": 2},  # draws from a global generator
         {"network": f"{OWN}:WithResponseNorm"},  # mixes channels
     ],
@@ -501,21 +460,22 @@ def test_runs_together_are_runs_alone(stripes, options):
     assert_alike(train_all(stripes, None, both, **options), alone)
 
 
-@pytest.mark.parametrize("name", ["WithDropout", "WithResponseNorm", "Drawn"])
+@pytest.mark.parametrize("name", ["WithDropout", "WithResponseNorm"])
 @pytest.mark.parametrize("kind", [None, "standard-normal"])
-def test_a_network_of_ones_own(stripes, name, kind):
+def test_the_first_member_is_the_net_alone_of_a_network_of_ones_own(stripes, name, kind):
     network = {"network": f"{OWN}:{name}", "filters": [4, 6]}
-    alone = train(stripes, kind, **network)
-    torch.manual_seed(1)
-    again = train(stripes, kind, **network)
-    assert same_state(again[0], alone[0])
-    assert again[1] == alone[1]
-    if name == "Drawn":  # a number that cannot be stacked
-        return
-    net, _ = train(stripes, kind, members=2, **network)
+    alone, net = (train(stripes, kind, members=n, **network)[0] for n in (1, 2))
     first, second = members_of(net, 2, make_priors(kind), **network)
-    assert_alike([(first, [])], [(alone[0], [])])
+    assert_alike([(first, [])], [(alone, [])])
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
+
+
+def test_a_network_of_ones_own_draws_the_same_weights_again(stripes):
+    first = train(stripes, None, network=f"{OWN}:Drawn")
+    torch.manual_seed(1)
+    again = train(stripes, None, network=f"{OWN}:Drawn")
+    assert same_state(again[0], first[0])
+    assert again[1] == first[1]
 
 
 def test_a_network_that_draws_when_it_is_tested_is_reported_alike_twice(stripes):

@@ -8,8 +8,6 @@ import io
 import itertools
 import os
 import re
-import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import refusal, run_program
+from helpers import ROOT, refusal, run_program
 from PIL import Image
 
 from dwp.data import DATASETS, check_different, data_folder, files, load_dataset, registered
@@ -28,7 +26,6 @@ from dwp.data.notmnist import LETTERS, NotMNIST, NotMNISTLarge, read_archive
 from dwp.data.tensors import ImageTensors
 
 REAL = os.environ.get("DWP_DATA")
-ROOT = Path(__file__).parents[1]
 
 
 def needs(path: str) -> pytest.MarkDecorator:
@@ -120,9 +117,6 @@ BAD_IDX = {
     "of floats": (b"\0\0\x0d\1\0\0\0\1" + bytes(4), "expected an idx file of unsigned bytes"),
     "a byte less": (idx_bytes(GOOD[FILES[0]])[:-1], "cannot reshape"),
     "cut gzip": (gzip.compress(idx_bytes(GOOD[FILES[0]]))[:-9], "ended before"),
-    "large": (idx_bytes(np.zeros((40, 32, 32), np.uint8)), "images of 1 x 28 x 28, .* found"),
-    "few images": (idx_bytes(GOOD[FILES[0]][:39]), "found 39 images and 40 targets"),
-    "no images": (idx_bytes(GOOD[FILES[0]][:0]), "found data of 0 x 28 x 28"),
     "labels": (idx_bytes(GOOD[FILES[1]] + np.uint8(1)), "from 0 to 9 .* targets from 1 to 10"),
 }
 
@@ -380,8 +374,6 @@ def test_cifar_from_its_archive_or_a_download(tmp_path, monkeypatch, address):
     test = CIFAR10(tmp_path, train=False, download=True)
     assert np.array_equal(test.images.flatten(1), rows[:, 1:])
     archive = tmp_path / CIFAR10.archive
-    archive.write_bytes(away.read_bytes()[:5000])
-    assert f"{archive}: expected a .tar.gz archive" in refusal(CIFAR10, tmp_path)
     write_archive(archive, {"cifar-10-batches-bin/readme.html": b""})
     assert f"{archive}/data_batch_1.bin: expected rows" in refusal(CIFAR10, tmp_path)
 
@@ -549,7 +541,6 @@ def test_prepare_data_writes_what_later_stages_take(tmp_path, capsys):
     first = ImageTensors.load(path, (1, 2, 2)).train_images
     prepare("Own")  # the global generators are seeded
     assert torch.equal(ImageTensors.load(path).train_images, first)
-    assert "expected images of 3x2x2, found 1x2x2" in refusal(ImageTensors.load, path, (3, 2, 2))
     with pytest.raises(SystemExit):
         prepare("Same")
     assert "training and test part are the same 4 images" in capsys.readouterr().err
@@ -564,16 +555,6 @@ def test_data_folder(monkeypatch):
     assert data_folder(None) == Path("from/environment")
     monkeypatch.delenv("DWP_DATA")
     assert data_folder(None) == Path("data")
-
-
-def test_the_registry_and_choices_need_no_torch():
-    code = (
-        "import sys\nfrom dwp.data.choice import share_images\n"
-        "from dwp.study.settings import DataChoice\n"
-        "share_images(*(DataChoice(dataset=name) for name in ('mnist', 'digits')))\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 SIZES = {

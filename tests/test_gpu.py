@@ -61,8 +61,7 @@ def test_the_bound_and_its_gradient_are_those_of_the_cpu():
         value.backward()
         found[device] = value.item(), [p.weight.grad.cpu().clone() for p in (net.conv1, net.conv2)]
     assert found["cuda"][0] == pytest.approx(found["cpu"][0], rel=1e-5)
-    for gradient, expected in zip(found["cuda"][1], found["cpu"][1], strict=True):
-        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found["cuda"][1], found["cpu"][1], rtol=1e-3, atol=1e-4)
 
 
 def test_predictions_by_mean_weights_are_those_of_the_cpu():
@@ -100,5 +99,4 @@ def test_faster_convolutions_are_cudnns(groups, channels, out):
         results.append(
             [outputs, *torch.autograd.grad(outputs.square().sum(), [images, layer.weight])]
         )
-    for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)

@@ -12,10 +12,8 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from PIL import Image
 
-from dwp.errors import UserError
 from dwp.evaluation.factorial import METRICS
 from dwp.plots import kernels as tiles
 from dwp.plots.curves import curves, fewshot, kl_against_width
@@ -48,10 +46,10 @@ def cells(*inits):
     return pd.concat([summary(inits).assign(metric=metric) for metric in METRICS])
 
 
-def history(splits=(0, 1)):
+def history():
     rows = [
         (prior, init, 50, split, 0, step, "validation_nll", 2.0 / (1 + step) + 0.1 * split)
-        for prior, init, split, step in product(PRIORS[:2], INITS, splits, STEPS)
+        for prior, init, split, step in product(PRIORS[:2], INITS, (0, 1), STEPS)
     ]
     runs = table("prior init n split seed step metric value", rows)
     return curves(runs, ["validation_nll"], "step", "prior", over="split", panels=["init"])
@@ -67,10 +65,10 @@ def varied(own):
     return pd.concat(parts).astype({"kernels_per_step": order})
 
 
-def from_inits(x, values):
+def from_inits(x, values, seeds=(0, 1)):
     rows = [
         (init, seed, v, "test_accuracy", 0.9 - 0.1 * k - 0.1 / (1 + v) + 0.02 * seed)
-        for (k, init), seed, v in product(enumerate(["source-kernels", *INITS]), (0, 1), values)
+        for (k, init), seed, v in product(enumerate(["source-kernels", *INITS]), seeds, values)
     ]
     return table(f"init seed {x} metric value", rows)
 
@@ -156,21 +154,6 @@ def pixels(panel):
 # Files
 
 
-def test_saved_and_drawn_twice_is_the_same(tmp_path, drawn):
-    for name in ("scales", "factorial", "latent"):
-        files = [tmp_path / f"{name}{number}{end}" for number in "12" for end in SUFFIXES]
-        save(drawn[name], files)
-    save(fewshot(summary(), "ensemble_accuracy", PAPER), [tmp_path / "new1.pdf"])
-    save(drawn["fewshot"], [tmp_path / "new2.pdf"])
-    for first in tmp_path.glob("*1.*"):
-        content = first.read_bytes()
-        assert content == first.with_stem(f"{first.stem[:-1]}2").read_bytes(), first.name
-        assert b"Matplotlib" not in content, "no software version in the file"
-    with pytest.raises(UserError, match=r"\.pdf, \.png or \.svg"):
-        save(Figure(), [tmp_path / "figure.gif"])
-    assert not list(tmp_path.glob("*figure*"))
-
-
 CODE = """
 import locale, sys
 import pandas as pd, torch
@@ -185,8 +168,11 @@ from dwp.evaluation.tables import write_readable
 from dwp.files import write_csv
 from dwp.plots.style import save
 figures = test_plots.figures()
-for name in ("kernels", "steps"):
-    save(figures[name], [name + end for end in test_plots.SUFFIXES])
+for name in ("kernels", "fewshot", "scales", "factorial", "latent"):
+    files = [name + end for end in test_plots.SUFFIXES]
+    save(figures[name], files)
+    if {hostile}:
+        save(figures[name], files)  # saved twice is the same
 write_csv("table.csv", test_plots.summary())
 write_readable(test_plots.summary(), "table.csv")
 """
@@ -207,17 +193,13 @@ def test_the_users_settings_change_nothing(tmp_path):
         subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
         files = {*folder.iterdir()} - {folder / "matplotlibrc"}
         made[hostile] = {file.name: file.read_bytes() for file in files}
-    assert len(made[True]) == 6 + 4  # a CSV has a checksum
+    assert len(made[True]) == 5 * 3 + 4  # a CSV has a checksum
     assert made[False] == made[True]
+    assert b"Matplotlib" not in b"".join(made[True].values()), "no software version in the file"
 
 
-@pytest.mark.parametrize(
-    ("rc", "backend"),
-    [
-        (b"font.size: \xff\xfe", "module://matplotlib_inline.backend_inline"),
-        (b"backend: module://no_such", "no such"),
-    ],
-)
+@pytest.mark.parametrize("rc", [b"font.size: \xff\xfe", b"backend: module://no_such"])
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such"])
 def test_matplotlib_starts_whatever_the_user_has_set(tmp_path, rc, backend):
     (tmp_path / "matplotlibrc").write_bytes(rc)
     command = [sys.executable, "-c", "import dwp.plots.style"]
@@ -225,15 +207,11 @@ def test_matplotlib_starts_whatever_the_user_has_set(tmp_path, rc, backend):
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
 
 
-def test_an_svg_is_as_large_as_the_png_and_needs_nothing_else(tmp_path, drawn):
+def test_an_svg_is_as_large_as_the_png(tmp_path, drawn):
     save(drawn["kl"], [tmp_path / "kl.svg", tmp_path / "kl.png"])
     root = ElementTree.parse(tmp_path / "kl.svg").getroot()
     with Image.open(tmp_path / "kl.png") as image:
         assert [int(root.get("width")), int(root.get("height"))] == list(image.size)
-    items = [item for element in root.iter() for item in element.items()]
-    links = [value for key, value in items if key.endswith(("href", "src", "resource"))]
-    assert links
-    assert all(link.startswith(("#", "data:")) for link in links)
 
 
 def test_text_is_inside_the_column_and_readable(drawn):
@@ -330,13 +308,6 @@ def test_the_crossed_study_is_one_row_of_panels_a_line_for_each_prior_and_init(d
 # Curves
 
 
-def test_history_is_the_mean_with_a_band(drawn):
-    panel = drawn["history"].axes[0]
-    np.testing.assert_allclose(panel.lines[0].get_ydata(), 2 / (1 + np.array(STEPS)) + 0.05)
-    assert top(panel.collections[0]) == pytest.approx(2.05 + 0.1 / np.sqrt(2))
-    assert not any(band.get_paths() for band in history(splits=(0,)).axes[0].collections)
-
-
 def test_curves_are_means_with_bands_and_the_authors(drawn):
     (panel,) = drawn["scales"].axes
     theirs, ours = lines_of(panel, "dwp")
@@ -347,6 +318,8 @@ def test_curves_are_means_with_bands_and_the_authors(drawn):
     assert ticks(panel, "x") == ["1/16", "1/4", "1"]
     assert legend(drawn["scales"]) == ["DWP", "Xavier", "source kernels", "authors"]
     assert "authors" not in legend(drawn["steps"])
+    (panel,) = curves(from_inits("step", STEPS, [0]), ["test_accuracy"], "step").axes
+    assert not any(band.get_paths() for band in panel.collections)  # of one run
 
 
 def test_several_metrics_of_every_prior_against_any_number(drawn):

@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers import ROOT
 
 from dwp.errors import UserError
 from dwp.evaluation.factorial import METRICS, effects, factorial
@@ -15,7 +15,6 @@ from dwp.evaluation.paper import authors_at, compare_with_paper, read_authors
 from dwp.evaluation.statistics import holm, keep_chosen, paired_tests, steps_to_levels, summarise
 from dwp.variants import as_text
 
-ROOT = Path(__file__).parent.parent
 NAN = math.nan
 DWP = {"prior": "dwp"}
 BY = ["domain", "prior", "init", "n", "metric"]
@@ -195,14 +194,9 @@ def test_cells_are_tested_along_their_row_and_their_column():
 
 # The authors' numbers
 
-PAPER = pd.DataFrame(
-    {
-        "dataset": ["mnist", "mnist", "mnist", "cifar10"],
-        "prior": ["dwp", "dwp", "log-uniform", "dwp"],
-        "num_examples": [50, 100, 50, 50],
-        "accuracy": [0.8, 0.9, 0.7, 0.2],
-    }
-)
+PAPER = pd.DataFrame({"dataset": ["mnist", "mnist", "mnist", "cifar10"]})
+PAPER = PAPER.assign(prior=["dwp", "dwp", "log-uniform", "dwp"], num_examples=[50, 100, 50, 50])
+PAPER["accuracy"] = [0.8, 0.9, 0.7, 0.2]
 SHAPES = pd.DataFrame({"filters": ["20", "20", "100", "100"], "init": ["dwp", "xavier"] * 2})
 SHAPES = SHAPES.assign(dataset="mnist", prior="dwp", num_examples=50, std=0.05)
 SHAPES["accuracy"] = [0.6, 0.5, 0.7, 0.6]
@@ -219,8 +213,6 @@ def test_agreement_with_the_paper():
     assert first.tolist() == pytest.approx([0.77, 0.81, -0.01])
     shapes = compare_with_paper(ours, SHAPES[:1])
     assert shapes[["authors", "authors_std"]].to_numpy().tolist() == [[0.6, 0.05]]
-    with pytest.raises(ValueError, match="unique"):
-        compare_with_paper(pd.concat([ours, ours]), PAPER)
 
 
 def test_the_authors_numbers_hold_for_their_own_init_and_settings():
@@ -241,9 +233,6 @@ def test_reading_the_paper(tmp_path):
     assert read_authors([path], columns, dataset="none").empty
     SHAPES.to_csv(path, index=False)
     assert read_authors([path], columns, ["filters"])["filters"].tolist()[0] == "20"
-    PAPER.drop(columns=["accuracy", "prior"]).to_csv(path, index=False)
-    with pytest.raises(UserError, match=r"paper\.csv: expected columns prior, accuracy, found"):
-        read_authors([path], columns)
 
 
 def test_every_net_of_the_papers_shapes_has_the_authors_number():

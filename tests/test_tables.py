@@ -1,27 +1,23 @@
 """The programs that make tables and figures, on made-up runs of a small study."""
 
 import itertools
-import json
 import math
 import re
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import ROOT, run_program
 
-from dwp.errors import UserError
 from dwp.evaluation.tables import concatenate, read_table, write_readable
 from dwp.files import read_csv, save_tensors, write_json
 from dwp.plots import style
 from dwp.priors import prior_class
 from dwp.priors.vae import KernelVAE
 
-ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "workflow" / "scripts"
 COMPARISON = {
     "domain": "mnist",
@@ -45,16 +41,10 @@ PLAIN = {"0.1": (1.0, 4.0), "0.01": (2.0, 6.0)}  # a net that the varied setting
 
 def run(name, **options):
     """Run a program in this process; return the figures that it saves, by their first file."""
-    command, figures = [name], {}
-    for key, value in options.items():
-        texts = [json.dumps(value)] if isinstance(value, dict) else value
-        texts = texts if isinstance(texts, list) else [texts]
-        command += [f"--{key.replace('_', '-')}", *map(str, texts)]
-    save = lambda figure, paths: figures.update({paths[0].stem: figure})  # noqa: E731
+    figures = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", command)
-        patch.setattr(style, "save", save)
-        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+        patch.setattr(style, "save", lambda figure, paths: figures.update({paths[0].stem: figure}))
+        run_program(name, **options)
     return figures
 
 
@@ -75,7 +65,7 @@ def write(path, columns, values):
 def made(tmp_path_factory):
     """The tables and figures of two priors from two inits, xavier half a nat above dwp."""
     folder = tmp_path_factory.mktemp("study")
-    variants, batches = [], []
+    variants, numbers = [], []
     for (kernels, rate), prior in itertools.product(DWP, ("dwp", "deterministic")):
         name = f"{kernels}-{rate}" if prior == "dwp" else rate
         listed = {"kernels_per_step": kernels, "learning_rate": rate}
@@ -84,7 +74,6 @@ def made(tmp_path_factory):
             continue  # trained once
         validation, test = DWP[kernels, rate] if prior == "dwp" else PLAIN[rate]
         slope = 1.5 if prior != "dwp" else 2 if kernels == "512" else 1
-        numbers = []
         for init, split in itertools.product(("dwp", "xavier"), range(3)):
             more = slope * split / 10 + (init == "xavier") / 2
             row = ("mnist", prior, init, name, 50, split, 0)
@@ -95,30 +84,24 @@ def made(tmp_path_factory):
             numbers += [(*row, 2, "validation_nll", 9.0), (*row, 2, "validation_accuracy", 0.5)]
             numbers += [(*row, 4, "validation_nll", validation + more)]
             numbers += [(*row, step, "variety_conv1", 0.9) for step in (2, 4)]
-        columns = "domain prior init variant n split seed step metric value"
-        batches.append(write(f"{folder}/{prior}{name}.csv", columns, numbers))
+    columns = "domain prior init variant n split seed step metric value"
+    batch = write(folder / "batch.csv", columns, numbers)
     comparison = {"comparison": {**COMPARISON, "variants": variants}}
     figures = {metric: folder / f"fewshot_{metric}.png" for metric in ("accuracy", "nll")}
     output = folder / "runs.csv"
-    found = run("summarise_runs", runs=batches, **comparison, output=output, **figures)
+    found = run("summarise_runs", runs=batch, **comparison, output=output, **figures)
     names = ("accuracy", "nll", "variety")
     figures = {metric: folder / f"steps_{metric}.png" for metric in names}
     tables = {name: folder / f"runs_{name}.csv" for name in ("summary", "history")}
     found |= run("plot_steps", **tables, **comparison, n=50, **figures)
     tables = {name: folder / f"{name}.csv" for name in ("cells", "parts")}
-    figure = folder / "factorial.png"
-    found |= run("summarise_factorial", runs=output, **comparison, **tables, figure=figure)
+    tables["figure"] = folder / "factorial.png"
+    found |= run("summarise_factorial", runs=output, **comparison, **tables)
     return folder, found
 
 
-@pytest.fixture
-def study(made):
-    """The folder of the tables."""
-    return made[0]
-
-
-def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(study):
-    summary = pd.read_csv(study / "runs_summary.csv")
+def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(made):
+    summary = pd.read_csv(made[0] / "runs_summary.csv")
     nll = summary[(summary["metric"] == "ensemble_nll") & (summary["init"] == "dwp")]
     assert rows(nll, "prior kernels_per_step chosen_by learning_rate mean") == [
         near("deterministic", "none", "validation", 0.1, 4.15),
@@ -132,8 +115,8 @@ def test_the_summary_has_the_chosen_values_and_how_they_were_chosen(study):
     ]
 
 
-def test_priors_are_tested_within_a_combination_and_settings_within_a_prior(study):
-    tests = pd.read_csv(study / "runs_tests.csv")
+def test_priors_are_tested_within_a_combination_and_settings_within_a_prior(made):
+    tests = pd.read_csv(made[0] / "runs_tests.csv")
     tests = tests[(tests["metric"] == "ensemble_nll") & (tests["init"] == "dwp")]
     tests = tests[tests["chosen_by"] == "validation"]
     assert rows(tests, "compared reference prior kernels_per_step difference") == [
@@ -145,13 +128,13 @@ def test_priors_are_tested_within_a_combination_and_settings_within_a_prior(stud
     assert (tests["p_holm"].dropna() > tests["p"].dropna()).any()
 
 
-def test_the_readable_tables_have_a_column_of_every_setting(study):
-    header, _, *lines = (study / "runs.md").read_text(encoding="utf-8").splitlines()
+def test_the_readable_tables_have_a_column_of_every_setting(made):
+    header, _, *lines = (made[0] / "runs.md").read_text(encoding="utf-8").splitlines()
     for name in ("kernels_per_step", "learning_rate", "chosen_by"):
         assert f" {name} " in header
     assert len(lines) == 16
     assert "4.150 ± 0.373" in lines[0]
-    comparison = pd.read_csv(study / "runs_paper.csv")  # the authors have the DWP, 50 examples
+    comparison = pd.read_csv(made[0] / "runs_paper.csv")  # the authors have the DWP, 50 examples
     variants = itertools.product(("dwp", "xavier"), ("none", "512"), ("validation", "test"))
     assert rows(comparison, "prior init kernels_per_step chosen_by authors") == [
         ["dwp", *variant, 0.8] for variant in variants
@@ -172,8 +155,8 @@ def test_figures_show_the_runs_that_validation_chose(made):
     assert {"fewshot_accuracy", "steps_accuracy", "factorial"} < set(drawn)
 
 
-def test_the_crossed_study_keeps_the_order_of_the_config(study):
-    cells = pd.read_csv(study / "cells.csv")
+def test_the_crossed_study_keeps_the_order_of_the_config(made):
+    cells = pd.read_csv(made[0] / "cells.csv")
     assert len(cells) == 2 * 2 * 3 * 2 * 2
     own = cells[(cells["metric"] == "ensemble_nll") & (cells["init"] == "xavier")]
     assert rows(own[own["prior"] == "dwp"], "kernels_per_step chosen_by mean") == [
@@ -182,14 +165,14 @@ def test_the_crossed_study_keeps_the_order_of_the_config(study):
         near("512", "validation", 3.7),
         near("512", "test", 3.7),
     ]
-    header, _, *lines = (study / "cells.md").read_text(encoding="utf-8").splitlines()
+    header, _, *lines = (made[0] / "cells.md").read_text(encoding="utf-8").splitlines()
     names = [name.strip() for name in header.split("|")[5:-1]]
     assert names == [
         f"{m}, {i}" for m in ("accuracy", "NLL (nats)", "ECE") for i in ("dwp", "xavier")
     ]
     # NLL: the prior differs beyond chance
     assert lines[0].split("|")[7].split()[::3] == ["2.100", "*"]
-    header, _, *lines = (study / "parts.md").read_text(encoding="utf-8").splitlines()
+    header, _, *lines = (made[0] / "parts.md").read_text(encoding="utf-8").splitlines()
     assert header.split()[-8:-1:2] == ["both", "init", "prior", "interaction"]
     assert len(lines) == 2 * 2 * 3
 
@@ -310,26 +293,6 @@ def test_a_concatenation_does_not_depend_on_the_batches(tmp_path):
     pd.testing.assert_frame_equal(concatenate(parts), whole)
 
 
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        (None, "no such file"),
-        ("", "expected CSV"),
-        ("prior,metric\ndwp,nll\n", "expected columns step, value, found prior, metric; add"),
-        (
-            "prior,step,metric,value\ndwp,1,nll,many\n",
-            "expected CSV; found could not convert",
-        ),
-    ],
-)
-def test_a_bad_table_is_one_line(tmp_path, content, match):
-    path = tmp_path / "runs.csv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(UserError, match=match):
-        concatenate([path])
-
-
 def test_names_are_text_whatever_they_look_like(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("domain,prior,init,n,metric,value\n1,null,,50,2,nan\n")
@@ -359,11 +322,13 @@ def test_readable_tables(tmp_path):
     assert "http" not in page
 
 
-def test_tables_and_figures_start_without_torch():
+def test_tables_figures_and_settings_need_no_torch():
     programs = [*SCRIPTS.glob("tabulate_*.py"), *SCRIPTS.glob("summarise_*.py")]
     programs = [*map(str, programs), str(SCRIPTS / "plot_steps.py")]
     code = f"""
 import runpy, sys
+from dwp.study.settings import load_settings, read_config
+load_settings(read_config({str(ROOT / "config" / "demo.yaml")!r}))
 for program in {programs}:
     try:
         runpy.run_path(program, run_name="__main__")

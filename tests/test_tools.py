@@ -28,17 +28,6 @@ from dwp.priors.vae import KernelVAE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "tools.md"
 KINDS = ["additive", "multiplicative", "codes"]
-HEAD = """# PyTorch's tools and Bayesian nets
-
-Made and checked by `tests/test_tools.py`: what each tool does with a net that `dwp.bayesianize`
-made, for each kind of posterior. The rows say what was tried. Numbers lead to the line that a
-refusal prints.
-
-Before `dwp.bayesianize`, plain nets may be pruned (and `prune.remove`d), fused and loaded as ever.
-An optimiser that was made before it does not train the new `log_variance`. Compiled and exported
-nets draw from torch's global generator as others do; a layer whose `generator` is set breaks a
-compiled graph in parts. `torch.jit.trace` and `torch.export` keep the `sampling` of the moment.
-"""
 IMAGES = torch.rand((4, 1, 6, 6), generator=dwp.generator("tools"))
 TARGETS = torch.arange(4) % 3
 
@@ -85,17 +74,22 @@ def same_predictions(*nets):
         torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
+def alike(first, second):
+    same_draws(first, second)
+    same_predictions(first, second)
+
+
 def gradients(value, net):
     trained = [p for p in net.parameters() if p.requires_grad]
     return torch.autograd.grad(value, trained)
 
 
 def same_gradients(first, second):
-    for one, other in zip(first, second, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
 
 
 def compiled(kind):
+    """`torch.compile`: passes, gradients, predictions"""
     net = make(kind)
     fast = torch.compile(net, backend="aot_eager")
     same_draws(fast, net)
@@ -111,11 +105,13 @@ def compiled(kind):
 
 
 def compiled_whole(kind):
+    """`torch.compile(fullgraph=True)`"""
     net = make(kind)
     same_draws(torch.compile(net, backend="aot_eager", fullgraph=True), net)
 
 
 def compiled_kl(kind):
+    """`torch.compile` of a training step with `dwp.kl`, which it leaves as it is"""
     net = make(kind)
     step = lambda: seeded(loss, net) + dwp.kl(net)  # noqa: E731
     fast = torch.compile(step, backend="aot_eager")
@@ -123,6 +119,7 @@ def compiled_kl(kind):
 
 
 def exported(kind):
+    """`torch.export`, with draws or with mean weights"""
     net = make(kind)
     same_draws(torch.export.export(net, (IMAGES,)).module(), net)
     with prediction(net, sampling=False):
@@ -131,24 +128,27 @@ def exported(kind):
 
 
 def scripted(kind):
+    """`torch.jit.script`"""
     torch.jit.script(make(kind))
 
 
 def traced(kind):
+    """`torch.jit.trace`"""
     net, means = make(kind), make(kind, sampling=False)
     same_draws(torch.jit.trace(net, IMAGES, check_trace=False), net)
     torch.testing.assert_close(torch.jit.trace(means, IMAGES)(IMAGES), means(IMAGES))
 
 
 def traced_by_fx(kind):
+    """`torch.fx`: Bayesian layers are leaves"""
     net = make(kind)
     graph = torch.fx.symbolic_trace(net)
     assert {node.target for node in graph.graph.nodes if node.op == "call_module"} >= {"0", "3"}
-    same_draws(graph, net)
-    same_predictions(graph, net)
+    alike(graph, net)
 
 
 def functional(kind):
+    """`torch.func`: `functional_call`, `grad`, `jvp`"""
     net = make(kind)
     state = dict(net.named_parameters())
     value = lambda state: loss(lambda x: functional_call(net, state, (x,)))  # noqa: E731
@@ -162,6 +162,7 @@ def functional(kind):
 
 
 def mapped(kind):
+    """`torch.vmap`: gradients of each image, stacked nets"""
     net = make(kind)
     state = {name: p.detach() for name, p in net.named_parameters()}
 
@@ -180,6 +181,7 @@ def mapped(kind):
 
 
 def checkpointed(kind):
+    """`torch.utils.checkpoint`, of either kind, also with generators"""
     for generator, reentrant in ((True, True), (True, False), (False, True), (False, False)):
         found = []
         for run in (lambda net, x: net(x), functools.partial(checkpoint, use_reentrant=reentrant)):
@@ -194,6 +196,7 @@ def checkpointed(kind):
 
 
 def mixed(kind):
+    """`torch.autocast`"""
     net = make(kind)
     with torch.autocast("cpu", torch.bfloat16):
         value = loss(net)
@@ -201,32 +204,34 @@ def mixed(kind):
 
 
 def distributed(kind):
+    """`DistributedDataParallel`"""
     store = torch.distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         net = make(kind)
         wrapped = nn.parallel.DistributedDataParallel(net)
-        same_draws(wrapped, net)
+        alike(wrapped, net)
         loss(wrapped).backward()
         assert all(p.grad is not None for p in net.parameters() if p.requires_grad)
-        same_predictions(wrapped, net)
     finally:
         torch.distributed.destroy_process_group()
 
 
 def data_parallel(kind):
+    """`DataParallel` on one device"""
     net = make(kind)
-    same_draws(nn.DataParallel(net), net)
-    same_predictions(nn.DataParallel(net), net)
+    alike(nn.DataParallel(net), net)
 
 
 def data_parallel_devices(kind):
+    """`DataParallel` on several devices, predictions"""
     net = nn.DataParallel(make(kind))
     net.device_ids = [0, 1]
     dwp.predict(net, IMAGES, samples=2)
 
 
 def copied(kind):
+    """`copy.deepcopy`, also while the net predicts"""
     net = make(kind)
     same_draws(copy.deepcopy(net), net)
     with prediction(net, sampling=False) as draws:
@@ -238,6 +243,7 @@ def copied(kind):
 
 
 def pickled(kind):
+    """`pickle`, `torch.save` of whole nets"""
     net = make(kind)
     net[0].generator = dwp.generator(0)
     same_draws(pickle.loads(pickle.dumps(net))[3:], net[3:], torch.rand(2, 3, 6, 6))
@@ -248,6 +254,7 @@ def pickled(kind):
 
 
 def state_dict(kind):
+    """`state_dict`, `load_state_dict`, also `assign=True`"""
     net = make(kind)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -259,6 +266,7 @@ def state_dict(kind):
 
 
 def averaged(kind):
+    """`torch.optim.swa_utils`: averages"""
     net = make(kind)
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.5))
     average.update_parameters(net)
@@ -272,6 +280,7 @@ def averaged(kind):
 
 
 def fused(kind):
+    """`torch.nn.utils.fusion.fuse_conv_bn_eval`"""
     net = make(kind)
     with torch.no_grad():
         net[1].running_var.fill_(1e-2)
@@ -279,10 +288,12 @@ def fused(kind):
 
 
 def fused_modules(kind):
+    """`torch.ao.quantization.fuse_modules`"""
     torch.ao.quantization.fuse_modules(make(kind), [["0", "1"]])
 
 
 def pruned(kind):
+    """`torch.nn.utils.prune`"""
     net = make(kind)
     try:
         prune.l1_unstructured(net[0], "weight", 0.5)
@@ -291,6 +302,7 @@ def pruned(kind):
 
 
 def parametrised(kind):
+    """`torch.nn.utils.parametrize` of `weight`: weight norm"""
     net = make(kind)
     parametrizations.weight_norm(net[0])
     assert all(g.any() for g in gradients(loss(net), net)[-4:])
@@ -301,6 +313,7 @@ def parametrised(kind):
 
 
 def quantised_dynamically(kind):
+    """Dynamic quantisation: Bayesian layers stay as they are"""
     net = make(kind, sampling=False)
     quantised = torch.ao.quantization.quantize_dynamic(net, {nn.Linear, nn.Conv2d})
     assert type(quantised[0]) is type(net[0])
@@ -308,6 +321,7 @@ def quantised_dynamically(kind):
 
 
 def quantised_statically(kind):
+    """Static quantisation"""
     stubs = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
     net = nn.Sequential(stubs[0], make(kind, sampling=False), stubs[1]).eval()
     net.qconfig = torch.ao.quantization.get_default_qconfig("x86")
@@ -317,6 +331,7 @@ def quantised_statically(kind):
 
 
 def channels_last(kind):
+    """`torch.channels_last`"""
     net, expected = make(kind), seeded(make(kind), IMAGES)
     net.to(memory_format=torch.channels_last)
     images = IMAGES.to(memory_format=torch.channels_last)
@@ -325,6 +340,7 @@ def channels_last(kind):
 
 
 def in_float64(kind):
+    """float64, of the net or by default"""
     net = make(kind).double()
     value = loss(net, IMAGES.double()) + dwp.kl(net)
     assert value.dtype == dwp.predict(net, IMAGES.double(), samples=2).dtype == torch.float64
@@ -338,45 +354,25 @@ def in_float64(kind):
 
 
 def lazy(kind):
+    """Lazy layers after a pass"""
     net = nn.Sequential(nn.LazyConv2d(2, 3))
     net(IMAGES)
     same_draws(net, dwp.bayesianize(net, prior(kind), posterior=kind))
 
 
 def lazy_before_a_pass(kind):
+    """Lazy layers before a pass"""
     dwp.bayesianize(nn.Sequential(nn.LazyConv2d(2, 3)), prior(kind), posterior=kind)
 
 
-TOOLS = {
-    "`torch.compile`: passes, gradients, predictions": compiled,
-    "`torch.compile(fullgraph=True)`": compiled_whole,
-    "`torch.compile` of a training step with `dwp.kl`, which it leaves as it is": compiled_kl,
-    "`torch.export`, with draws or with mean weights": exported,
-    "`torch.jit.script`": scripted,
-    "`torch.jit.trace`": traced,
-    "`torch.fx`: Bayesian layers are leaves": traced_by_fx,
-    "`torch.func`: `functional_call`, `grad`, `jvp`": functional,
-    "`torch.vmap`: gradients of each image, stacked nets": mapped,
-    "`torch.utils.checkpoint`, of either kind, also with generators": checkpointed,
-    "`torch.autocast`": mixed,
-    "`DistributedDataParallel`": distributed,
-    "`DataParallel` on one device": data_parallel,
-    "`DataParallel` on several devices, predictions": data_parallel_devices,
-    "`copy.deepcopy`, also while the net predicts": copied,
-    "`pickle`, `torch.save` of whole nets": pickled,
-    "`state_dict`, `load_state_dict`, also `assign=True`": state_dict,
-    "`torch.optim.swa_utils`: averages": averaged,
-    "`torch.nn.utils.fusion.fuse_conv_bn_eval`": fused,
-    "`torch.ao.quantization.fuse_modules`": fused_modules,
-    "`torch.nn.utils.prune`": pruned,
-    "`torch.nn.utils.parametrize` of `weight`: weight norm": parametrised,
-    "Dynamic quantisation: Bayesian layers stay as they are": quantised_dynamically,
-    "Static quantisation": quantised_statically,
-    "`torch.channels_last`": channels_last,
-    "float64, of the net or by default": in_float64,
-    "Lazy layers after a pass": lazy,
-    "Lazy layers before a pass": lazy_before_a_pass,
-}
+# The rows of the table; the docstrings say what is tried.
+TOOLS = [
+    *(compiled, compiled_whole, compiled_kl, exported, scripted, traced),
+    *(traced_by_fx, functional, mapped, checkpointed, mixed, distributed),
+    *(data_parallel, data_parallel_devices, copied, pickled, state_dict, averaged),
+    *(fused, fused_modules, pruned, parametrised, quantised_dynamically, quantised_statically),
+    *(channels_last, in_float64, lazy, lazy_before_a_pass),
+]
 
 
 def outcome(tool, kind):
@@ -385,7 +381,7 @@ def outcome(tool, kind):
     with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore")
         try:
-            TOOLS[tool](kind)
+            tool(kind)
         except UserError as error:
             return str(error)
         except Exception as error:
@@ -396,7 +392,7 @@ def outcome(tool, kind):
 
 
 def document():
-    """Return docs/tools.md."""
+    """Return docs/tools.md: what it says of the table, and the table made anew."""
     lines, notes = [], {}
     for tool in TOOLS:
         cells = []
@@ -405,10 +401,11 @@ def document():
             if found != "works":
                 found = f"refused ({notes.setdefault(found, len(notes) + 1)})"
             cells.append(found)
-        lines.append(f"| {tool} | {' | '.join(cells)} |")
+        lines.append(f"| {tool.__doc__} | {' | '.join(cells)} |")
     refusals = [f"{number}. {text}" for text, number in notes.items()]
-    head = [HEAD, f"| tool | {' | '.join(KINDS)} |", "|---|---|---|---|"]
-    return "\n".join([*head, *lines, "", *refusals]) + "\n"
+    prose = DOCUMENT.read_text().partition("| tool |")[0]
+    head = [f"| tool | {' | '.join(KINDS)} |", "|---|---|---|---|"]
+    return prose + "\n".join([*head, *lines, "", *refusals]) + "\n"
 
 
 def test_the_table_in_the_docs_is_right():

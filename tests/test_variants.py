@@ -1,15 +1,13 @@
 """Variants of a run: their names and their settings."""
 
-from pathlib import Path
-
 import pytest
 import yaml
+from helpers import ROOT
 
 from dwp.study.settings import Classification, PriorSettings
 from dwp.study.study import Study
 from dwp.variants import combinations, variant_name, variants
 
-ROOT = Path(__file__).parent.parent
 DEMO = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
 SECTION = DEMO["domains"]["demo"]["classification"]
 RATE, EPOCHS = SECTION["learning_rate"], SECTION["epochs"]
@@ -73,9 +71,3 @@ def test_nets_share_runs_that_differ_in_what_their_prior_does_not_read(kind, nam
     net = {"log_variance": [-10.0, -5.0], "epochs": [EPOCHS, 50]}
     names = [name for name in variants(section(vary=net), ignored) if "log_variance" in name]
     assert len(names) == (0 if kind == "deterministic" else 2)
-
-
-def test_a_default_that_is_written_out_changes_nothing():
-    written = section(posterior="weights", shift=0.0, warp=0)
-    assert variants(written) == variants(section())
-    assert list(variants(section(vary={"shift": [0, 1]}))) == ["base", "shift-1.0"]
