@@ -9,6 +9,7 @@ With `--check` nothing is written; the exit status is 1 if a page is not what it
 """
 
 import ast
+import json
 import re
 import sys
 from pathlib import Path
@@ -222,6 +223,20 @@ def priors(folder: str, layers: str = "conv1 conv2") -> str:
     return markdown(heads, body, 2)
 
 
+def kernels(**folders: str) -> str:
+    """Return what was kept of the kernels of source nets, by the folder of each row's name."""
+    heads = ["source nets", "layer", "nets", "kept a net", "their median norm", "share of the mean"]
+    body = []
+    for name, folder in folders.items():
+        for layer in ("conv1", "conv2"):
+            own = json.loads((PUBLISHED / folder / f"{layer}.json").read_text(encoding="utf-8"))
+            kept = number(own["kept"] / own["nets"], 0)
+            others = own["norms_kept"]["median"], own.get("mean_share")
+            row = [str(own["nets"]), kept, *map(number, others)]
+            body.append([name.replace("_", " "), layer, *row])
+    return markdown(heads, body, 2)
+
+
 def divergences(folder: str, layers: str = "conv1 conv2") -> str:
     """Return the KL of N(w, s^2) from priors at the s that is best for the DWP."""
     heads = ["layer", "σ", "DWP, real kernels", "DWP, noise", "standard normal"]
@@ -309,7 +324,8 @@ def studies() -> str:
 
 FUNCTIONS = {
     f.__name__: f
-    for f in (cells, shapes, features, steps, priors, divergences, recipe, headline, facts, studies)
+    for f in (cells, shapes, features, steps, priors, kernels, divergences, recipe, headline, facts)
+    + (studies,)
 }
 
 
