@@ -44,6 +44,8 @@ LABELS = {
     "ood_auroc": "AUROC",
     "none": "all",
     "released": "the authors' VAE",
+    "dwp-all": "DWP, all 5x5 kernels",
+    "dwp-released-7x7": "DWP, 7x7: the authors' VAE",
 }
 TWO_DIGITS = {"nll", "validation_nll", "train_nll", "ood_auroc"}
 
@@ -223,6 +225,19 @@ def priors(folder: str, layers: str = "conv1 conv2") -> str:
     return markdown(heads, body, 2)
 
 
+def bounds(folder: str) -> str:
+    """Return what becomes of samples that follow the bound of their prior."""
+    table = read(f"{folder}/tables/priors")
+    heads = ["layer", "prior", "nats gained", "different kernels left of 200", "median norm"]
+    body = []
+    for row in table.sort_values(["layer", "prior"]).to_dict("records"):
+        before, after = (number(row[f"bound_norm_{when}"]) for when in ("before", "after"))
+        left = number(row["bound_different_after"], 0)
+        values = [number(row["bound_gained"], 1), left, f"{before} → {after}"]
+        body.append([row["layer"], label(row["prior"]), *values])
+    return markdown(heads, body, 2)
+
+
 def kernels(**folders: str) -> str:
     """Return what was kept of the kernels of source nets, by the folder of each row's name."""
     heads = ["source nets", "layer", "nets", "kept a net", "their median norm", "share of the mean"]
@@ -324,8 +339,10 @@ def studies() -> str:
 
 FUNCTIONS = {
     f.__name__: f
-    for f in (cells, shapes, features, steps, priors, kernels, divergences, recipe, headline, facts)
-    + (studies,)
+    for f in (
+        *(cells, shapes, features, steps, priors, bounds, kernels),
+        *(divergences, recipe, headline, facts, studies),
+    )
 }
 
 
