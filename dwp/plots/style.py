@@ -57,6 +57,8 @@ _LOOKS = {  # colour (for colour-blind readers too: Okabe and Ito), marker, labe
     "deterministic-dwp": ("#e7298a", "*", "deterministic, DWP penalty"),
     "deep-ensemble": ("#808000", "d", "deep ensemble"),
     "flow": ("#56b4e9", "X", "flow"),
+    "dwp-all": ("#9e0142", "h", "DWP, all 5x5 kernels"),
+    "dwp-released-7x7": ("#8c510a", "d", "DWP, the authors' 7x7"),
     "gaussian-mixture": ("#7b3294", "p", "Gaussian mixture"),
     "student-t": ("#5c5c00", "*", "Student t"),
     # inits that are no priors; each has the look of a prior that is no init
