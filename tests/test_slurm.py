@@ -163,6 +163,6 @@ def test_results_are_those_of_a_local_run(jobs, folder, tmp_path):
         for path in (tmp_path / RESULTS).rglob(pattern)
         if ".runs" not in path.parts and "data" not in path.parts
     }
-    assert len(made) == 3 + 2 + 2 + 2 * 3  # source nets, kernels, priors, nets
+    assert len(made) == 2 + 2 + 2 + 2 * 2  # source nets, kernels, priors, nets
     for path in made:
         assert (tmp_path / path).read_bytes() == (folder / path).read_bytes(), path
