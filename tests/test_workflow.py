@@ -432,7 +432,7 @@ use rule * from dwp as dwp_*
 
 
 def test_pretrained_priors_replace_source_nets(fresh, monkeypatch):
-    folder = fresh.folder / "dwp" / "pretrained"
+    folder = fresh.folder / "dwp" / "priors" / "files"
     monkeypatch.setattr(pretrained, "FOLDER", folder)
     for size in (7, 5):
         KernelVAE(size, hidden=2, latent=2).save(folder / f"tiny-{size}.safetensors")

@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from dwp.errors import check_one_of
 
-FOLDER = Path(__file__).parent.parent / "pretrained"
+FOLDER = Path(__file__).parent / "files"
 
 
 def pretrained() -> dict[str, str]:
