@@ -185,14 +185,12 @@ def test_minutes_are_twice_what_is_expected_within_bounds(domain, here):
 
 
 def test_jobs_fill_the_cores_and_wait_for_their_inputs():
-    def jobs(*after, **of_last):
-        made = [Job("demo: x", "x", None, frozenset(each)) for each in after]
-        return [*made[:-1], made[-1]._replace(**of_last)]
+    def jobs(*after):
+        return [Job("demo: x", "x", None, frozenset(each)) for each in after]
 
     free = math.inf
     assert schedule(jobs((), (), ()), [2, 3, 4], 2, free) == [(0, 2), (0, 3), (2, 6)]
     assert schedule(jobs((2,), (), (1,)), [1, 2, 3], 4, free) == [(5, 6), (0, 2), (2, 5)]
-    assert schedule(jobs((), (), threads=9), [1, 2], 3, free) == [(0, 1), (1, 3)]
     on_gpu = [Job("demo: x", "x", None, gpu=1)] * 2 + jobs(())
     assert schedule(on_gpu, [2, 2, 1], 4, 1) == [(0, 2), (2, 4), (0, 1)]
     assert schedule(on_gpu, [2, 2, 1], 4, free) == [(0, 2), (0, 2), (0, 1)]

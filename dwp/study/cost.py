@@ -106,12 +106,9 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
     if rule == "shift":
         section, passes = study.domains[domain].classification, 0.0
         for cell in study.shift_cells(domain):
-            net = study.run_settings(domain, cell["prior"], cell["variant"])
-            bayesian = study.prior_layers(domain, cell["prior"], cell["variant"])
-            image = sum(
-                operations for _, operations in _layers(study, domain, net.filters).values()
-            )
-            passes += net.members * image * (2 * max(net.samples, 1) if bayesian else 1)
+            own = {"domain": domain, **cell}
+            net = _work_of_run(study, "classifiers", *map(own.get, _READ))
+            passes += net.runs * net.prediction
         images = len(section.rotations) * min(_images(study.domains[domain].data.target)[1], 2000)
         return Work(1, 0, 0, len(section.splits) * len(section.seeds) * images, passes)
     if not batches:
@@ -351,7 +348,6 @@ class Job(NamedTuple):
     rule: str
     w: Any
     after: frozenset[int] = frozenset()
-    threads: int = 1
     gpu: int = 0
 
 
@@ -383,7 +379,7 @@ def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
     for job in needed:
         w, gpu = SimpleNamespace(**job.wildcards_dict), job.resources.get("gpu", 0)
         after = frozenset(map(numbers.get, dag.dependencies[job])) - {None}
-        jobs.append(Job(stages[job], job.rule.name, w, after, job.threads, gpu))
+        jobs.append(Job(stages[job], job.rule.name, w, after, gpu))
     return jobs, Counter(stage for job, stage in stages.items() if job not in numbers)
 
 
@@ -396,20 +392,20 @@ def schedule(jobs: list[Job], seconds: list[float], cores: int, gpus: float) -> 
     Args:
         jobs: what is to run.
         seconds: of each job.
-        cores: how many there are; a job that asks for more takes all.
+        cores: how many there are; a job takes one.
         gpus: how many there are; infinity: no job waits for one.
     """
     free, now, ended = (cores, gpus), 0.0, set()
     waiting, running, times = dict(enumerate(jobs)), [], {}
     while waiting or running:
         for number, job in list(waiting.items()):
-            left = free[0] - min(job.threads, cores), free[1] - job.gpu
+            left = free[0] - 1, free[1] - job.gpu
             if job.after <= ended and min(left) >= 0:
                 free, times[number] = left, (now, now + seconds[number])
                 heapq.heappush(running, (times[number][1], number))
                 del waiting[number]
         now, number = heapq.heappop(running)
-        free = free[0] + min(jobs[number].threads, cores), free[1] + jobs[number].gpu
+        free = free[0] + 1, free[1] + jobs[number].gpu
         ended.add(number)
     return [times[number] for number in range(len(jobs))]
 

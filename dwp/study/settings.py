@@ -118,8 +118,9 @@ class Settings(BaseModel):
         """Return the settings that differ from their defaults, as JSON can hold them."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
+    @functools.cached_property
     def text(self) -> str:
-        """Return `dump` as JSON text that does not depend on the order of the settings."""
+        """What `dump` returns, as JSON text that does not depend on the order of the settings."""
         return as_json(self.dump())
 
 

@@ -118,11 +118,13 @@ class Study:
         names = [sections[name].penalty or name if name in sections else name for name in priors]
         return [kinds[name].location for name in names if name in kinds]
 
+    @cache  # noqa: B019
     def net_code(self, entry: str, domain: str, *priors: str) -> str:
         """Return the fingerprint of code that uses a domain's network, and priors of it."""
         classes = self.network_class(domain), *self.prior_classes(domain, *priors)
         return self.code(entry, *classes)
 
+    @cache  # noqa: B019
     def prior_code(self, entry: str, domain: str, *priors: str | None) -> str:
         """Return the fingerprint of code that uses priors of a domain."""
         return self.code(entry, *self.prior_classes(domain, *priors))

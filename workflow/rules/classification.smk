@@ -51,7 +51,7 @@ rule classification_tables:
         f"{LOG}/tables/classification.log",
     params:
         paper=[study.paper_digest(name) for name in ("classification", "shapes")],
-        comparison=lambda w: study.comparison(w.domain).text(),
+        comparison=lambda w: study.comparison(w.domain).text,
         code=study.code("summarise_runs"),
     shell:
         '"$DWP_RUN" summarise_runs --runs {input}'
@@ -75,7 +75,7 @@ rule factorial:
     log:
         f"{LOG}/tables/factorial.log",
     params:
-        comparison=lambda w: study.comparison(w.domain).text(),
+        comparison=lambda w: study.comparison(w.domain).text,
         code=study.code("summarise_factorial"),
     shell:
         '"$DWP_RUN" summarise_factorial --runs {input}'
@@ -94,7 +94,7 @@ rule steps_figures:
     log:
         f"{LOG}/figures/steps_n{{n}}.log",
     params:
-        comparison=lambda w: study.comparison(w.domain).text(),
+        comparison=lambda w: study.comparison(w.domain).text,
         code=study.code("plot_steps"),
     shell:
         '"$DWP_RUN" plot_steps --summary {input.summary} --history {input.history}'

@@ -137,5 +137,5 @@ def batch(w, settings, batches):
     """The options of a program that trains a batch: settings, grid columns and runs."""
     columns = {k: v for k, v in w.items() if k not in ("experiment", "batch")}
     columns |= {k: kind(w[k]) for k, kind in (("n", int), ("scale", float)) if k in columns}
-    texts = settings.text(), as_json(columns), json.dumps(batches[int(w.batch)])
+    texts = settings.text, as_json(columns), json.dumps(batches[int(w.batch)])
     return "--settings {} --columns {} --runs {}".format(*map(shlex.quote, texts))

@@ -10,7 +10,7 @@ rule data:
     log:
         f"{LOG}/data/{{role}}.log",
     params:
-        choice=lambda w: getattr(study.domains[w.domain].data, w.role).text(),
+        choice=lambda w: getattr(study.domains[w.domain].data, w.role).text,
         code=lambda w: study.code("prepare_data", study.dataset_class(w.domain, w.role)),
     shell:
         '"$DWP_RUN" prepare_data --choice {params.choice:q}'

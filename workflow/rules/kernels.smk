@@ -10,7 +10,7 @@ rule kernels:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: study.minutes("kernels", w, attempt),
     params:
-        settings=lambda w: study.collected_kernels(w.domain, w.layer).text(),
+        settings=lambda w: study.collected_kernels(w.domain, w.layer).text,
         code=study.code("collect_kernels"),
     shell:
         '"$DWP_RUN" collect_kernels --nets {input} --layer {wildcards.layer}'

@@ -12,7 +12,7 @@ rule prior:
     resources:
         **trains("prior"),
     params:
-        settings=lambda w: study.prior_fit(w.domain, w.prior, w.layer).text(),
+        settings=lambda w: study.prior_fit(w.domain, w.prior, w.layer).text,
         pretrained=lambda w: study.pretrained_digest(w.domain, w.prior, w.layer),
         code=lambda w: study.prior_code(
             "fit_prior", w.domain, w.prior, study.prior(w.domain, w.prior).reconstructed_by
