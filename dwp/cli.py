@@ -67,6 +67,12 @@ def priors(name: str | None) -> None:
 @click.option("--hidden", type=_COUNT, help="Width of the nets: vae, flow.")
 @click.option("--latent", type=_COUNT, help="Dimensions of the code z: vae.")
 @click.option("--components", type=_COUNT, help="Of a gaussian-mixture.")
+@click.option(
+    "--bandwidth",
+    type=click.FloatRange(0, min_open=True),
+    help="Of a kernel-density; without: fitted.",
+)
+@click.option("--centres", type=_COUNT, help="Kernels that a kernel-density uses; without: all.")
 @click.option("--transforms", type=_COUNT, help="Of a flow.")
 @click.option("--epochs", type=_COUNT, help="Passes over the kernels: vae, flow.")
 @click.option("--batch-size", default=64, help="Kernels a step: vae, flow.")

@@ -31,7 +31,7 @@ from dwp.priors.normal import StandardNormal
 from dwp.seeds import generator
 
 POSTERIORS = [GaussianKernels, MultiplicativeKernels]
-ESTIMATED = ["gaussian-mixture", "student-t", "flow"]
+ESTIMATED = ["gaussian-mixture", "kernel-density", "student-t", "flow"]
 EXACT = ["standard-normal", "gaussian-diagonal", "gaussian-full"]
 # Means' standard deviation, log-variance (or log alpha): near the prior, at the start of training
 # (a narrow posterior), wide, and with means far outside the prior.

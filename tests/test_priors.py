@@ -80,7 +80,9 @@ def test_gaussians_against_torch():
         torch.testing.assert_close(prior.log_prob(kernels), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["gaussian-full", "student-t", "gaussian-mixture", "flow"])
+@pytest.mark.parametrize(
+    "kind", ["gaussian-full", "student-t", "gaussian-mixture", "kernel-density", "flow"]
+)
 def test_densities_do_not_depend_on_the_precision_of_products(kind):
     prior, kernels = make_prior(kind, 5), torch.randn(8, 5, 5, generator=generator("kernels"))
     whole = prior.log_prob(kernels)
@@ -204,6 +206,44 @@ def test_mixture_has_a_floor_under_its_variances_and_depends_on_its_seed():
     assert not torch.equal(prior.means, other.means)
     least = torch.linalg.eigvalsh(prior.scales @ prior.scales.mT).min().item()
     assert least == pytest.approx(0.1 * spread, rel=0.05)  # components of few kernels reach it
+
+
+def test_kernel_density_against_torch():
+    kernels = correlated_kernels(30, 3)[0]
+    prior = prior_class("kernel-density").fit(kernels, bandwidth=0.7, centres=10)
+    assert torch.equal(prior.kernels, kernels[::3])
+    parts = MultivariateNormal(prior.kernels.flatten(1), 0.49 * torch.eye(9))
+    expected = MixtureSameFamily(Categorical(torch.ones(10)), parts).log_prob(kernels.flatten(1))
+    torch.testing.assert_close(prior.log_prob(kernels), expected, rtol=1e-4, atol=1e-4)
+    assert {tuple(k) for k in prior.initial(50, 0).flatten(1).tolist()} == {
+        tuple(k) for k in prior.kernels.flatten(1).tolist()
+    }
+
+
+def test_kernel_density_takes_the_bandwidth_of_the_largest_leave_one_out_likelihood(monkeypatch):
+    monkeypatch.setattr("dwp.priors.kernel_density._ROWS", 17)
+    kernels = correlated_kernels(60, 3)[0]
+    fit = prior_class("kernel-density").fit
+    found = fit(kernels).bandwidth.item()
+
+    def left_out(bandwidth):
+        others = (torch.cat([kernels[:i], kernels[i + 1 :]]) for i in range(len(kernels)))
+        scores = [fit(o, bandwidth).log_prob(k[None]) for o, k in zip(others, kernels, strict=True)]
+        return torch.cat(scores).double().mean()
+
+    assert all(left_out(found) > left_out(factor * found) for factor in (0.95, 1.05))
+
+
+@pytest.mark.parametrize("name", ["all zero", "all the same"])
+def test_kernel_density_refuses_kernels_that_have_copies(name):
+    with pytest.raises(UserError, match="every kernel has a copy"):
+        prior_class("kernel-density").fit(degenerate(name))
+
+
+@pytest.mark.parametrize(("n", "centres"), [(1, None), (5, 6), (5, 1)])
+def test_kernel_density_refuses_a_wrong_number_of_centres(n, centres):
+    with pytest.raises(UserError, match=f"expected 2 to {n} centres, found {centres or n}"):
+        prior_class("kernel-density").fit(torch.randn(n, 3, 3), centres=centres)
 
 
 def test_mixture_refuses_too_few_kernels_and_equal_ones():

@@ -173,6 +173,17 @@ def test_samples_of_a_mixture_end_on_its_components():
     assert found["norm_after"] == pytest.approx(6, rel=0.02)  # of nine twos
 
 
+def test_samples_of_a_kernel_density_end_on_its_many_kernels():
+    kernels = torch.randn(20, 3, 3, generator=generator("centres"))
+    found = follow_bound(
+        prior_class("kernel-density").fit(kernels, bandwidth=0.1),
+        n=50,
+        steps=400,
+        learning_rate=0.01,
+    )
+    assert 15 <= found["different_after"] <= 20
+
+
 def test_a_vae_gains_on_its_own_bound(vae):
     first, again = (follow_bound(vae, n=20, steps=100, learning_rate=0.02) for _ in range(2))
     assert first == again

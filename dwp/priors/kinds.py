@@ -77,6 +77,14 @@ KINDS: dict[str, Kind] = {
         },
         kl_settings=(),
     ),
+    "kernel-density": Kind(
+        "dwp.priors.kernel_density:KernelDensity",
+        {
+            "bandwidth": Hyperparameter(float, default=None),
+            "centres": Hyperparameter(int, default=None),
+        },
+        kl_settings=(),
+    ),
     "student-t": Kind("dwp.priors.student:StudentT", kl_settings=()),
     "flow": Kind(
         "dwp.priors.flow:Flow",

@@ -209,6 +209,8 @@ def _density(fit: PriorFit, latent_samples: int = 1) -> float:
     if fit.kind == "vae":
         encoder, decoder = _VAE.get(fit.kernel_size, (10 * weights, 10 * weights))
         return 2 * own.get("hidden", 64) ** 2 * (encoder + latent_samples * decoder)
+    if fit.kind == "kernel-density":  # a product and an exponential for each of some kernels
+        return (2 * weights + 20) * (own.get("centres") or _MOST_KERNELS)
     return 2 * weights**2 * own.get("components", own.get("transforms", 1))
 
 
