@@ -239,6 +239,14 @@ def test_the_penalties_of_a_plain_net(begin):
     torch.testing.assert_close(found.loss, (found.terms["train_nll"] + expected / N))
 
 
+@pytest.mark.parametrize("kind", [None, "standard-normal"])
+def test_the_penalty_of_the_classifier(begin, kind):
+    without, found = begin(kind), begin(kind, l2_classifier=0.3)
+    expected = 0.3 * l2_penalty(found.net, kind=torch.nn.Linear)
+    scale = 1 if kind is None else N  # an ELBO is of the whole training set
+    torch.testing.assert_close(found.loss - without.loss, scale * expected, rtol=1e-3, atol=1e-3)
+
+
 # Training
 
 

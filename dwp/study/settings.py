@@ -380,6 +380,11 @@ class NetSettings(Settings):
     learning_rate: Positive = 0.001
     """Of Adam, decays linearly to 0."""
 
+    l2_classifier: NotNegative = 0.0
+    """Penalty of linear layers, which have no prior: times their sum of squares, added to the mean
+    cross-entropy. Paper: none.
+    """
+
     shift: NotNegative = 0.0
     """Random shifts of training images: standard deviation in pixels."""
 

@@ -200,15 +200,19 @@ def train_classifiers(
         if shift or warp:
             seen = distort(seen.flatten(0, 1), noise, shift=shift, warp=warp).view_as(seen)
         logits = logits_of_runs(stacked, seen[..., :height, :width])
-        data = cross_entropy(logits, classes)
+        data, of_classifier = cross_entropy(logits, classes), 0.0
         scalars = {"train_nll": data.detach()}
+        if settings.l2_classifier:
+            squares = l2_penalty(stacked, len(nets), nn.Linear)
+            of_classifier = settings.l2_classifier * squares
         if priors is not None:
             terms = kl(stacked, noise, reduction="layer", **how)
             total, temperature = sum(terms.values()), settings.kl_temperature
             loss = negative_elbo(logits, classes, total, n, temperature=temperature)
+            loss = loss + n * of_classifier
             scalars |= {f"kl_{name}": value.detach() for name, value in terms.items()}
             return loss, {"loss": loss.detach(), **scalars}
-        loss = data + settings.l2 * l2_penalty(stacked, len(nets))
+        loss = data + settings.l2 * l2_penalty(stacked, len(nets)) + of_classifier
         if penalty is not None:
             minus_log = prior_penalty(stacked, penalty, noise, precision, len(nets))
             loss, scalars["penalty"] = loss + minus_log / n, minus_log.detach()
