@@ -60,7 +60,7 @@ _LOOKS = {  # colour (for colour-blind readers too: Okabe and Ito), marker, labe
     "dwp-all": ("#9e0142", "h", "DWP, all 5x5 kernels"),
     "dwp-released-7x7": ("#8c510a", "d", "DWP, the authors' 7x7"),
     "gaussian-mixture": ("#7b3294", "p", "Gaussian mixture"),
-    "kernel-density": ("#1b9e77", "p", "kernel density"),
+    "kernel-density": ("#3f007d", "p", "kernel density"),
     "student-t": ("#5c5c00", "*", "Student t"),
     # inits that are no priors; each has the look of a prior that is no init
     "xavier": ("#0072b2", "s", "Xavier"),
