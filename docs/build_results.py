@@ -284,7 +284,7 @@ def recipe(folder: str) -> str:
 def headline() -> str:
     """Return accuracies at 50 MNIST examples of several studies and of the authors."""
     studies = {
-        "mnist-density": ("a density estimate of our own kernels, 10,000 steps, 10 splits", OWN),
+        "mnist-density": ("a density estimate of our own kernels, 10,000 steps, 8 splits", OWN),
         "mnist-released-10000": ("the authors' VAEs, 10,000 steps, 3 splits", "dwp"),
         "mnist-factorial": ("the authors' VAEs, 500 steps, 4 splits", "dwp"),
         "mnist-paper": ("VAEs of our own kernels, 10,000 steps, 10 splits", "dwp"),
