@@ -94,6 +94,16 @@ def test_a_vae_costs_its_kernels_or_those_that_a_step_takes(domain):
     assert step["base"] - step["kernels_per_step-1"] == pytest.approx(2 * (1 * conv1 + 3 * conv2))
 
 
+def test_a_kernel_density_costs_the_kernels_that_it_has(domain):
+    domain["priors"]["dwp"] = {"kind": "kernel-density", "layers": {"conv1": {"centres": 7}}}
+    score = 1003 * (2 * 49 + 20) * 7 + 1006 * (2 * 25 + 20) * 19
+    assert work(study(domain), "prior_score", job(prior="dwp")).prediction == score
+    names = {"conv1": "mnist-7x7-density", "conv2": "mnist-5x5-density"}
+    domain["priors"]["dwp"] = {"kind": "kernel-density", "pretrained": names}
+    score = 1003 * (2 * 49 + 20) * 447 + 1006 * (2 * 25 + 20) * 2000
+    assert work(study(domain), "prior_score", job(prior="dwp")).prediction == score
+
+
 def test_a_penalty_costs_what_its_prior_does(domain):
     domain["priors"]["deterministic-l2"]["penalty"] = "dwp"
     own = study(domain)
@@ -185,12 +195,14 @@ def test_minutes_are_twice_what_is_expected_within_bounds(domain, here):
 
 
 def test_jobs_fill_the_cores_and_wait_for_their_inputs():
-    def jobs(*after):
-        return [Job("demo: x", "x", None, frozenset(each)) for each in after]
+    def jobs(*after, **of_last):
+        made = [Job("demo: x", "x", None, frozenset(each)) for each in after]
+        return [*made[:-1], made[-1]._replace(**of_last)]
 
     free = math.inf
     assert schedule(jobs((), (), ()), [2, 3, 4], 2, free) == [(0, 2), (0, 3), (2, 6)]
     assert schedule(jobs((2,), (), (1,)), [1, 2, 3], 4, free) == [(5, 6), (0, 2), (2, 5)]
+    assert schedule(jobs((), (), threads=9), [1, 2], 3, free) == [(0, 1), (1, 3)]
     on_gpu = [Job("demo: x", "x", None, gpu=1)] * 2 + jobs(())
     assert schedule(on_gpu, [2, 2, 1], 4, 1) == [(0, 2), (2, 4), (0, 1)]
     assert schedule(on_gpu, [2, 2, 1], 4, free) == [(0, 2), (0, 2), (0, 1)]
@@ -248,6 +260,12 @@ def test_a_reduced_job_is_measured(rule, domain, monkeypatch):
     start, rate = cost.measure(study(domain), rule, w, "cpu")
     assert start > 0.3
     assert 1e7 < rate < 1e14
+
+
+def test_a_kernel_density_of_many_kernels_is_measured(domain, monkeypatch):
+    monkeypatch.setattr(cost, "RATE", 1e9)
+    domain["priors"]["dwp"] = {"kind": "kernel-density", "layers": {"conv1": {"centres": 900}}}
+    assert cost.measure(study(domain), "classifiers", classifiers("dwp"), "cpu")[1] > 1e7
 
 
 def test_errors_are_one_line(project):

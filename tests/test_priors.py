@@ -234,10 +234,10 @@ def test_kernel_density_takes_the_bandwidth_of_the_largest_leave_one_out_likelih
     assert all(left_out(found) > left_out(factor * found) for factor in (0.95, 1.05))
 
 
-@pytest.mark.parametrize("name", ["all zero", "all the same"])
+@pytest.mark.parametrize("name", ["all zero", "all the same", "twice each"])
 def test_kernel_density_refuses_kernels_that_have_copies(name):
     with pytest.raises(UserError, match="every kernel has a copy"):
-        prior_class("kernel-density").fit(degenerate(name))
+        prior_class("kernel-density").fit(degenerate(name).repeat(2, 1, 1))
 
 
 @pytest.mark.parametrize(("n", "centres"), [(1, None), (5, 6), (5, 1)])

@@ -14,6 +14,7 @@ from dwp.seeds import check_draws, standard_normal
 
 _STEPS, _TOLERANCE = 200, 1e-4  # of the bandwidth's fit; relative
 _ROWS = 1024  # of the table of distances that are in memory at once
+_EXACT = "donot_use_mm_for_euclid_dist"
 _LEAST = 1e-12  # variance, relative to the kernels' mean square
 
 
@@ -72,7 +73,9 @@ class KernelDensity(Empirical):
                 )
             total = 0.0
             for first in range(0, len(flat), _ROWS):
-                squares = torch.cdist(flat[first : first + _ROWS], flat).square()  # (rows, n)
+                # not by products of matrices, to whose rounding a copy would be at a distance
+                squares = torch.cdist(flat[first : first + _ROWS], flat, compute_mode=_EXACT)
+                squares = squares.square()  # (rows, n)
                 squares.diagonal(first).fill_(torch.inf)  # a centre is not its own neighbour
                 shares = (squares / (-2 * variance)).softmax(1)
                 total += (shares * squares.clamp_max(torch.finfo(squares.dtype).max)).sum().item()

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
@@ -56,6 +57,19 @@ def pretrained_kind(name: str) -> tuple[str, int]:
     Raises:
         UserError: there is none of that name.
     """
-    with safe_open(pretrained_file(name), framework="numpy") as file:
-        settings = json.loads(file.metadata()["dwp"])["settings"]
+    settings = _settings(name)
     return settings["kind"], settings["arguments"]["kernel_size"]
+
+
+def pretrained_arguments(name: str) -> dict[str, Any]:
+    """Return the arguments that the class of a prior that comes with the package is called with.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    return _settings(name)["arguments"]
+
+
+def _settings(name: str) -> dict[str, Any]:
+    with safe_open(pretrained_file(name), framework="numpy") as file:
+        return json.loads(file.metadata()["dwp"])["settings"]

@@ -25,6 +25,7 @@ from safetensors import safe_open
 
 from dwp.data import registered
 from dwp.errors import UserError
+from dwp.priors.pretrained import pretrained_arguments
 from dwp.registry import NETWORKS, class_facts
 from dwp.study.settings import DataChoice, FitTraining, PriorFit, RunSettings, read_config
 from dwp.study.study import JOB_ENVIRONMENT, Study
@@ -93,8 +94,9 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
         sample, step = 0.0, 0.0
         for name, layer in study.scored_priors(domain):
             if name == w.prior:
-                density = _density(study.prior_fit(domain, name, layer))
-                sample += (kernel_counts(study, domain, layer)[1] + 1001) * density
+                train, test = kernel_counts(study, domain, layer)
+                density = _density(study.prior_fit(domain, name, layer), train)
+                sample += (test + 1001) * density
                 step += 3 * 200 * density
         steps = study.domains[domain].bound_steps
         return Work(1, steps, step, study.importance_samples(domain, w.prior), sample)
@@ -102,7 +104,7 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
         kernels = math.ceil((1 - training.quantile) * kernel_counts(study, domain, w.layer)[0])
         kernels = min(kernels, training.kernels or math.inf)
         steps = training.epochs * math.ceil(kernels / training.batch_size)
-        return Work(1, steps, 3 * min(kernels, training.batch_size) * _density(settings))
+        return Work(1, steps, 3 * min(kernels, training.batch_size) * _density(settings, kernels))
     if rule == "shift":
         section, passes = study.domains[domain].classification, 0.0
         for cell in study.shift_cells(domain):
@@ -130,8 +132,8 @@ def _work_of_run(study: Study, rule: str, *wildcards: str | None) -> Work:
     steps, of_kernels = math.ceil(int(w.n) / batch), 0.0  # of an epoch, of the KL in a step
     for layer in of_net:
         kernels = min(layers[layer][0], settings.kernels_per_step or math.inf)
-        fit = study.prior_fit(domain, name, layer)
-        of_kernels += 2 * kernels * _density(fit, settings.latent_samples)
+        fit, (fitted, _) = study.prior_fit(domain, name, layer), kernel_counts(study, domain, layer)
+        of_kernels += 2 * kernels * _density(fit, fitted, settings.latent_samples)
     epoch = 3 * int(w.n) * image + steps * of_kernels + (steps - 1) * STEP
     predicted = math.ceil(settings.epochs / settings.evaluate_every) * settings.validation
     image *= max(settings.samples, 1) if bayesian else 1
@@ -200,14 +202,22 @@ def kernel_counts(study: Study, domain: str, layer: str) -> tuple[int, int]:
     return round(count) - test, test
 
 
-def _density(fit: PriorFit, latent_samples: int = 1) -> float:
-    """Return the operations of the log density of a kernel, of a VAE its bound's."""
+def _density(fit: PriorFit, fitted: int, latent_samples: int = 1) -> float:
+    """Return the operations of the log density of a kernel, of a VAE its bound's.
+
+    Args:
+        fit: of the prior.
+        fitted: how many kernels it is fitted to.
+        latent_samples: draws of z in the bound.
+    """
     weights, own = fit.kernel_size**2, fit.hyperparameters
+    if fit.pretrained:
+        own = pretrained_arguments(fit.pretrained)
     if fit.kind == "vae":
         encoder, decoder = _VAE.get(fit.kernel_size, (10 * weights, 10 * weights))
         return 2 * own.get("hidden", 64) ** 2 * (encoder + latent_samples * decoder)
     if fit.kind == "kernel-density":  # a product and an exponential for each of some kernels
-        return (2 * weights + 20) * (own.get("centres") or _MOST_KERNELS)
+        return (2 * weights + 20) * (own.get("n") or own.get("centres") or fitted)
     return 2 * weights**2 * own.get("components", own.get("transforms", 1))
 
 
@@ -294,12 +304,14 @@ def _train(study: Study, rule: str, w: Any, reduced: Work, device: str) -> None:
     steps, predicted, options = reduced.steps, reduced.predicted, {"init": None, "device": device}
     if rule == "prior":
         update = {"epochs": steps, "kernels": settings.training.batch_size}
-        _fitted(settings, settings.training.model_copy(update=update), device)
+        _fitted(settings, 0, settings.training.model_copy(update=update), device)
     elif rule == "classifiers":
         n, predicted = int(w.n), max(predicted, 20)
         own = {"epochs": steps, "evaluate_every": steps, "validation": predicted, "members": 1}
         bayesian, name, layers = _priors(study, w, settings)
-        priors = {each: _fitted(study.prior_fit(w.domain, name, each)) for each in layers} or None
+        fits = {each: study.prior_fit(w.domain, name, each) for each in layers}
+        priors = {k: _fitted(v, kernel_counts(study, w.domain, k)[0]) for k, v in fits.items()}
+        priors = priors or None
         options |= {"n": n, "priors": None, "priors" if bayesian else "penalty": priors}
         images = _made_up(data.target, n + predicted + 100, 1)
         runs = [(0, seed) for seed in range(reduced.runs)]
@@ -329,13 +341,22 @@ def _made_up(choice: DataChoice, train: int, test: int) -> Any:
     return ImageTensors(images[:train], targets[:train], images[train:], targets[train:])
 
 
-def _fitted(fit: PriorFit, training: FitTraining | None = None, device: str = "cpu") -> Any:
+def _fitted(
+    fit: PriorFit, count: int, training: FitTraining | None = None, device: str = "cpu"
+) -> Any:
+    """Return a prior of made-up kernels, `count` if its cost depends on their number."""
     import torch
 
+    from dwp.priors import load_prior
     from dwp.training.prior import fit_prior
 
-    training = training or FitTraining(epochs=1, kernels=100 + 2 * fit.kernel_size**2)
-    own = ({"hidden": 64, "latent": 4} if fit.kind == "vae" else {}) | fit.hyperparameters
+    if fit.pretrained:
+        return load_prior(fit.pretrained)
+    own = {"vae": {"hidden": 64, "latent": 4}, "kernel-density": {"bandwidth": 0.1}}
+    own = own.get(fit.kind, {}) | fit.hyperparameters
+    few = 100 + 2 * fit.kernel_size**2
+    kernels = own.get("centres") or count if fit.kind == "kernel-density" else few
+    training = training or FitTraining(epochs=1, kernels=kernels)
     kernels = 0.1 * torch.randn(training.kernels, fit.kernel_size, fit.kernel_size)
     return fit_prior(fit.kind, fit.kernel_size, kernels, own, training, device=device)[0]
 
@@ -350,6 +371,7 @@ class Job(NamedTuple):
     rule: str
     w: Any
     after: frozenset[int] = frozenset()
+    threads: int = 1
     gpu: int = 0
 
 
@@ -381,7 +403,7 @@ def due_jobs(config: str) -> tuple[list[Job], Counter[str]]:
     for job in needed:
         w, gpu = SimpleNamespace(**job.wildcards_dict), job.resources.get("gpu", 0)
         after = frozenset(map(numbers.get, dag.dependencies[job])) - {None}
-        jobs.append(Job(stages[job], job.rule.name, w, after, gpu))
+        jobs.append(Job(stages[job], job.rule.name, w, after, job.threads, gpu))
     return jobs, Counter(stage for job, stage in stages.items() if job not in numbers)
 
 
@@ -394,20 +416,20 @@ def schedule(jobs: list[Job], seconds: list[float], cores: int, gpus: float) -> 
     Args:
         jobs: what is to run.
         seconds: of each job.
-        cores: how many there are; a job takes one.
+        cores: how many there are; a job that asks for more takes all.
         gpus: how many there are; infinity: no job waits for one.
     """
     free, now, ended = (cores, gpus), 0.0, set()
     waiting, running, times = dict(enumerate(jobs)), [], {}
     while waiting or running:
         for number, job in list(waiting.items()):
-            left = free[0] - 1, free[1] - job.gpu
+            left = free[0] - min(job.threads, cores), free[1] - job.gpu
             if job.after <= ended and min(left) >= 0:
                 free, times[number] = left, (now, now + seconds[number])
                 heapq.heappush(running, (times[number][1], number))
                 del waiting[number]
         now, number = heapq.heappop(running)
-        free = free[0] + 1, free[1] + jobs[number].gpu
+        free = free[0] + min(jobs[number].threads, cores), free[1] + jobs[number].gpu
         ended.add(number)
     return [times[number] for number in range(len(jobs))]
 
