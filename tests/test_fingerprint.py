@@ -190,7 +190,7 @@ def test_source_nets_depend_on_their_training_and_not_on_what_comes_later(tmp_pa
     for name in ("dwp", "workflow/scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
     files = "training/source", "nn/networks/__init__", "files", "data/tensors"
-    later = "priors/__init__", "nn/bayesian", "plots/style", "data/__init__"
+    later = "priors/load", "priors/pretrained", "nn/bayesian", "plots/style", "data/__init__"
     script = "workflow/scripts/train_source.py"
     found = [name for name in files + later if depends(tmp_path, f"dwp/{name}.py", script)]
     assert found == [*files]

@@ -1,6 +1,7 @@
 """Priors by the name of their kind, and from their files."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dwp.errors import UserError, check_one_of, reading
@@ -46,3 +47,8 @@ def load_prior(path: str | os.PathLike) -> KernelPrior:
     if any(tensor.isnan().any() for tensor in tensors.values()):
         raise UserError(f"{path}: expected numbers, found NaN; make it again")
     return prior.requires_grad_(False)
+
+
+def load_priors(files: Sequence[Path] | None) -> dict[str, KernelPrior] | None:
+    """Return the priors of files that are named by their layers, by layer; None without files."""
+    return {file.stem: load_prior(file) for file in files or ()} or None

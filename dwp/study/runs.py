@@ -14,7 +14,6 @@ from torch import Tensor
 from dwp.devices import choose_device
 from dwp.errors import UserError, deadline_after
 from dwp.files import digest, load_tensors, save_tensors, write_csv
-from dwp.priors import KernelPrior, load_prior
 from dwp.study.settings import Settings
 
 KEPT = ".runs"
@@ -154,11 +153,6 @@ class Batch:
             if name != "step"
         ]
         write_csv(self.metrics, pd.DataFrame(rows).astype({"step": "Int64"}))
-
-
-def load_priors(files: Sequence[Path] | None) -> dict[str, KernelPrior] | None:
-    """Return the priors of files that are named by their layers, by layer; None without files."""
-    return {file.stem: load_prior(file) for file in files or ()} or None
 
 
 def _kept(path: Path, run: Mapping[str, int], identity: Mapping[str, Any]) -> Finished | None:

@@ -25,8 +25,9 @@ from dwp.evaluation.tables import write_readable
 from dwp.files import load_tensors, write_csv
 from dwp.plots.curves import curves
 from dwp.plots.style import save
+from dwp.priors.load import load_priors
 from dwp.study.program import program
-from dwp.study.runs import load_priors, run_name
+from dwp.study.runs import run_name
 from dwp.study.settings import RunSettings
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from dwp.data.tensors import ImageTensors
 from dwp.evaluation.classifier import evaluate_run
 from dwp.nn.networks import network_class
+from dwp.priors.load import load_priors
 from dwp.study.program import program
-from dwp.study.runs import Batch, load_priors
+from dwp.study.runs import Batch
 from dwp.study.settings import RunSettings
 from dwp.training.classification import train_classifiers
 

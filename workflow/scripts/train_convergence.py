@@ -10,8 +10,9 @@ Args:
 from pathlib import Path
 
 from dwp.data.tensors import ImageTensors
+from dwp.priors.load import load_priors
 from dwp.study.program import program
-from dwp.study.runs import Batch, load_priors
+from dwp.study.runs import Batch
 from dwp.study.settings import ConvergenceTraining
 from dwp.training.convergence import train_from
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dwp.data.tensors import ImageTensors
 from dwp.nn.networks import network_class
+from dwp.priors.load import load_priors
 from dwp.study.program import program
-from dwp.study.runs import Batch, load_priors
+from dwp.study.runs import Batch
 from dwp.study.settings import FeatureTraining
 from dwp.training.features import train_on_features, trained_state
 
