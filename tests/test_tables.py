@@ -84,13 +84,15 @@ def made(tmp_path_factory):
             numbers += [(*row, 2, "validation_nll", 9.0), (*row, 2, "validation_accuracy", 0.5)]
             numbers += [(*row, 4, "validation_nll", validation + more)]
             numbers += [(*row, step, "variety_conv1", 0.9) for step in (2, 4)]
+            numbers += [(*row, step, "loss", 5e4 / step) for step in (2, 4)]
+            numbers += [(*row, step, "kl_conv1", 4e4) for step in (2, 4) if prior == "dwp"]
     columns = "domain prior init variant n split seed step metric value"
     batch = write(folder / "batch.csv", columns, numbers)
     comparison = {"comparison": {**COMPARISON, "variants": variants}}
     figures = {metric: folder / f"fewshot_{metric}.png" for metric in ("accuracy", "nll")}
     output = folder / "runs.csv"
     found = run("summarise_runs", runs=batch, **comparison, output=output, **figures)
-    names = ("accuracy", "nll", "variety")
+    names = ("accuracy", "nll", "variety", "bound")
     figures = {metric: folder / f"steps_{metric}.png" for metric in names}
     tables = {name: folder / f"runs_{name}.csv" for name in ("summary", "history")}
     found |= run("plot_steps", **tables, **comparison, n=50, **figures)
@@ -153,6 +155,12 @@ def test_figures_show_the_runs_that_validation_chose(made):
     ends = [sorted(line.get_ydata()[-1] for line in panel.lines) for panel in panels]
     assert ends == [pytest.approx([1.1, 1.15]), pytest.approx([1.15, 1.2])]
     assert {"fewshot_accuracy", "steps_accuracy", "factorial"} < set(drawn)
+
+
+def test_bounds_are_shown_of_bayesian_nets_only_on_a_logarithmic_axis(made):
+    for panel in made[1]["steps_bound"].axes:
+        assert [line.get_ydata().tolist() for line in panel.lines] == [[25_000, 12_500]]
+        assert panel.get_yscale() == "log"
 
 
 def test_the_crossed_study_keeps_the_order_of_the_config(made):

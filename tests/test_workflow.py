@@ -46,7 +46,7 @@ def test_every_figure_and_table_is_there_and_nothing_is_left_to_do(finished):
     results = finished.folder / RESULTS
     figures = {path.name for path in (results / "figures").iterdir()}
     names = ["fewshot_accuracy", "fewshot_nll", "steps_accuracy_n10", "steps_nll_n10"]
-    names += ["steps_variety_n10"]
+    names += ["steps_variety_n10", "steps_elbo_n10"]
     of_layers = ("kernels", "norms", "kl", "latent_dwp", "reconstructions_dwp")
     names += [f"{name}_{layer}" for name in of_layers for layer in ("conv1", "conv2")]
     names += ["features_accuracy", "convergence_image-vae", "images_image-vae", "shift"]

@@ -42,7 +42,7 @@ def curves(
 
     Lines are means over seeds or splits; bands are one standard deviation over these to either side
     (no band for one). Each metric and each combination of values of `panels` has its own panel.
-    Where curves begin far below, the axis begins above that.
+    Where curves begin far below, the axis begins above that; that of an ELBO is logarithmic.
 
     Args:
         runs: a tidy table of runs: the columns `by`, `over`, `panels`, `metric`, `value` and `x`;
@@ -57,7 +57,9 @@ def curves(
     """
     table = summarise(style.rows_of(runs, metrics), ["metric", *panels, by, x], over)
     figure, drawn = _draw(table, by, x, "std", panels, paper)
-    if x == "step":
+    if "negative_elbo" in metrics:
+        drawn[0][0].set_yscale("log")  # the panels share it
+    elif x == "step":
         for axes, part in drawn:
             means = table.loc[table["metric"] == part["metric"].iloc[0], "mean"]
             low, high = means.quantile(_BELOW), means.max()

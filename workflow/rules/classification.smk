@@ -91,6 +91,7 @@ rule steps_figures:
         accuracy=figure("steps_accuracy_n{n}", "steps", CLASSIFICATION, "Accuracy by steps"),
         nll=figure("steps_nll_n{n}", "steps", CLASSIFICATION, "NLL by steps"),
         variety=figure("steps_variety_n{n}", "variety", CLASSIFICATION, "Variety of kernels"),
+        bound=figure("steps_elbo_n{n}", "steps", CLASSIFICATION, "Negative ELBO by steps"),
     log:
         f"{LOG}/figures/steps_n{{n}}.log",
     params:
@@ -100,6 +101,7 @@ rule steps_figures:
         '"$DWP_RUN" plot_steps --summary {input.summary} --history {input.history}'
         " --comparison {params.comparison:q} --n {wildcards.n}"
         " --accuracy {output.accuracy} --nll {output.nll} --variety {output.variety}"
+        " --bound {output.bound}"
         " 2>&1 | tee {log}"
 
 
