@@ -284,7 +284,7 @@ def headline() -> str:
     """Return accuracies at 50 MNIST examples of several studies and of the authors."""
     studies = {
         "mnist-density": (
-            "density of our own kernels, 10,000 steps, 8 splits",
+            "density of our own kernels, 10,000 steps, 10 splits",
             "kernel-density",
         ),
         "mnist-released-10000": ("the authors' VAEs, 10,000 steps, 3 splits", "dwp"),
