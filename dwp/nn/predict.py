@@ -210,7 +210,7 @@ def predict(
     The members of an ensemble take the role of samples: (members, n, classes). The single logit of
     a binary classifier gives the probabilities of its two classes: 1 - sigmoid(z), sigmoid(z).
 
-    The draws of a sample are shared between batches (see `dwp.nn.bayesian.prediction`): for each
+    The draws of a sample are shared between batches (see `prediction`): for each
     image the samples are independent and have the distribution of any others; the images of
     different batches are not independent of each other given the net.
 
