@@ -42,13 +42,14 @@ LABELS = {
     "validation_nll": "NLL",
     "train_nll": "training NLL",
     "ece": "ECE",
+    "elbo": "ELBO",
     "ood_auroc": "AUROC",
     "none": "all",
     "released": "the authors' VAE",
     "dwp-all": "DWP, all 5x5 kernels",
     "dwp-released-7x7": "DWP, 7x7: the authors' VAE",
 }
-TWO_DIGITS = {"nll", "validation_nll", "train_nll", "ood_auroc"}
+DIGITS = {"nll": 2, "validation_nll": 2, "train_nll": 2, "ood_auroc": 2, "elbo": 0}  # else 3
 
 
 def read(file: str) -> pd.DataFrame:
@@ -105,7 +106,7 @@ def cells(
     row_keys, column_keys = rows.split(), columns.split()
     for row in table.astype(str).to_dict("records"):
         key = tuple(row[name] for name in row_keys), tuple(row[name] for name in column_keys)
-        digits = 2 if row["metric"] in TWO_DIGITS else 3
+        digits = DIGITS.get(row["metric"], 3)
         if key in known:
             raise ValueError(f"{folders}: {key} is not one cell")
         known[key] = plus_minus(row["mean"], row["interval"], digits)
