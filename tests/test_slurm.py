@@ -88,11 +88,17 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def jobs(folder) -> Iterator[list[SimpleNamespace]]:
+def local(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("local")
+
+
+@pytest.fixture(scope="module")
+def jobs(folder, local) -> Iterator[list[SimpleNamespace]]:
     """The jobs, as submitted, of a run that came to its end with its results in `folder`.
 
     The job of the source nets was cancelled while it trained the second; that of the nets under the
-    DWP was halted while it trained the second, so that it hung until its time was up.
+    DWP was halted while it trained the second, so that it hung until its time was up. Meanwhile
+    some of the results were made without Slurm, in `local`.
     """
     targets = ["classification", f"{RESULTS}/tables/priors.csv", *map(str, FIGURES)]
     lab = Path(tempfile.mkdtemp(prefix="dwp-slurm-"))  # the daemons refuse pytest's private ones
@@ -113,6 +119,10 @@ def jobs(folder) -> Iterator[list[SimpleNamespace]]:
         kept = folder / RESULTS / CELL.format("dwp") / ".runs/split0-seed0.safetensors"
         wait_for(kept.exists, process)
         training(folder, "dwp").send_signal(signal.SIGSTOP)
+        shutil.copytree(folder / RESULTS / "data", local / RESULTS / "data")
+        cells = [RESULTS / CELL.format(prior) for prior in ("dwp", "deterministic-l2")]
+        tables = [f"{cell}/batch0.csv" for cell in cells]
+        finish(start(local, "--profile", "local", "--", *tables), local, 200)
         finish(process, folder, 600)
         yield list(map(parse_job, run("scontrol", "--oneliner", "show", "job").splitlines()))
     finally:
@@ -152,17 +162,13 @@ def test_jobs_that_train_and_no_others_get_a_gpu(jobs):
         assert job.gpus == int(job.name.partition("_wildcards_")[0] in TRAINING), job.name
 
 
-def test_results_are_those_of_a_local_run(jobs, folder, tmp_path):
-    shutil.copytree(folder / RESULTS / "data", tmp_path / RESULTS / "data")
-    cells = [RESULTS / CELL.format(prior) for prior in ("dwp", "deterministic-l2")]
-    targets = [f"{cell}/batch0.csv" for cell in cells]
-    finish(start(tmp_path, "--profile", "local", "--", *targets), tmp_path, 200)
+def test_results_are_those_of_a_local_run(jobs, folder, local):
     made = {
-        path.relative_to(tmp_path)
+        path.relative_to(local)
         for pattern in ("*.safetensors", "batch0*.csv")
-        for path in (tmp_path / RESULTS).rglob(pattern)
+        for path in (local / RESULTS).rglob(pattern)
         if ".runs" not in path.parts and "data" not in path.parts
     }
     assert len(made) == 2 + 2 + 2 + 2 * 2  # source nets, kernels, priors, nets
     for path in made:
-        assert (tmp_path / path).read_bytes() == (folder / path).read_bytes(), path
+        assert (local / path).read_bytes() == (folder / path).read_bytes(), path
