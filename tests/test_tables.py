@@ -83,7 +83,7 @@ def made(tmp_path_factory):
             numbers += [(*row, None, *number) for number in found.items()]
             numbers += [(*row, 2, "validation_nll", 9.0), (*row, 2, "validation_accuracy", 0.5)]
             numbers += [(*row, 4, "validation_nll", validation + more)]
-            numbers += [(*row, step, "variety_conv1", 0.9) for step in (2, 4)]
+            numbers += [(*row, step, "variety_conv1", 1.0) for step in (2, 4)]
             numbers += [(*row, step, "loss", 5e4 / step) for step in (2, 4)]
             numbers += [(*row, step, "kl_conv1", 4e4) for step in (2, 4) if prior == "dwp"]
     columns = "domain prior init variant n split seed step metric value"
@@ -161,6 +161,10 @@ def test_bounds_are_shown_of_bayesian_nets_only_on_a_logarithmic_axis(made):
     for panel in made[1]["steps_bound"].axes:
         assert [line.get_ydata().tolist() for line in panel.lines] == [[25_000, 12_500]]
         assert panel.get_yscale() == "log"
+
+
+def test_the_axis_of_a_share_ends_at_one(made):
+    assert {panel.get_ylim()[1] for panel in made[1]["steps_variety"].axes} == {1.0}
 
 
 def test_the_crossed_study_keeps_the_order_of_the_config(made):

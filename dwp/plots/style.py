@@ -164,7 +164,8 @@ def panels(
 def limit_fractions(drawn: list[tuple[Axes, pd.DataFrame]], axis: str = "y") -> None:
     """Keep the axes of fractions inside [0, 1], where wide error bars may reach out."""
     for axes, part in drawn:
-        if part["metric"].iloc[0].endswith(_FRACTIONS):
+        metric = part["metric"].iloc[0]
+        if metric.endswith(_FRACTIONS) or metric.startswith("variety_"):
             low, high = getattr(axes, f"get_{axis}lim")()
             axes.set(**{f"{axis}lim": (max(low, 0.0), min(high, 1.0))})
 
